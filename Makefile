@@ -1,0 +1,47 @@
+# make demo | test | lint | soak | bench: each sets up its own virtual environment first, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A new stamp name when what is to be installed changes; so a second run installs nothing.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+DATA := $(wildcard ../shared/data)
+export NETWRIGHT_DATA ?= $(abspath $(DATA))
+
+.PHONY: demo test lint soak bench setup clean help
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "netwright needs Python 3.10 or newer; name one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $(STAMP)
+
+#: make demo   train the tutorial network on the embedded digits and write the report
+demo: $(STAMP)
+	$(BIN)/netwright train examples/tutorial/net.py:Net --data digits --image-size 28
+
+#: make test   run the tests
+test: $(STAMP)
+	$(BIN)/python -m pytest -m 'not soak' $(PYTEST_ARGS)
+
+#: make lint   check style and types
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+#: make soak   the long fault runs
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+#: make bench  start-up, and the tutorial network on MNIST
+bench: $(STAMP)
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/tutorial_mnist.py
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .mypy_cache

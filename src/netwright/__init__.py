@@ -1,0 +1,83 @@
+"""netwright: from a plain ``torch.nn.Module`` to a checked, trained and evaluated model.
+
+    import netwright as nw
+
+    data = nw.load("mnist")
+    run = nw.train(Net(), data)
+    print(nw.evaluate(run).score("accuracy"))
+
+Importing it imports no torch: each name is fetched from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from netwright.api import evaluate, predict, report, resume, train, train as fit, training_steps
+    from netwright.batch import Batch
+    from netwright.data import load
+    from netwright.errors import NetwrightError
+    from netwright.metrics import accuracy, confusion_matrix
+    from netwright.models import load_model
+    from netwright.records import Evaluation, LoadOptions, Settings
+    from netwright.run import Run, open_run
+
+# Where each public name lives.
+_HOMES = {
+    "Batch": "batch",
+    "Evaluation": "records",
+    "LoadOptions": "records",
+    "NetwrightError": "errors",
+    "Run": "run",
+    "Settings": "records",
+    "accuracy": "metrics",
+    "confusion_matrix": "metrics",
+    "evaluate": "api",
+    "fit": "api",
+    "load": "data",
+    "load_model": "models",
+    "open_run": "run",
+    "predict": "api",
+    "report": "api",
+    "resume": "api",
+    "train": "api",
+    "training_steps": "api",
+}
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "LoadOptions",
+    "NetwrightError",
+    "Run",
+    "Settings",
+    "__version__",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "fit",
+    "load",
+    "load_model",
+    "open_run",
+    "predict",
+    "report",
+    "resume",
+    "train",
+    "training_steps",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name from its module (PEP 562), so that the import itself stays light."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netwright' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    return getattr(import_module(f"netwright.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,237 @@
+"""The verbs, as Python calls them. The command line calls the same ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import save as to_safetensors
+from torch import nn
+
+from netwright import training
+from netwright.checkpoints import atomic_write_bytes
+from netwright.data import load
+from netwright.data.dataset import Data
+from netwright.errors import UsageError
+from netwright.evaluation import Predictions, baselines, score, worst_samples
+from netwright.inference import Prediction, data_of, open_trained, predict_split
+from netwright.inference import predict as predict_inputs
+from netwright.optim import Schedule
+from netwright.progress import Progress, choose_progress
+from netwright.records import Evaluation
+from netwright.run import Run, open_run
+from netwright.session import Given, OptimizerGiven
+from netwright.step import StepFunction
+from netwright.tasks import LossFunction
+from netwright.training import Step, make_settings
+
+
+def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
+    model: nn.Module,
+    data: Any,  # noqa: ANN401 - whatever `load` takes
+    *,
+    run: Path | str | None = None,
+    loss: str | LossFunction | None = None,
+    optimizer: str | OptimizerGiven | None = None,
+    schedule: str | Schedule | None = None,
+    step: StepFunction | None = None,
+    progress: Progress | None = None,
+    report: bool = True,
+    **options: Any,  # noqa: ANN401 - validated against Settings
+) -> Run:
+    """Train a plain module, evaluate it, and keep everything in a run folder.
+
+    Args:
+        model: Any ``nn.Module``; trained in place and left with the weights the run ends with.
+        data: From ``load``, or anything that ``load`` takes.
+        run: New or empty folder. None: ``runs/DATE-DATA-CLASS``.
+        loss: Name of a torch.nn loss, or any callable ``(outputs, targets) -> loss``. None: chosen from the data
+            and from what the module emits.
+        optimizer: Name of a torch.optim optimizer, its class, a function of the parameters, or the optimizer itself.
+        schedule: Name, or function from the update's index (from 0) to the factor of the learning rate.
+        step: ``(model, batch) -> loss`` for what fits no loss.
+        progress: Where progress is shown. None: a bar, lines or a notebook's display, as fits.
+        report: Write report.html at the end, where the ``report`` extra is installed.
+        options: Fields of ``Settings``, as ``epochs=3, lr=0.01, seed=1``.
+
+    Returns:
+        The run; ``evaluation.json`` and ``weights.safetensors`` lie in it.
+
+    Raises:
+        NetwrightError: What cannot work is said before the first update wherever it can be.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the run is saved and can be resumed.
+    """
+    given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
+    loaded = data if isinstance(data, Data) else load(data)
+    settings = make_settings(options | names)
+    progress = progress or choose_progress(sys.stderr)
+    done = training.train(model, loaded, run=run, given=given, progress=progress, settings=settings)
+    finish(done, model, loaded, write_report=report)
+    return done
+
+
+def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
+    run: Run | Path | str,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,  # noqa: ANN401 - whatever `load` takes
+    loss: LossFunction | None = None,
+    optimizer: OptimizerGiven | None = None,
+    schedule: Schedule | None = None,
+    step: StepFunction | None = None,
+    progress: Progress | None = None,
+    report: bool = True,
+) -> Run:
+    """Go on with a run that was stopped; it ends as if it had not been.
+
+    Model, data and Python objects need giving only where the run was made from such.
+
+    Raises:
+        CheckpointError: No checkpoint is whole, or the model is another one.
+        DataError: The data are not those of the run.
+    """
+    given, _ = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
+    folder = run if isinstance(run, Run) else open_run(run)
+    progress = progress or choose_progress(sys.stderr)
+    loaded = data if data is None or isinstance(data, Data) else load(data)
+    done = training.resume(folder, model=model, data=loaded, given=given, progress=progress)
+    finish(done, model, loaded, write_report=report)
+    return done
+
+
+def training_steps(  # noqa: PLR0913 - the four objects a person may hand over
+    model: nn.Module,
+    data: Any,  # noqa: ANN401 - whatever `load` takes
+    *,
+    loss: str | LossFunction | None = None,
+    optimizer: str | OptimizerGiven | None = None,
+    schedule: str | Schedule | None = None,
+    step: StepFunction | None = None,
+    **options: Any,  # noqa: ANN401 - validated against Settings
+) -> Iterator[Step]:
+    """Train and yield after each update; no files. Arguments as in ``train``."""
+    given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
+    loaded = data if isinstance(data, Data) else load(data)
+    return training.training_steps(model, loaded, given=given, **(options | names))
+
+
+def evaluate(
+    subject: Run | Path | str | nn.Module,
+    data: Any = None,  # noqa: ANN401 - whatever `load` takes
+    *,
+    split: str | None = None,
+    model: nn.Module | None = None,
+    with_baselines: bool = True,
+) -> Evaluation:
+    """Score a run, or a module, on a split: each sample once, an interval on each headline number.
+
+    Args:
+        subject: A run, its folder, or a module.
+        data: Needed for a module, and for a run whose data were handed over in Python.
+        split: None: test, or val where there is no test.
+        model: The module of a run made from an instance in Python.
+        with_baselines: Also score simple methods on the same samples.
+
+    Returns:
+        The evaluation; of a run, also kept in its folder, with all predictions.
+
+    Raises:
+        UsageError: There is no such split, or no data.
+    """
+    loaded = data if data is None or isinstance(data, Data) else load(data)
+    if isinstance(subject, nn.Module):
+        if loaded is None:
+            raise UsageError(
+                where="evaluate(net)", expected="data to score the module on", got="none", cure="nw.evaluate(net, data)"
+            )
+        predictions, evaluation = assess(subject, loaded, split, with_baselines=with_baselines)
+        return evaluation
+    trained = open_trained(subject, model)
+    loaded = data_of(trained.run, trained.spec, loaded)
+    predictions, evaluation = assess(trained.model, loaded, split, with_baselines=with_baselines)
+    _keep(trained.run, predictions, evaluation)
+    return evaluation
+
+
+def assess(
+    model: nn.Module, data: Data, split: str | None, *, with_baselines: bool = True
+) -> tuple[Predictions, Evaluation]:
+    """Predictions on a split, and what they score."""
+    have = [name for name in ("test", "val", "train") if name in data.spec.splits]
+    if split is not None and split not in have:
+        raise UsageError(where="--split", expected=f"one of {', '.join(have)}", got=f'"{split}"', cure="Name one of those.")
+    split = split or have[0]
+    predictions = predict_split(model, data, split)
+    evaluation = score(predictions, task=data.spec.task, split=split, classes=data.spec.classes)
+    more: dict[str, Any] = {"worst": worst_samples(data, split, predictions)}
+    if with_baselines:
+        more["baselines"] = baselines(data, split, data.spec.task, seed=0)
+    return predictions, evaluation.model_copy(update=more)
+
+
+def predict(
+    run: Run | Path | str, inputs: Sequence[Any], *, model: nn.Module | None = None, batch_size: int = 64
+) -> list[Prediction]:
+    """Answer raw inputs with a run's module: paths of images, bytes, or arrays as the training data were.
+
+    An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
+    """
+    return predict_inputs(run, inputs, model=model, batch_size=batch_size)
+
+
+def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:
+    """Write a run's report, one HTML file that needs nothing else.
+
+    Raises:
+        MissingExtraError: The ``report`` extra is not installed.
+    """
+    from netwright.reporting import report as write
+
+    folder = run if isinstance(run, Run) else open_run(run)
+    return write(folder.path, lang=lang, out=out)
+
+
+def finish(
+    run: Run, model: nn.Module | None, data: Data | None, *, write_report: bool, lang: Literal["en", "zh"] = "en"
+) -> Evaluation:
+    """Evaluate a finished run and write its report, where the extra for it is there."""
+    trained = open_trained(run, model)
+    loaded = data_of(run, trained.spec, data)
+    predictions, evaluation = assess(trained.model, loaded, None)
+    _keep(run, predictions, evaluation)
+    if write_report and all(importlib.util.find_spec(name) for name in ("jinja2", "matplotlib")):
+        report(run, lang=lang)
+    return evaluation
+
+
+def split_given(
+    *,
+    loss: str | LossFunction | None,
+    optimizer: str | OptimizerGiven | None,
+    schedule: str | Schedule | None,
+    step: StepFunction | None,
+) -> tuple[Given, dict[str, str]]:
+    """Objects on one side, names (which are settings) on the other."""
+    asked = {"loss": loss, "optimizer": optimizer, "schedule": schedule}
+    names = {name: value for name, value in asked.items() if isinstance(value, str)}
+    objects: dict[str, Any] = {
+        name: value for name, value in asked.items() if value is not None and not isinstance(value, str)
+    }
+    return Given(step=step, **objects), names
+
+
+def _keep(run: Run, predictions: Predictions, evaluation: Evaluation) -> None:
+    arrays = {
+        "sample_ids": np.ascontiguousarray(predictions.sample_ids),
+        "targets": np.ascontiguousarray(predictions.targets),
+        "outputs": np.ascontiguousarray(predictions.probs, dtype=np.float32),
+    }
+    atomic_write_bytes(run.predictions_file, to_safetensors(arrays, metadata={"split": evaluation.split}))
+    run.write(evaluation)
+
+
+fit = train

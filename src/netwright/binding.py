@@ -1,0 +1,286 @@
+"""Call a plain module by its own signature, and find its answer in what it returns.
+
+Knows nothing of tasks, losses or training. Each parameter of ``forward`` gets the batch's field of its name, or of a name
+that means the same (``ALIASES``); nothing is guessed beyond that, and nothing is dropped without being listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netwright.errors import BindingError, ModelError
+from netwright.misfit import explain_failure
+
+# Names that people give to the same thing. A parameter named in a group takes the field that is named in it.
+ALIASES = (
+    ("image", "images", "img", "imgs", "x", "input", "inputs", "pixel_values", "pixels", "data", "picture", "features"),
+    ("tokens", "token_ids", "input_ids", "ids", "text", "x", "input", "inputs", "sequence", "sequences"),
+    ("lengths", "length", "lens", "seq_lengths", "sequence_lengths", "input_lengths"),
+    ("mask", "masks", "attention_mask", "padding_mask"),
+)
+
+Parameter = inspect.Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Which field of the batch goes to which parameter of ``forward``.
+
+    Attributes:
+        positional: Fields passed by position, in order.
+        keywords: Pairs of parameter and field, passed by name.
+        dropped: Fields that the module has no parameter for.
+        names: Parameter of each positional field, for printing; ``*args`` for those of ``*args``.
+    """
+
+    positional: tuple[str, ...]
+    keywords: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """For printing, as ``forward(x=image)``; dropped fields are named behind it."""
+        names = self.names or ("",) * len(self.positional)
+        parts = [f"{name}={field}" if name else field for name, field in zip(names, self.positional, strict=True)]
+        parts += [f"{name}={field}" for name, field in self.keywords]
+        rest = f"; not used: {', '.join(self.dropped)}" if self.dropped else ""
+        return f"forward({', '.join(parts)}){rest}"
+
+
+def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
+    """Match the parameters of ``model.forward`` with the batch's fields.
+
+    A single field goes to a single required parameter, whatever both are called. Otherwise names decide, or ``ALIASES``.
+    Optional parameters without a field of their name keep their default; ``*args`` takes the fields that are left, in
+    order; ``**kwargs`` takes them by name.
+
+    Raises:
+        BindingError: A required parameter has no field; the fields there are are listed.
+        ModelError: The module has no ``forward``.
+    """
+    if type(model).forward is nn.Module.forward and "forward" not in vars(model):
+        raise ModelError(
+            where=type(model).__name__,
+            expected="a method named forward",
+            got="none",
+            cure="Define `def forward(self, x):` in the class, indented as far as `def __init__`.",
+        )
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        parameters = [Parameter("input", Parameter.POSITIONAL_OR_KEYWORD)]
+    named = [p for p in parameters if p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
+    chosen = _match(named, fields)
+    missing = [p.name for p in named if p.default is Parameter.empty and p.name not in chosen]
+    binding = None if missing else _arrange(parameters, chosen, fields)
+    if binding is None or (fields and not binding.positional and not binding.keywords):
+        _refuse(model, parameters, missing, fields)
+    return binding
+
+
+def _match(named: list[Parameter], fields: tuple[str, ...]) -> dict[str, str]:
+    """Field of each parameter: by name, then the single one, then by alias."""
+    chosen = {p.name: p.name for p in named if p.name in fields}
+    required = [p for p in named if p.default is Parameter.empty]
+    left = [field for field in fields if field not in chosen]
+    if len(fields) == 1 and not chosen:
+        if len(required) == 1:
+            return {required[0].name: fields[0]}
+        if not required and len(named) == 1:
+            return {named[0].name: fields[0]}
+    # Required parameters first: an optional `data=None` must not take the field that `x` needs.
+    for parameter in sorted(named, key=lambda p: p.default is not Parameter.empty):
+        if parameter.name in chosen:
+            continue
+        group = {name for aliases in ALIASES if parameter.name in aliases for name in aliases}
+        field = next((field for field in left if field in group), None)
+        if field is not None:
+            chosen[parameter.name] = field
+            left.remove(field)
+    open_ones = [p for p in required if p.name not in chosen]
+    if len(open_ones) == len(left) == 1 and open_ones[0].name in ("x", "input", "inputs") and len(named) > 1:
+        chosen[open_ones[0].name] = left[0]
+    return chosen
+
+
+def _arrange(parameters: list[Parameter], chosen: dict[str, str], fields: tuple[str, ...]) -> Binding:
+    """Turn matches into positions and keywords; the rest to ``*args`` or ``**kwargs``, or dropped."""
+    positional: list[str] = []
+    names: list[str] = []
+    keywords: list[tuple[str, str]] = []
+    left = [field for field in fields if field not in chosen.values()]
+    gap = False
+    for parameter in parameters:
+        field = chosen.get(parameter.name)
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            if not gap:
+                positional += left
+                names += [f"*{parameter.name}"] * len(left)
+                left = []
+        elif parameter.kind is Parameter.VAR_KEYWORD:
+            keywords += [(name, name) for name in left if name.isidentifier()]
+            left = [name for name in left if not name.isidentifier()]
+        elif field is None:
+            gap = True
+        elif parameter.kind is Parameter.KEYWORD_ONLY or (gap and parameter.kind is not Parameter.POSITIONAL_ONLY):
+            keywords.append((parameter.name, field))
+        elif gap:
+            left.append(field)
+        else:
+            positional.append(field)
+            names.append(parameter.name)
+    return Binding(tuple(positional), tuple(keywords), tuple(left), tuple(names))
+
+
+def _refuse(model: nn.Module, parameters: list[Parameter], missing: list[str], fields: tuple[str, ...]) -> None:
+    names = ", ".join(str(p).partition(":")[0] for p in parameters)
+    there = ", ".join(sorted(fields)) or "none"
+    wanted = f"a field for {' and '.join(missing)}" if missing else "a parameter for an input"
+    if missing and len(missing) == 1 and len(fields) > 1:
+        cure = f"Fields there are: {there}. Name the parameter after its field: `def forward(self, {fields[0]}):`."
+    elif missing:
+        cure = f"Fields there are: {there}. Give {' and '.join(missing)} a default, or take them from these fields."
+    else:
+        cure = f"Fields there are: {there}. Take the input: `def forward(self, {fields[0]}):`."
+    raise BindingError(
+        where=f"{type(model).__name__}.forward({names})",
+        expected=wanted,
+        got=f"a batch with {there}",
+        cure=cure,
+    )
+
+
+# What a person's module returns may be of any type; `answer` finds the tensor in it.
+def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - theirs
+    """Call the module with the fields of one batch; what it returns, as it is.
+
+    Args:
+        inputs: Tensors by field, each (B, ...).
+    """
+    positional = binding.positional
+    if not binding.keywords:
+        if len(positional) == 1:
+            return model(inputs[positional[0]])
+        return model(*[inputs[field] for field in positional])
+    named = {name: inputs[field] for name, field in binding.keywords}
+    return model(*[inputs[field] for field in positional], **named)
+
+
+def answer(output: object) -> Tensor:
+    """Find the answer in what a module returned.
+
+    A tensor is itself; of a tuple or list the first; of a mapping or an object ``logits``, or the only tensor.
+
+    Raises:
+        ModelError: Nothing of that; what there is is listed.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    if isinstance(output, (tuple, list)):
+        if output:
+            return answer(output[0])
+        raise _no_answer("an empty " + type(output).__name__, "Return the answer: `return logits`.")
+    parts = _parts(output)
+    tensors = [value for name, value in parts.items() if isinstance(value, Tensor) and name != "loss"]
+    if len(tensors) == 1:
+        return tensors[0]
+    if isinstance(output, Mapping):
+        keys = ", ".join(f'"{key}"' for key in parts) or "nothing"
+        raise _no_answer(f"a mapping of {keys}", 'Name the answer "logits": `return {"logits": ...}`.')
+    if parts:
+        raise _no_answer(
+            f"a {type(output).__name__} of {', '.join(map(str, parts))}", "Name the field of the answer `logits`."
+        )
+    got = "None" if output is None else f"a {type(output).__name__}"
+    cure = "End forward with `return x`." if output is None else "Return a tensor, or a mapping or object with logits."
+    raise _no_answer(got, cure)
+
+
+def _parts(output: object) -> dict[Any, Any]:
+    if isinstance(output, Mapping):
+        return dict(output)
+    if dataclasses.is_dataclass(output):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    return dict(getattr(output, "__dict__", {}))
+
+
+def _no_answer(got: str, cure: str) -> ModelError:
+    return ModelError(
+        where="forward", expected="a tensor, a tuple or list, or a mapping or object with logits", got=got, cure=cure
+    )
+
+
+def own_loss(output: object) -> Tensor | None:
+    """The loss that a module computed itself, as ``.loss`` or ``["loss"]``; None without one."""
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    return loss if isinstance(loss, Tensor) else None
+
+
+def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Run the module once on a small batch, and leave it as it was.
+
+    In evaluation mode and without gradients. Modes of all submodules, buffers and the random generators are put back. A
+    lazy layer (``nn.LazyLinear``) gets its shape here, and keeps it.
+
+    Args:
+        inputs: Tensors by field, each (B, ...), on the module's device.
+
+    Returns:
+        The answer's tensor.
+
+    Raises:
+        ShapeError: A layer got a shape it cannot take; it is named, with its line and a size that would do.
+        ModelError: The module raised something else, or returned no answer.
+    """
+    with unchanged(model), torch.no_grad():
+        model.eval()
+        try:
+            output = call(binding, model, inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise explain_failure(
+                error, model, dict(inputs), lambda other: call(binding, model, other)
+            ) from error
+        return answer(output)
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Put modes, buffers and random generators back afterwards, whatever happened."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, value, value.detach().clone())
+        for module in model.modules()
+        for name, value in module.named_buffers(recurse=False)
+        if not isinstance(value, nn.parameter.UninitializedBuffer)
+    ]
+    devices = {value.device for value in (*model.parameters(), *model.buffers()) if value.device.type == "cuda"}
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - a module may draw from it
+    try:
+        with torch.random.fork_rng(devices=sorted(devices, key=str)):
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+        with torch.no_grad():
+            for module, name, value, before in buffers:
+                module._buffers[name] = value  # a forward may have put another tensor there
+                if not torch.equal(value, before) or value.dtype.is_floating_point:
+                    value.copy_(before)
+        for module, mode in modes:
+            module.training = mode

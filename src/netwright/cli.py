@@ -1,0 +1,357 @@
+"""The command line: parse, call the verb, print.
+
+    netwright train net.py:Net --data mnist
+
+Knows no maths. Options of training are the fields of ``Settings`` and ``LoadOptions``, so that there is one list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netwright import __version__
+from netwright.errors import NetwrightError, RunError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from netwright.records import LoadOptions
+
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors have the four parts of all errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise in place of printing the usage."""
+        raise UsageError(
+            where=self.prog,
+            expected=self.format_usage().removeprefix("usage: ").strip().split("\n")[0].strip(),
+            got=message,
+            cure=f"See {self.prog} --help.",
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _run([argument for argument in arguments if argument != "--debug"])
+    except NetwrightError as error:
+        return _fail(error, error.exit_code, debug=debug)
+    except KeyboardInterrupt as error:
+        print(f"\n{error}" if str(error) else "\nstopped", file=sys.stderr)
+        return 128 + getattr(error, "signal_number", 2)
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        place = str(error.filename) if error.filename else "the disk"
+        return _fail(
+            RunError(
+                where=place,
+                expected="a file or folder that can be read and written",
+                got=error.strerror or str(error),
+                cure="Free space or change its rights; what was saved before is whole.",
+            ),
+            1,
+            debug=debug,
+        )
+
+
+def _fail(error: NetwrightError, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {error.message}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in _actions(parser, arguments.verb) for option in action.option_strings]
+        extra = unknown[0].split("=")[0]
+        if extra.startswith("-"):
+            raise unknown_name(f"option of {arguments.verb}", extra, known, where="command line")
+        parser.error(f"unexpected argument: {extra}")
+    if arguments.verb is None:
+        parser.print_help()
+        return 0
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _actions(parser: argparse.ArgumentParser, verb: str | None) -> list[argparse.Action]:
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its options
+        if isinstance(action, argparse._SubParsersAction) and verb in action.choices:  # noqa: SLF001
+            return list(action.choices[verb]._actions)  # noqa: SLF001
+    return list(parser._actions)  # noqa: SLF001
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="netwright",
+        description="From a plain torch.nn.Module to a checked, trained and evaluated model.",
+        epilog=f"example: netwright train net.py:Net --data mnist\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"netwright {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    for name, help_text, example, add, run in VERBS:
+        verb = verbs.add_parser(
+            name,
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=f"example: {example}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        add(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON object for machines")
+        verb.add_argument("--debug", action="store_true", help="show tracebacks")
+        verb.set_defaults(run=run)
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", nargs="?", metavar="NET", help="file.py:Class, package.module:Class or file.py:function")
+    parser.add_argument("--data", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
+    )
+    parser.add_argument("--run", dest="folder", metavar="DIR", help="new folder for the run")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; takes no other option")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the report")
+    _add_fields(parser, "training")
+    _add_fields(parser, "data")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
+    _add_fields(parser, "data")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("--split", metavar="NAME", help="train, val or test; test where there is one")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the simple methods")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files to answer")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write; report.html in the run otherwise")
+
+
+def _add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
+    """One option a field of the record; values stay text here and are validated by the record."""
+    from netwright.records import LoadOptions, Settings
+
+    group = parser.add_argument_group(kind)
+    record = Settings if kind == "training" else LoadOptions
+    for name, field in record.model_fields.items():
+        flag = "--" + name.replace("_", "-").removesuffix("s" if name == "optimizer_args" else "")
+        if name == "optimizer_args":
+            group.add_argument(flag, dest=name, action="append", metavar="NAME=VALUE", help=field.description)
+        elif name == "augment":
+            group.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=field.description)
+        else:
+            group.add_argument(flag, dest=name, metavar="VALUE", help=field.description)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    if arguments.resume is not None:
+        return _resume(arguments)
+    for name, value, example in (("NET", arguments.net, "net.py:Net"), ("--data", arguments.data, "--data mnist")):
+        if value is None:
+            raise UsageError(
+                where="netwright train",
+                expected=f"{name}",
+                got="nothing",
+                cure=f"Give it, as {example}: netwright train net.py:Net --data mnist",
+            )
+    from netwright import training
+    from netwright.api import finish
+    from netwright.data import load
+    from netwright.models import load_model, parse_arguments
+    from netwright.step import seed_all
+
+    settings = training.make_settings(_settings(arguments))
+    data = load(arguments.data, options=_load_options(arguments))
+    seed_all(settings.seed)
+    made_with = parse_arguments(arguments.arg)
+    model = load_model(arguments.net, made_with)
+    progress = _progress(arguments)
+    run = training.train(
+        model,
+        data,
+        run=arguments.folder,
+        progress=progress,
+        reference=arguments.net,
+        arguments=made_with,
+        settings=settings,
+    )
+    evaluation = finish(run, model, data, write_report=not arguments.no_report, lang=arguments.lang)
+    return _show_run(arguments, run.path, evaluation)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from netwright import training
+    from netwright.api import finish
+
+    others = [name for name in ("net", "data", "folder") if getattr(arguments, name) is not None]
+    if others or _settings(arguments):
+        raise UsageError(
+            where="--resume",
+            expected="a run to go on with, and no other option",
+            got=f"also {', '.join([*others, *_settings(arguments)])}",
+            cure="A resumed run keeps what it was started with; leave the others out.",
+        )
+    run = training.resume(arguments.resume, progress=_progress(arguments))
+    evaluation = finish(run, None, None, write_report=not arguments.no_report, lang=arguments.lang)
+    return _show_run(arguments, run.path, evaluation)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from netwright.api import evaluate
+    from netwright.tables import render_evaluation
+
+    evaluation = evaluate(arguments.folder, split=arguments.split, with_baselines=not arguments.no_baselines)
+    if arguments.json:
+        print(evaluation.model_dump_json())
+    else:
+        render_evaluation(evaluation, _console())
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from netwright.api import predict
+
+    answers = predict(arguments.folder, [Path(name) for name in arguments.inputs])
+    for answer in answers:
+        if arguments.json:
+            print(json.dumps(asdict(answer), ensure_ascii=False))
+        elif answer.error is not None:
+            print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
+        elif answer.label is not None:
+            print(f"{answer.name}\t{answer.label}\t{answer.confidence:.4f}")
+        else:
+            print(f"{answer.name}\t{', '.join(f'{value:.6g}' for value in answer.value or ())}")
+    return 1 if any(answer.error is not None for answer in answers) else 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from netwright.run import open_run
+
+    run = open_run(arguments.folder)
+    from netwright.reporting import report
+
+    path = report(run.path, lang=arguments.lang, out=arguments.out)
+    print(json.dumps({"report": str(path)}) if arguments.json else f"report  {path}")
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from netwright.data import load
+    from netwright.data.describe import describe, render
+
+    data = load(arguments.source, options=_load_options(arguments))
+    if arguments.json:
+        print(json.dumps(describe(data), ensure_ascii=False))
+    else:
+        render(data, _console())
+    return 0
+
+
+def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int:  # noqa: ANN401 - imported late
+    from netwright.run import Run
+    from netwright.tables import render_evaluation
+
+    run = Run(path)
+    if arguments.json:
+        print(json.dumps({"run": str(path), "evaluation": evaluation.model_dump(mode="json")}, ensure_ascii=False))
+        return 0
+    render_evaluation(evaluation, _console())
+    print(f"\nrun     {path}")
+    if run.report_file.is_file():
+        print(f"report  {run.report_file}")
+    else:
+        print("report  not written: pip install 'netwright[report]'")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, still as text."""
+    from netwright.models import parse_arguments
+    from netwright.records import Settings
+
+    given = {name: getattr(arguments, name) for name in Settings.model_fields if getattr(arguments, name) is not None}
+    if "optimizer_args" in given:
+        given["optimizer_args"] = parse_arguments(given["optimizer_args"])
+    return given
+
+
+def _load_options(arguments: argparse.Namespace) -> LoadOptions:
+    from pydantic import ValidationError
+
+    from netwright.records import LoadOptions
+
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in LoadOptions.model_fields if getattr(arguments, name) is not None
+    }
+    if "image_size" in given:
+        sizes = given["image_size"].lower().split("x")
+        given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
+    try:
+        return LoadOptions.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise UsageError(
+            where=f"--{name.replace('_', '-')}",
+            expected=LoadOptions.model_fields[name].description or "another value",
+            got=repr(getattr(arguments, name)),
+            cure=f"{first['msg']}.",
+        ) from error
+
+
+def _progress(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+    from netwright.progress import Silent, choose_progress
+
+    return Silent() if arguments.json else choose_progress(sys.stderr)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+VERBS = (
+    ("data", "show what is understood of data", "netwright data digits", _add_data, _data),
+    ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),
+    ("evaluate", "score a run on a split", "netwright evaluate runs/2026-11-23-mnist-net", _add_evaluate, _evaluate),
+    ("predict", "answer new inputs", "netwright predict runs/2026-11-23-mnist-net a.png", _add_predict, _predict),
+    ("report", "write a run's report", "netwright report runs/2026-11-23-mnist-net --lang zh", _add_report, _report),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""Run a trained module over data: scores of a split, predictions for new inputs.
+
+Always in eval mode, without gradients, with the random generators left as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from netwright import preprocess
+from netwright.batch import Batch
+from netwright.binding import Binding, answer, bind, call
+from netwright.checkpoints import digest_of, read_weights
+from netwright.data import load, tensors
+from netwright.data.batches import eval_batches
+from netwright.data.dataset import Data
+from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
+from netwright.evaluation import Predictions
+from netwright.models import fingerprint, load_model
+from netwright.records import DataSpec, RunSpec
+from netwright.run import Run, open_run
+from netwright.session import evaluating, probe_outputs, unchanged_random
+from netwright.step import Sums
+from netwright.tasks import IGNORE_INDEX, Objective, Task, make_task
+
+EVAL_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run opened again: the module with its best weights, and how to ask it."""
+
+    run: Run
+    spec: RunSpec
+    data_spec: DataSpec
+    model: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer.
+
+    Attributes:
+        label: Class name; None in regression.
+        confidence: Its probability, 0 to 1.
+        probabilities: By class name.
+        value: The predicted numbers, in regression.
+        error: Why there is no answer, where the input could not be read.
+    """
+
+    name: str
+    label: str | None = None
+    confidence: float | None = None
+    probabilities: dict[str, float] | None = None
+    value: tuple[float, ...] | None = None
+    error: str | None = None
+
+
+@contextlib.contextmanager
+def answering(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode, no gradients, and the random generators as before after."""
+    with evaluating(model), torch.inference_mode(), unchanged_random(device):
+        yield
+
+
+def split_means(
+    model: nn.Module,
+    task: Task,
+    objective: Objective,
+    binding: Binding,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, float] | None:
+    """Mean loss and mean metric over batches, each sample counted once; None where ``stop`` said so."""
+    sums = Sums.zero(device)
+    with answering(model, device):
+        for batch in batches:
+            if stop():
+                return None
+            here = batch.to(device)
+            if here.targets is None:
+                raise DataError(where="evaluation", expected="targets", got="none", cure="Give inputs and targets.")
+            outputs = answer(call(binding, model, here.inputs)).float()
+            loss = objective(outputs, here.targets)
+            sums.update(loss, objective.count(here.targets), task.right(outputs, here.targets), len(here))
+    return sums.means()
+
+
+def predict_split(model: nn.Module, data: Data, split: str, *, batch_size: int = EVAL_BATCH) -> Predictions:
+    """The module's answer to each sample of a split, in order; samples to be ignored are left out.
+
+    Returns:
+        Probabilities float32 (N, C), or values float32 (N, ...) in regression.
+    """
+    device = next(model.parameters()).device
+    ids, targets, answers = [], [], []
+    task: Task | None = None
+    binding: Binding | None = None
+    with unchanged_random(device):
+        for batch in eval_batches(data, split, batch_size=batch_size, workers=0):
+            if task is None or binding is None:
+                task, binding = _fit(model, data.spec, batch, device)
+            here = batch.to(device)
+            with evaluating(model), torch.inference_mode():
+                outputs = task.probabilities(answer(call(binding, model, here.inputs)))
+            ids.append(batch.sample_ids.numpy())
+            answers.append(outputs.cpu().numpy())
+            if batch.targets is not None:
+                targets.append(batch.targets.cpu().numpy())
+    if not ids:
+        raise DataError(where=split, expected="samples", got="an empty split", cure="Name another with --split.")
+    all_targets, all_ids, all_answers = np.concatenate(targets), np.concatenate(ids), np.concatenate(answers)
+    if data.spec.task == "classification":
+        kept = all_targets != IGNORE_INDEX
+        all_targets, all_ids, all_answers = all_targets[kept], all_ids[kept], all_answers[kept]
+    else:
+        all_answers = all_answers.reshape(all_targets.shape)
+    return Predictions(sample_ids=all_ids, targets=all_targets, probs=all_answers)
+
+
+def open_trained(run: Run | Path | str, model: nn.Module | None = None) -> Trained:
+    """Open a run and put its best weights into its module.
+
+    Args:
+        run: The run or its folder.
+        model: The module, where the run cannot build it again by itself (an instance from Python).
+
+    Raises:
+        RunError: The run has no weights, or the module is another one.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    spec = run.read_spec()
+    if not run.weights_file.is_file():
+        raise RunError(
+            where=str(run.path),
+            expected="weights.safetensors",
+            got="a run that has not finished its first epoch",
+            cure=f"Go on with it: netwright train --resume {run.path}",
+        )
+    module = rebuild(run, spec) if model is None else model
+    check_same_model(module, spec, run)
+    module.load_state_dict(read_weights(run.weights_file))
+    return Trained(run, spec, run.read_data(), module)
+
+
+def rebuild(run: Run, spec: RunSpec) -> nn.Module:
+    """The module, from the copy of its source in the run folder.
+
+    Raises:
+        ModelError: It was an instance from Python whose source is not in a file.
+    """
+    if spec.net.entry is None:
+        raise ModelError(
+            where=str(run.path),
+            expected="a module that can be built again from its source",
+            got=f"a {spec.net.class_name} that was made in Python",
+            cure="Give the module: nw.evaluate(run, model=net), nw.predict(run, inputs, model=net).",
+        )
+    return load_model(spec.net.entry, spec.net.arguments, root=run.model_folder)
+
+
+def check_same_model(model: nn.Module, spec: RunSpec, run: Run) -> None:
+    """Refuse a module whose parameters have other names, shapes or dtypes than the run's.
+
+    Raises:
+        CheckpointError: It is another model; the first difference is named.
+    """
+    if fingerprint(model) == spec.net.fingerprint:
+        return
+    detail = ""
+    if run.weights_file.is_file():
+        held = {name: tuple(value.shape) for name, value in read_weights(run.weights_file).items()}
+        mine = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        for name in sorted(held.keys() | mine.keys()):
+            if held.get(name) != mine.get(name):
+                detail = f"; {name} is {mine.get(name, 'absent')} here and {held.get(name, 'absent')} there"
+                break
+    raise CheckpointError(
+        where=str(run.path),
+        expected=f"a run of this module, {type(model).__name__}",
+        got=f"a run of another one, {spec.net.class_name} with {spec.net.num_parameters:,} parameters{detail}",
+        cure="Name the run of this module, or give the module and arguments that the run was made with.",
+    )
+
+
+def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
+    """The run's data, loaded again, or those given; the digest must be the run's own.
+
+    Raises:
+        DataError: The data have changed, or they were made in Python and are not given.
+    """
+    known = trained_run.read_data()
+    if data is None:
+        if spec.data.startswith("python:"):
+            raise DataError(
+                where=str(trained_run.path),
+                expected="data that can be loaded by name",
+                got="data that were handed over in Python",
+                cure="Give them again: nw.evaluate(run, data), nw.resume(run, data=data).",
+            )
+        data = load(spec.data, options=spec.load)
+    if data.spec.digest != known.digest:
+        raise DataError(
+            where=data.spec.source,
+            expected=f"the data the run was made with (digest {known.digest[:12]})",
+            got=f"other data (digest {data.spec.digest[:12]})",
+            cure="Bring the files back as they were, or train a new run on the new ones.",
+        )
+    return data
+
+
+def predict(
+    run: Run | Path | str, inputs: Sequence[Any], *, model: nn.Module | None = None, batch_size: int = 64
+) -> list[Prediction]:
+    """Answer raw inputs: paths of images, bytes, or arrays as the training data were.
+
+    An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
+    """
+    trained = open_trained(run, model)
+    spec = trained.data_spec
+    answers: list[Prediction] = []
+    for start in range(0, len(inputs), batch_size):
+        chunk = inputs[start : start + batch_size]
+        decoded: list[tuple[int, NDArray[Any]]] = []
+        failed: dict[int, Prediction] = {}
+        for index, raw in enumerate(chunk):
+            name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
+            try:
+                decoded.append((index, _decode(raw, spec)))
+            except (NetwrightError, OSError, ValueError, SyntaxError) as error:
+                failed[index] = Prediction(name, error=str(error).splitlines()[0])
+        good = _answer_arrays(trained, [array for _, array in decoded]) if decoded else []
+        by_index = {index: row for (index, _), row in zip(decoded, good, strict=True)}
+        for index, raw in enumerate(chunk):
+            name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
+            answers.append(failed[index] if index in failed else _prediction(name, by_index[index], spec))
+    return answers
+
+
+def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:  # noqa: ANN401 - paths, bytes and arrays
+    if isinstance(raw, str):
+        raw = Path(raw)
+    if isinstance(raw, Tensor):
+        raw = raw.numpy()
+    if spec.kind == "image" and spec.preprocess.operations:
+        return preprocess.decode(spec.preprocess, raw)
+    if isinstance(raw, Path):
+        raise UsageError(
+            where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first."
+        )
+    array = np.asarray(raw)
+    if array.shape != spec.inputs[0].shape:
+        raise DataError(
+            where="input", expected=f"shape {spec.inputs[0].shape}", got=f"{array.shape}", cure="Shape it as in training."
+        )
+    return array
+
+
+def _answer_arrays(trained: Trained, arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
+    spec = trained.data_spec
+    device = next(trained.model.parameters()).device
+    stacked = tensors.apply(spec.preprocess, torch.from_numpy(np.stack(arrays)))
+    batch = Batch({spec.inputs[0].name: stacked}, None, torch.arange(len(arrays)))
+    with unchanged_random(device):
+        task, binding = _fit(trained.model, spec, batch, device)
+    with answering(trained.model, device):
+        outputs = task.probabilities(answer(call(binding, trained.model, batch.to(device).inputs)))
+    return outputs.cpu().numpy()
+
+
+def _prediction(name: str, row: NDArray[np.float32], spec: DataSpec) -> Prediction:
+    if spec.task == "regression":
+        return Prediction(name, value=tuple(float(value) for value in np.atleast_1d(row)))
+    classes = spec.classes or ()
+    best = int(row.argmax())
+    return Prediction(
+        name,
+        label=classes[best],
+        confidence=float(row[best]),
+        probabilities={label: float(value) for label, value in zip(classes, row, strict=True)},
+    )
+
+
+def _fit(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
+    """Task and binding from a first batch; the module goes back to its device."""
+    few = Batch(
+        {name: value[:2] for name, value in batch.inputs.items()}, None, batch.sample_ids[:2]
+    )
+    binding = bind(model, tuple(few.inputs))
+    outputs = probe_outputs(model, binding, few)
+    model.to(device)
+    return make_task(spec, outputs), binding
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of a module's state dict."""
+    return digest_of(model.state_dict())

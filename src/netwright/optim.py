@@ -1,0 +1,139 @@
+"""Optimizers and schedules by name, by file or as any callable. Knows nothing of data or of the loop."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from netwright.errors import UsageError, unknown_name
+
+Schedule = Callable[[int], float]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+# Rates with which each optimizer is commonly started; used only where nothing is asked.
+USUAL_LR = {"SGD": 0.01, "LBFGS": 1.0, "Adadelta": 1.0, "Adagrad": 0.01, "ASGD": 0.01, "Rprop": 0.01, "RMSprop": 0.001}
+
+
+def optimizer_names() -> dict[str, type[torch.optim.Optimizer]]:
+    """All optimizers of ``torch.optim``, by class name."""
+    return {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+    }
+
+
+def find_optimizer(name: str) -> type[torch.optim.Optimizer]:
+    """The class of ``torch.optim`` called ``name``, in any case.
+
+    Raises:
+        UnknownNameError: There is none; the nearest name is given.
+    """
+    known = optimizer_names()
+    for known_name, kind in known.items():
+        if known_name.casefold() == name.casefold():
+            return kind
+    raise unknown_name("optimizer", name, known, where="--optimizer")
+
+
+def decayed_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups: matrices and kernels with weight decay, biases and normalisations without.
+
+    Decaying a bias or a normalisation's scale only pulls it from where it should be
+    (He et al. 2019, arXiv:1812.01187, section 3.1).
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(
+    kind: type[torch.optim.Optimizer], parameters: Iterable[Any], arguments: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """Build a ``torch.optim`` optimizer, refusing arguments that it does not have.
+
+    Raises:
+        UnknownNameError: An argument it does not take; the nearest one is given.
+        UsageError: A value it refuses.
+    """
+    known = [name for name in inspect.signature(kind).parameters if name != "params"]
+    for name in arguments:
+        if name not in known:
+            raise unknown_name(f"argument of {kind.__name__}", name, known, where="--optimizer-arg")
+    try:
+        return kind(parameters, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            where=f"{kind.__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})",
+            expected="arguments that the optimizer takes",
+            got=str(error).rstrip("."),
+            cure="Change that argument, or leave it out to have torch's own default.",
+        ) from error
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``step`` must be given a function that computes the loss again, as in LBFGS."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return isinstance(optimizer, torch.optim.LBFGS) or (closure is not None and closure.default is closure.empty)
+
+
+def constant(step: int, *, total_steps: int) -> float:
+    """1 at every step."""
+    del step, total_steps
+    return 1.0
+
+
+def linear(step: int, *, total_steps: int) -> float:
+    """From 1 down to 0 in a straight line."""
+    return max(0.0, 1.0 - step / max(1, total_steps))
+
+
+def cosine(step: int, *, total_steps: int) -> float:
+    """From 1 down to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5)."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1, total_steps))))
+
+
+def one_cycle(step: int, *, total_steps: int) -> float:
+    """Up from 1/25 over the first 30 % of the steps, then down to 0, along cosines.
+
+    Source:
+        Smith & Topin 2018, arXiv:1708.07120; the shares are those of ``torch.optim.lr_scheduler.OneCycleLR``.
+    """
+    done = min(1.0, step / max(1, total_steps))
+    if done < 0.3:
+        return 0.04 + 0.96 * 0.5 * (1.0 - math.cos(math.pi * done / 0.3))
+    return 0.5 * (1.0 + math.cos(math.pi * (done - 0.3) / 0.7))
+
+
+SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine, "one_cycle": one_cycle}
+
+
+def make_schedule(name: str, *, total_steps: int, warmup_steps: int = 0) -> Schedule:
+    """A schedule by name: from the step's index, from 0, to the factor of the learning rate.
+
+    Args:
+        name: One of ``SCHEDULES``.
+        total_steps: Updates in the whole run.
+        warmup_steps: Updates over which the factor rises in a straight line before the schedule starts.
+
+    Raises:
+        UnknownNameError: There is no such schedule.
+    """
+    if name not in SCHEDULES:
+        raise unknown_name("schedule", name, SCHEDULES, where="--schedule")
+    shape = SCHEDULES[name]
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        return shape(step - warmup_steps, total_steps=total_steps - warmup_steps)
+
+    return factor

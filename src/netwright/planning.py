@@ -1,0 +1,186 @@
+"""Decide what was not asked: the recipe, and how it is executed here. Each choice carries its reason.
+
+Reads records and the machine; touches neither the model nor the data.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from netwright.data.augment import AUGMENTATIONS
+from netwright.errors import UsageError, unknown_name
+from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
+from netwright.records import Choice, DataSpec, Plan, Settings
+
+MONITORS = {"val/loss": False, "val/accuracy": True, "val/mae": False, "train/loss": False}
+# Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
+SAMPLES_SEEN = 220_000
+
+
+def plan(model: nn.Module, spec: DataSpec, settings: Settings, *, given: frozenset[str] = frozenset()) -> Plan:
+    """Choose everything that was left to us.
+
+    Args:
+        model: Looked at for its layers only.
+        spec: What was understood of the data.
+        settings: What was asked.
+        given: Names of settings for which a Python object was handed over: optimizer, schedule, loss.
+
+    Raises:
+        UsageError: Something asked cannot be had here.
+        UnknownNameError: A misspelt name.
+    """
+    asked = settings.model_fields_set | given
+    choices = [*_recipe(spec, settings, asked), *_execution(model, settings)]
+    return Plan(choices=tuple(choices))
+
+
+def _recipe(spec: DataSpec, settings: Settings, asked: set[str] | frozenset[str]) -> list[Choice]:
+    train = spec.splits["train"].count
+    own_optimizer = "optimizer" in asked
+    batch_size = settings.batch_size or _batch_size(train)
+    epochs = settings.epochs or max(4, min(20, round(SAMPLES_SEEN / train)))
+    optimizer = settings.optimizer or "AdamW"
+    if ":" not in optimizer and "optimizer" not in (asked - settings.model_fields_set):
+        optimizer = find_optimizer(optimizer).__name__
+    schedule = settings.schedule or ("constant" if own_optimizer else "one_cycle")
+    if schedule not in SCHEDULES and ":" not in schedule:
+        raise unknown_name("schedule", schedule, SCHEDULES, where="--schedule")
+    choose = _chooser(settings)
+    return [
+        choose("epochs", epochs, f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"),
+        choose("batch_size", batch_size, f"{train:,} samples give {math.ceil(train / batch_size):,} updates a pass"),
+        choose("optimizer", optimizer, "adapts its step to each weight, so that one rate suits most networks"),
+        choose("lr", *_rate(settings, optimizer, own_optimizer)),
+        choose("weight_decay", *_decay(settings, own_optimizer)),
+        choose("schedule", schedule, *_schedule_reason(own_optimizer)),
+        choose("warmup_steps", settings.warmup_steps or 0, "one_cycle rises by itself; the others start at once"),
+        choose("augment", *_augment(spec, settings, own_optimizer)),
+        choose("monitor", *_monitor(spec, settings)),
+        choose("gradient_accumulation_steps", settings.gradient_accumulation_steps or 1, "a batch fits in memory"),
+    ]
+
+
+def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
+    device, device_reason = _device(settings.device)
+    dtype, dtype_reason = _dtype(device, settings.dtype)
+    choose = _chooser(settings)
+    threads = settings.threads or torch.get_num_threads()
+    convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    choices = [
+        choose("device", device, device_reason),
+        choose("dtype", dtype, dtype_reason),
+        choose("threads", threads, f"of {os.cpu_count()} processors, as torch counts them"),
+        choose("workers", settings.workers or 0, "data lie in memory, or no worker was asked for"),
+    ]
+    if settings.plan == "eager" or not convolutional:
+        reason = "the plain plan was asked for" if settings.plan == "eager" else "no 2-D convolution"
+        layout = Choice(name="memory_format", value="contiguous", reason=reason)
+    else:
+        layout = Choice(
+            name="memory_format",
+            value="channels_last",
+            reason="2-D convolutions run over pixels with their channels side by side",
+        )
+    return [*choices, layout]
+
+
+def _chooser(settings: Settings) -> Any:  # noqa: ANN401 - a closure that makes Choice records
+    def choose(name: str, value: Any, reason: str) -> Choice:  # noqa: ANN401 - a choice holds values of several types
+        if name in settings.model_fields_set and getattr(settings, name) is not None:
+            return Choice(name=name, value=value, reason="asked for", asked=True)
+        return Choice(name=name, value=value, reason=reason)
+
+    return choose
+
+
+def _batch_size(train: int) -> int:
+    """128, or less where that would leave fewer than about 40 updates a pass."""
+    return max(8, min(128, 2 ** round(math.log2(max(1, train) / 40))))
+
+
+def _rate(settings: Settings, optimizer: str, own: bool) -> tuple[float | None, str]:
+    if settings.lr is not None:
+        return settings.lr, ""
+    if ":" in optimizer:
+        return None, "the given optimizer has its own"
+    if not own:
+        return 0.003, "height of the cycle; three times AdamW's usual rate, since it is reached slowly and left again"
+    usual = USUAL_LR.get(optimizer, 0.001)
+    return usual, f"the usual rate of {optimizer}"
+
+
+def _decay(settings: Settings, own: bool) -> tuple[float | None, str]:
+    if settings.weight_decay is not None:
+        return settings.weight_decay, ""
+    if own:
+        return None, "the optimizer's own"
+    return 0.01, "AdamW's usual one, on matrices and kernels only"
+
+
+def _schedule_reason(own: bool) -> tuple[str]:
+    if own:
+        return ("an optimizer was asked for, and no schedule",)
+    return ("short runs gain most from a rate that rises and then falls to zero",)
+
+
+def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, ...], str]:
+    if settings.augment is not None:
+        names = tuple(name for name in settings.augment if name != "none")
+        for name in names:
+            if name not in AUGMENTATIONS:
+                raise unknown_name("augmentation", name, [*AUGMENTATIONS, "none"], where="--augment")
+        return names, ""
+    if spec.kind != "image":
+        return (), "only pictures have augmentations that keep their meaning"
+    if own:
+        return (), "an optimizer was asked for, so the recipe is the person's own"
+    return ("shift",), "moving a picture a little keeps its class; turning or mirroring it may not"
+
+
+def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
+    metric = "accuracy" if spec.task == "classification" else "mae"
+    usable = {name: up for name, up in MONITORS.items() if name in (f"val/{metric}", "val/loss", "train/loss")}
+    if settings.monitor is not None:
+        name = settings.monitor.replace("_", "/", 1) if "/" not in settings.monitor else settings.monitor
+        if name not in usable:
+            raise unknown_name("score to monitor", settings.monitor, usable, where="--monitor")
+        return name, ""
+    if "val" not in spec.splits:
+        return "train/loss", "there is no validation split"
+    return f"val/{metric}", "it is what the result is judged by"
+
+
+def _device(asked: str | None) -> tuple[str, str]:
+    if asked is not None:
+        try:
+            kind = torch.device(asked).type
+        except RuntimeError as error:
+            raise unknown_name("device", asked, ["cpu", "cuda", "mps"], where="--device") from error
+        here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not here.get(kind, False):
+            have = ", ".join(name for name, there in here.items() if there)
+            raise UsageError(
+                where="--device", expected="a device that is here", got=asked, cure=f"Here: {have}. Leave it out to choose."
+            )
+        return asked, ""
+    if torch.cuda.is_available():
+        return "cuda", f"a GPU is here: {torch.cuda.get_device_name()}"
+    if torch.backends.mps.is_available():
+        return "mps", "an Apple GPU is here"
+    return "cpu", "no GPU is here"
+
+
+def _dtype(device: str, asked: str | None) -> tuple[str, str]:
+    if asked is not None:
+        return asked, ""
+    if device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16", "this GPU multiplies bfloat16 several times faster; weights and updates stay float32"
+    if device.startswith("cuda"):
+        return "float32", "this GPU has no bfloat16"
+    return "float32", "half precision is emulated on most processors, and then many times slower"

@@ -1,0 +1,247 @@
+"""The nouns that travel between verbs: frozen records that go to JSON and back.
+
+Knows nothing of torch, of files or of words on a screen. Shapes in records leave the batch dimension out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from netwright.preprocess import Preprocess
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and without fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Choice(Record):
+    """Something decided for the person, with its reason."""
+
+    name: str
+    value: Any
+    reason: str
+    asked: bool = Field(default=False, description="True where the person asked for it.")
+
+
+class Settings(Record):
+    """What was asked of training. ``None`` means "decide for me"."""
+
+    epochs: int | None = Field(None, ge=1, description="Passes over the training split.")
+    batch_size: int | None = Field(None, ge=1, description="Samples per update, over all micro-batches.")
+    loss: str | None = Field(None, description="Name of a torch.nn loss, or file.py:function.")
+    optimizer: str | None = Field(None, description="Name of a torch.optim optimizer, or file.py:function.")
+    optimizer_args: dict[str, Any] = Field(default_factory=dict, description="Its further arguments, as momentum=0.9.")
+    lr: float | None = Field(None, gt=0, description="Learning rate at the schedule's height.")
+    weight_decay: float | None = Field(None, ge=0, description="Weight decay of the optimizer.")
+    schedule: str | None = Field(
+        None, description="constant, linear, cosine, one_cycle, or file.py:function of the step."
+    )
+    warmup_steps: int | None = Field(None, ge=0, description="Steps over which the rate rises from near zero.")
+    max_grad_norm: float | None = Field(None, gt=0, description="Clip the norm of all gradients to this.")
+    gradient_accumulation_steps: int | None = Field(None, ge=1, description="Micro-batches per update.")
+    ema_decay: float | None = Field(None, gt=0, lt=1, description="Average the weights with this decay per update.")
+    class_weights: Literal["none", "balanced"] = Field("none", description="Weigh classes by 1 / frequency.")
+    augment: tuple[str, ...] | None = Field(None, description="crop, flip, rotate, shift, cutout; none for none.")
+    patience: int | None = Field(None, ge=1, description="Stop after so many evaluations without a better score.")
+    monitor: str | None = Field(None, description="Score that picks the best weights, as val/loss.")
+    keep: Literal["best", "last"] = Field("best", description="Weights the run ends with.")
+    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="At a loss or gradient that is not finite.")
+    checkpoint_every_steps: int | None = Field(None, ge=1, description="Also save every so many updates.")
+    log_every_steps: int = Field(50, ge=1, description="Write a row of metrics every so many updates.")
+    plan: Literal["auto", "eager"] = Field("auto", description="auto, or eager for the plain loop without tuning.")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(None, description="Precision of the forward pass.")
+    threads: int | None = Field(None, ge=1, description="Threads of one operation on the CPU.")
+    workers: int | None = Field(None, ge=0, description="Processes that read data.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, order, augmentation and dropout.")
+
+
+class LoadOptions(Record):
+    """What was asked of reading the data."""
+
+    image_size: tuple[int, int] | None = Field(None, description="Height and width to resize to, as 28 or 32x48.")
+    image_mode: Literal["L", "RGB"] | None = Field(None, description="Grey or colour.")
+    val_fraction: float | None = Field(None, ge=0, lt=1, description="Share of the training data kept for validation.")
+    test_fraction: float | None = Field(None, ge=0, lt=1, description="Share kept for the test, where none is given.")
+    group_by: str | None = Field(None, description="Regular expression on a file's name; what it matches stays together.")
+    split_seed: int = Field(0, ge=0, description="Seed of the split; apart from the seed of training.")
+    max_unreadable: float = Field(0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
+
+
+class FieldSpec(Record):
+    """One input or target: its name, shape without the batch, dtype as torch names it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class SplitSpec(Record):
+    """How many samples a split has, in all and by class."""
+
+    count: int
+    class_counts: tuple[int, ...] | None = None
+
+
+class Unreadable(Record):
+    """A sample that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+class Finding(Record):
+    """Something found: a stable code, how grave, where, with which numbers, and the cure."""
+
+    code: str
+    severity: Literal["error", "warning", "note"]
+    title: str
+    where: str
+    evidence: str
+    cure: str
+
+
+class DataSpec(Record):
+    """What was understood of the data."""
+
+    name: str
+    source: str
+    kind: Literal["image", "tensor"]
+    task: Literal["classification", "regression"]
+    inputs: tuple[FieldSpec, ...]
+    target: FieldSpec
+    classes: tuple[str, ...] | None
+    splits: dict[str, SplitSpec]
+    preprocess: Preprocess
+    options: LoadOptions
+    choices: tuple[Choice, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    digest: str = Field(description="SHA-256 over the samples' bytes and targets, split by split.")
+
+
+class Plan(Record):
+    """How the training is executed here."""
+
+    choices: tuple[Choice, ...]
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a choice holds values of several types
+        """The value chosen under ``name``."""
+        for choice in self.choices:
+            if choice.name == name:
+                return choice.value
+        raise KeyError(name)
+
+
+class Score(Record):
+    """One number with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    method: str | None = Field(None, description="How the interval was made, as wilson or bootstrap.")
+    higher_is_better: bool = True
+
+
+class ClassRow(Record):
+    """One class of the per-class table. Precision, recall and F1 carry Wilson or bootstrap intervals."""
+
+    name: str
+    support: int
+    predicted: int
+    precision: Score
+    recall: Score
+    f1: Score
+    roc_auc: float | None = None
+    average_precision: float | None = None
+
+
+class CalibrationBin(Record):
+    """One bin of the reliability curve: confidences in (low, high]."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class Baseline(Record):
+    """What a simple method scores on the same samples."""
+
+    name: str
+    detail: str
+    score: Score
+
+
+class WorstSample(Record):
+    """A sample the model got wrong with confidence (or, in regression, by far)."""
+
+    sample_id: int
+    name: str
+    target: str
+    prediction: str
+    confidence: float | None = None
+    error: float | None = None
+    picture: str | None = Field(None, description="PNG as a data URI.")
+
+
+class Evaluation(Record):
+    """What a model scored on one split."""
+
+    task: Literal["classification", "regression"]
+    split: str
+    count: int
+    headline: str = Field(description="Name of the score that stands first.")
+    scores: tuple[Score, ...]
+    classes: tuple[str, ...] | None = None
+    per_class: tuple[ClassRow, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = Field((), description="Counts; row is the true class.")
+    calibration: tuple[CalibrationBin, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    worst: tuple[WorstSample, ...] = ()
+    notes: tuple[str, ...] = Field((), description="Doubts, in plain words.")
+
+    def score(self, name: str) -> Score:
+        """The score called ``name``; KeyError where it was not computed."""
+        for score in self.scores:
+            if score.name == name:
+                return score
+        raise KeyError(name)
+
+
+class NetSpec(Record):
+    """How to build the person's module again."""
+
+    reference: str | None = Field(None, description="file.py:Class as given; None for an instance from Python.")
+    entry: str | None = Field(None, description="The same, relative to the run's model/ folder.")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    class_name: str
+    num_parameters: int
+    fingerprint: str = Field(description="SHA-256 over names, shapes and dtypes of the state dict.")
+
+
+class RunSpec(Record):
+    """What was asked, whole: goes to settings.yaml."""
+
+    netwright: str = Field(description="Version that wrote it.")
+    net: NetSpec
+    data: str
+    load: LoadOptions
+    settings: Settings
+
+
+class Environment(Record):
+    """Where a run was made."""
+
+    python: str
+    platform: str
+    processor: str
+    cores: int
+    packages: dict[str, str]
+    git: str | None = None
+    command: tuple[str, ...] = ()

@@ -1,0 +1,311 @@
+"""One update, and everything that an update changes.
+
+``train_step`` knows nothing of epochs, files or words. ``TrainState`` is all that must be saved for an unbroken run
+and a resumed one to be the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netwright.batch import Batch
+from netwright.binding import Binding, answer, call
+from netwright.optim import Schedule, needs_closure
+from netwright.tasks import Objective, Task
+
+StepFunction = Callable[[nn.Module, Batch], Tensor]
+
+
+@dataclass(slots=True)
+class Sums:
+    """Running sums over samples, kept on the device: reading them is the only synchronisation."""
+
+    loss: Tensor
+    count: Tensor
+    right: Tensor
+    samples: int = 0
+
+    @classmethod
+    def zero(cls, device: torch.device) -> Sums:
+        """Nothing seen yet."""
+        return cls(*(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
+
+    def update(self, loss: Tensor, count: Tensor | int, right: Tensor, samples: int) -> None:
+        """Add a batch: its mean loss times its count of targets, and its right answers."""
+        self.loss += loss * count
+        self.count += count
+        self.right += right
+        self.samples += samples
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and mean of the metric. Synchronises with the device."""
+        return self.loss.item() / max(self.count.item(), 1e-12), self.right.item() / max(self.samples, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a step does, fixed for the whole run.
+
+    Attributes:
+        step_fn: A person's own ``(model, batch) -> loss``, in place of forward and objective.
+        micro_batches: Parts a batch is split into; their gradients add up to the whole batch's.
+        max_grad_norm: Gradients are scaled down to this norm. None: left alone.
+        amp_dtype: Precision of the forward pass. None: float32.
+    """
+
+    task: Task
+    objective: Objective
+    binding: Binding
+    schedule: Schedule
+    step_fn: StepFunction | None = None
+    micro_batches: int = 1
+    max_grad_norm: float | None = None
+    ema_decay: float | None = None
+    amp_dtype: torch.dtype | None = None
+
+
+@dataclass(slots=True)
+class TrainState:
+    """All that changes while training.
+
+    Attributes:
+        step: Updates done.
+        epoch: Passes over the training split that are finished.
+        batch: Batches done in the present epoch.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    device: torch.device
+    base_lrs: list[float]
+    sums: Sums
+    ema: dict[str, Tensor] | None = None
+    scaler: torch.amp.GradScaler | None = None
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    skipped: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    epoch_random: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one update gave; tensors stay on the device."""
+
+    loss: Tensor
+    finite: bool
+
+
+def make_state(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, device: torch.device) -> TrainState:
+    """A state at step 0. ``model`` is on ``device`` already."""
+    ema = None
+    if recipe.ema_decay is not None:
+        ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    scaler = torch.amp.GradScaler(device.type) if recipe.amp_dtype is torch.float16 else None
+    lrs = [float(group["lr"]) for group in optimizer.param_groups]
+    return TrainState(model, optimizer, recipe, device, lrs, Sums.zero(device), ema, scaler)
+
+
+def train_step(state: TrainState, batch: Batch) -> StepResult:
+    """Do one update: forward, loss, backward, clip, update, average.
+
+    A loss that is not finite changes no weight. The gradients of micro-batches are weighted by their counts of
+    targets, so that they add up to the gradient of the whole batch's loss.
+
+    Args:
+        batch: On the state's device.
+    """
+    recipe, optimizer = state.recipe, state.optimizer
+    factor = recipe.schedule(state.step)
+    for group, base in zip(optimizer.param_groups, state.base_lrs, strict=True):
+        group["lr"] = base * factor
+    if needs_closure(optimizer):
+        loss = _closure_step(state, batch)
+        finite = bool(torch.isfinite(loss))
+    else:
+        optimizer.zero_grad()
+        loss, count, right = _gradients(state, batch)
+        # On the CPU this reads one number; on a GPU it would wait for the device, so there the flag is read later.
+        finite = state.device.type != "cpu" or bool(torch.isfinite(loss))
+        if finite:
+            _update(state)
+            state.sums.update(loss, count, right, len(batch))
+    if finite and state.ema is not None:
+        _average(state)
+    state.step += 1
+    state.batch += 1
+    return StepResult(loss, finite)
+
+
+def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Tensor]:
+    """Forward and backward; the whole batch's loss, the count it was divided by, and the metric's sum."""
+    recipe = state.recipe
+    parts = batch.split(recipe.micro_batches)
+    if len(parts) == 1:
+        loss, count, right = _forward(state, batch)
+        _backward(state, loss)
+        return loss.detach(), count, right
+    counts = [_count(recipe, part) for part in parts]
+    total = sum(counts[1:], start=counts[0])
+    losses, rights = [], []
+    for part, part_count in zip(parts, counts, strict=True):
+        loss, _, right = _forward(state, part)
+        share = loss if recipe.objective.sums else loss * (part_count / total)
+        _backward(state, share)
+        losses.append(share.detach())
+        rights.append(right)
+    return torch.stack(losses).sum(), total, torch.stack(rights).sum()
+
+
+def _forward(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Tensor]:
+    recipe = state.recipe
+    amp: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if recipe.amp_dtype is not None:
+        amp = torch.autocast(state.device.type, dtype=recipe.amp_dtype)
+    with amp:
+        if recipe.step_fn is not None:
+            return recipe.step_fn(state.model, batch), len(batch), torch.zeros((), device=state.device)
+        outputs = answer(call(recipe.binding, state.model, batch.inputs))
+        targets = _targets(batch)
+        loss = recipe.objective(outputs, targets)
+    with torch.no_grad():
+        return loss, recipe.objective.count(targets), recipe.task.right(outputs, targets)
+
+
+def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
+    return len(batch) if recipe.step_fn is not None else recipe.objective.count(_targets(batch))
+
+
+def _targets(batch: Batch) -> Tensor:
+    if batch.targets is None:
+        raise ValueError("a batch to train on must have targets")
+    return batch.targets
+
+
+def _backward(state: TrainState, loss: Tensor) -> None:
+    if state.scaler is not None:
+        loss = state.scaler.scale(loss)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _update(state: TrainState) -> None:
+    if state.scaler is not None:
+        state.scaler.unscale_(state.optimizer)
+    if state.recipe.max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
+    if state.scaler is None:
+        state.optimizer.step()
+    else:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+
+
+def _closure_step(state: TrainState, batch: Batch) -> Tensor:
+    """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
+    first: list[tuple[Tensor, Tensor | int, Tensor]] = []
+
+    def closure() -> Tensor:
+        state.optimizer.zero_grad()
+        loss, count, right = _gradients(state, batch)
+        if state.recipe.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
+        if not first:
+            first.append((loss, count, right))
+        return loss
+
+    with torch.enable_grad():
+        state.optimizer.step(closure)  # type: ignore[arg-type]
+    loss, count, right = first[0]
+    state.sums.update(loss, count, right, len(batch))
+    return loss
+
+
+@torch.no_grad()
+def _average(state: TrainState) -> None:
+    """Move the averaged weights towards the present ones; buffers that are not real numbers are copied.
+
+    The decay is smaller in the first steps, (1 + t) / (10 + t), so that the start is forgotten.
+    """
+    decay = min(state.recipe.ema_decay or 0.0, (1 + state.step) / (10 + state.step))
+    for name, value in state.model.state_dict().items():
+        average = (state.ema or {})[name]
+        if average.is_floating_point():
+            average.lerp_(value, 1 - decay)
+        else:
+            average.copy_(value)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every global random generator that a module may draw from."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - a person's module may use it
+    version, numbers, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [kind, np.asarray(keys), int(position), int(has_gauss), float(cached)],
+        "python": [version, list(numbers), gauss],
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Set what ``random_state`` gave."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys, position, has_gauss, cached))  # noqa: NPY002
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def seed_all(seed: int) -> None:
+    """Seed torch, NumPy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
+def pack_state(state: TrainState) -> dict[str, Any]:
+    """All that changes while training, as a tree of tensors and plain values."""
+    return {
+        "model": dict(state.model.state_dict()),
+        "optimizer": state.optimizer.state_dict(),
+        "ema": state.ema,
+        "scaler": None if state.scaler is None else dict(state.scaler.state_dict()),
+        "epoch_random": state.epoch_random,
+        "position": {"step": state.step, "epoch": state.epoch, "batch": state.batch, "skipped": state.skipped},
+        "sums": {
+            "loss": state.sums.loss,
+            "count": state.sums.count,
+            "right": state.sums.right,
+            "samples": state.sums.samples,
+        },
+        "best": state.best,
+    }
+
+
+def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
+    """Put a packed state back, in place. The random generators are set apart, by who knows of the loader's own."""
+    state.model.load_state_dict(packed["model"])
+    state.optimizer.load_state_dict(packed["optimizer"])
+    state.ema = packed["ema"] and {name: value.to(state.device) for name, value in packed["ema"].items()}
+    if state.scaler is not None:
+        state.scaler.load_state_dict(packed["scaler"])
+    position, sums = packed["position"], packed["sums"]
+    state.step, state.epoch, state.batch = position["step"], position["epoch"], position["batch"]
+    state.skipped = position["skipped"]
+    state.sums = Sums(*(sums[name].to(state.device) for name in ("loss", "count", "right")), sums["samples"])
+    state.best = packed["best"]
+    state.epoch_random = packed["epoch_random"]
