@@ -4,8 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A new stamp name when what is to be installed changes; so a second run installs nothing.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
-DATA := $(wildcard ../shared/data)
-export NETWRIGHT_DATA ?= $(abspath $(DATA))
 
 .PHONY: demo test lint soak bench setup clean help
 

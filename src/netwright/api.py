@@ -13,9 +13,9 @@ from safetensors.numpy import save as to_safetensors
 from torch import nn
 
 from netwright import training
-from netwright.checkpoints import atomic_write_bytes
 from netwright.data import load
 from netwright.data.dataset import Data
+from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
 from netwright.inference import Prediction, data_of, open_trained, predict_split

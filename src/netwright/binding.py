@@ -1,7 +1,7 @@
 """Call a plain module by its own signature, and find its answer in what it returns.
 
-Knows nothing of tasks, losses or training. Each parameter of ``forward`` gets the batch's field of its name, or of a name
-that means the same (``ALIASES``); nothing is guessed beyond that, and nothing is dropped without being listed.
+Knows nothing of tasks, losses or training. Each parameter of ``forward`` gets the batch's field of its name, or of a
+name that means the same (``ALIASES``); nothing is guessed beyond that, and nothing is dropped without being listed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -61,15 +61,15 @@ class Binding:
 def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
     """Match the parameters of ``model.forward`` with the batch's fields.
 
-    A single field goes to a single required parameter, whatever both are called. Otherwise names decide, or ``ALIASES``.
-    Optional parameters without a field of their name keep their default; ``*args`` takes the fields that are left, in
-    order; ``**kwargs`` takes them by name.
+    A single field goes to a single required parameter, whatever both are called. Otherwise names decide, or
+    ``ALIASES``. Optional parameters without a field of their name keep their default; ``*args`` takes the fields that
+    are left, in order; ``**kwargs`` takes them by name.
 
     Raises:
         BindingError: A required parameter has no field; the fields there are are listed.
         ModelError: The module has no ``forward``.
     """
-    if type(model).forward is nn.Module.forward and "forward" not in vars(model):
+    if inspect.getattr_static(model, "forward", None) is nn.Module.__dict__["forward"]:
         raise ModelError(
             where=type(model).__name__,
             expected="a method named forward",
@@ -77,7 +77,7 @@ def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
             cure="Define `def forward(self, x):` in the class, indented as far as `def __init__`.",
         )
     try:
-        parameters = list(inspect.signature(model.forward).parameters.values())
+        parameters = list(inspect.signature(plain_module(model).forward).parameters.values())
     except (TypeError, ValueError):
         parameters = [Parameter("input", Parameter.POSITIONAL_OR_KEYWORD)]
     named = [p for p in parameters if p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
@@ -87,6 +87,15 @@ def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
     if binding is None or (fields and not binding.positional and not binding.keywords):
         _refuse(model, parameters, missing, fields)
     return binding
+
+
+def plain_module(model: nn.Module) -> nn.Module:
+    """The module that ``torch.compile(model)`` was given; any other is itself.
+
+    A compiled one hides its signature behind ``*args``, and its errors behind the compiler's.
+    """
+    plain = getattr(model, "_orig_mod", model)
+    return plain if isinstance(plain, nn.Module) else model
 
 
 def _match(named: list[Parameter], fields: tuple[str, ...]) -> dict[str, str]:
@@ -143,7 +152,7 @@ def _arrange(parameters: list[Parameter], chosen: dict[str, str], fields: tuple[
     return Binding(tuple(positional), tuple(keywords), tuple(left), tuple(names))
 
 
-def _refuse(model: nn.Module, parameters: list[Parameter], missing: list[str], fields: tuple[str, ...]) -> None:
+def _refuse(model: nn.Module, parameters: list[Parameter], missing: list[str], fields: tuple[str, ...]) -> NoReturn:
     names = ", ".join(str(p).partition(":")[0] for p in parameters)
     there = ", ".join(sorted(fields)) or "none"
     wanted = f"a field for {' and '.join(missing)}" if missing else "a parameter for an input"
@@ -162,12 +171,8 @@ def _refuse(model: nn.Module, parameters: list[Parameter], missing: list[str], f
 
 
 # What a person's module returns may be of any type; `answer` finds the tensor in it.
-def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - theirs
-    """Call the module with the fields of one batch; what it returns, as it is.
-
-    Args:
-        inputs: Tensors by field, each (B, ...).
-    """
+def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """Call the module with the fields of one batch, each (B, ...); what it returns, as it is."""
     positional = binding.positional
     if not binding.keywords:
         if len(positional) == 1:
@@ -237,6 +242,8 @@ def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> T
     lazy layer (``nn.LazyLinear``) gets its shape here, and keeps it.
 
     Args:
+        model: In any mode.
+        binding: What ``bind`` made of it.
         inputs: Tensors by field, each (B, ...), on the module's device.
 
     Returns:
@@ -246,6 +253,7 @@ def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> T
         ShapeError: A layer got a shape it cannot take; it is named, with its line and a size that would do.
         ModelError: The module raised something else, or returned no answer.
     """
+    model = plain_module(model)
     with unchanged(model), torch.no_grad():
         model.eval()
         try:
@@ -253,9 +261,7 @@ def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> T
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            raise explain_failure(
-                error, model, dict(inputs), lambda other: call(binding, model, other)
-            ) from error
+            raise explain_failure(error, model, dict(inputs), lambda other: call(binding, model, other)) from error
         return answer(output)
 
 
@@ -267,20 +273,23 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         (module, name, value, value.detach().clone())
         for module in model.modules()
         for name, value in module.named_buffers(recurse=False)
-        if not isinstance(value, nn.parameter.UninitializedBuffer)
+        if not nn.parameter.is_lazy(value)
     ]
     devices = {value.device for value in (*model.parameters(), *model.buffers()) if value.device.type == "cuda"}
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - a module may draw from it
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    torch_state, cuda_states = torch.get_rng_state(), {device: torch.cuda.get_rng_state(device) for device in devices}
     try:
-        with torch.random.fork_rng(devices=sorted(devices, key=str)):
-            yield
+        yield
     finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_rng_state(torch_state)
+        for device, state in cuda_states.items():
+            torch.cuda.set_rng_state(state, device)
+        np.random.set_state(numpy_state)
         random.setstate(python_state)
         with torch.no_grad():
             for module, name, value, before in buffers:
                 module._buffers[name] = value  # a forward may have put another tensor there
-                if not torch.equal(value, before) or value.dtype.is_floating_point:
+                if not torch.equal(value, before):
                     value.copy_(before)
         for module, mode in modes:
             module.training = mode

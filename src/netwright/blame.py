@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import answer, call, describe_failure
+from netwright.binding import answer, call
 from netwright.errors import ModelError, NetwrightError, NonFiniteError
+from netwright.misfit import explain_failure
 from netwright.session import Session
 
 
@@ -23,7 +24,10 @@ def blame(session: Session, batch: Batch, error: RuntimeError | None) -> Netwrig
     if isinstance(error, NetwrightError):
         return error
     if error is not None:
-        return describe_failure(session.model, session.binding, batch.inputs, error)
+        with torch.no_grad():
+            return explain_failure(
+                error, session.model, batch.inputs, lambda inputs: call(session.binding, session.model, inputs)
+            )
     return _not_finite(session, batch)
 
 

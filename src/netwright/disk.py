@@ -115,13 +115,13 @@ class RealDisk:
 DISK = RealDisk()
 
 
-def run_error(error: OSError, path: Path, *, needed: int, disk: Disk, kept: str) -> RunError:
-    """Make the error for a write that failed.
+def run_error(error: OSError, path: Path, *, wanted: str, disk: Disk, kept: str) -> RunError:
+    """Make the error for something the disk refused.
 
     Args:
         error: What the system said.
-        path: What was to be written.
-        needed: Bytes that were to be written.
+        path: What was to be written, removed or listed.
+        wanted: What was to be done, with the bytes it needs.
         disk: Asked for the free bytes.
         kept: Sentence on what is still whole.
     """
@@ -131,7 +131,7 @@ def run_error(error: OSError, path: Path, *, needed: int, disk: Disk, kept: str)
         free = "free bytes unknown"
     return RunError(
         where=str(path),
-        expected=f"to write {needed:,} bytes",
+        expected=wanted,
         got=f"{error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'OSError')}); {free}",
         cure=f"{_CURES.get(error.errno or 0, _CURES_ELSE)} {kept}",
     )
@@ -159,10 +159,10 @@ def remove_strays(folder: Path, name: str, disk: Disk) -> None:
     Raises:
         OSError: The folder cannot be read, or a stray not removed.
     """
-    pattern = re.compile(rf"\.(?:{name})\.tmp-(\d{{1,10}})")
+    pattern = re.compile(rf"\.(?:{name})\.tmp-(?P<pid>\d{{1,10}})")
     for entry in sorted(folder.iterdir()):
         match = pattern.fullmatch(entry.name)
-        if match and not _writes_elsewhere(int(match[1])):
+        if match and not _writes_elsewhere(int(match["pid"])):
             disk.remove(entry)
 
 
@@ -212,7 +212,7 @@ def atomic_write_bytes(path: Path, content: bytes, disk: Disk = DISK) -> None:
     except OSError as error:
         discard([beside], disk)
         kept = "The file of that name is whole." if path.exists() else "Nothing was left half-written."
-        raise run_error(error, path, needed=len(content), disk=disk, kept=kept) from error
+        raise run_error(error, path, wanted=f"to write {len(content):,} bytes", disk=disk, kept=kept) from error
     except BaseException:
         discard([beside], disk)
         raise

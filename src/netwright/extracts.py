@@ -1,7 +1,7 @@
 """The source of a class that has no file of its own: written in a notebook, a prompt or a script that also trains.
 
-Copies the class and, from the program's globals, what its code names: imports, further functions and classes, constants.
-Knows nothing of torch.
+Copies the class and, from the program's globals, what its code names: imports, further functions and classes,
+constants. Knows nothing of torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import textwrap
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -75,7 +76,7 @@ def _collect_constant(name: str, value: object, parts: dict[str, str]) -> bool:
     if isinstance(value, _PLAIN):
         text = repr(value)
         try:
-            same = ast.literal_eval(text) == value
+            same = bool(ast.literal_eval(text) == value)
         except (ValueError, SyntaxError):
             return False
         parts[name] = f"{name} = {text}"
@@ -95,7 +96,7 @@ def names_in(source: str) -> set[str]:
 
 def _source_of(value: type | FunctionType) -> str | None:
     try:
-        return inspect.cleandoc(inspect.getsource(value))
+        return textwrap.dedent(inspect.getsource(value))
     except (OSError, TypeError, IndentationError):
         pass
     if isinstance(value, FunctionType):

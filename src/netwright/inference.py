@@ -253,7 +253,7 @@ def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:  # noqa: ANN401 - paths, 
         raw = Path(raw)
     if isinstance(raw, Tensor):
         raw = raw.numpy()
-    if spec.kind == "image" and spec.preprocess.operations:
+    if spec.preprocess.decode:
         return preprocess.decode(spec.preprocess, raw)
     if isinstance(raw, Path):
         raise UsageError(

@@ -45,7 +45,8 @@ class Reached:
     @property
     def shapes(self) -> str:
         """As ``(B, 1600) float32``, where B is the batch."""
-        return " and ".join(f"{shape_text(t)} {str(t.dtype).removeprefix('torch.')}" for t in self.tensors) or "no tensor"
+        texts = [f"{shape_text(tensor)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in self.tensors]
+        return " and ".join(texts) or "no tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,9 @@ def explain_failure(error: Exception, model: nn.Module, inputs: dict[str, Tensor
 
     Args:
         error: What the first run raised.
+        model: In evaluation mode.
         inputs: Tensors by field, each (B, ...).
-        run: Calls the module; in evaluation mode and without gradients already.
+        run: Calls the module, without gradients.
     """
     if isinstance(error, NetwrightError):
         return error
@@ -115,6 +117,8 @@ def find_layer(model: nn.Module, inputs: dict[str, Tensor], run: Run) -> Reached
         running.pop()
 
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its caller is named instead
+            continue
         handles.append(module.register_forward_pre_hook(enter(name), with_kwargs=True))
         handles.append(module.register_forward_hook(leave))
     try:
@@ -173,9 +177,8 @@ def _misfit_of_shape(reached: Reached, tensor: Tensor) -> Misfit | None:
 
 
 def _assignment(reached: Reached, code: str) -> str:
-    name = reached.name
-    plain = name and all(part.isidentifier() for part in name.split("."))
-    return f"`self.{name} = {code}`" if plain else f"`{code}`"
+    name = reached.name.rpartition(".")[2]
+    return f"`self.{name} = {code}`" if name.isidentifier() else f"`{code}`"
 
 
 def _misfit_of_linear(reached: Reached, module: nn.Linear, tensor: Tensor) -> Misfit | None:
@@ -192,7 +195,7 @@ def _misfit_of_linear(reached: Reached, module: nn.Linear, tensor: Tensor) -> Mi
 
 
 # The class of all convolutions is private to torch; each of `_CONVOLUTIONS` has the attributes read here.
-def _misfit_of_convolution(reached: Reached, module: Any, tensor: Tensor) -> Misfit | None:  # noqa: ANN401
+def _misfit_of_convolution(reached: Reached, module: Any, tensor: Tensor) -> Misfit | None:
     rank, wanted = len(module.kernel_size), module.in_channels
     kind = type(module).__name__
     axes = "(B, C, H, W)" if rank == 2 else f"{rank + 2} axes"
@@ -229,7 +232,7 @@ def _misfit_of_embedding(reached: Reached, module: nn.Embedding, tensor: Tensor)
 
 def _other_cure(message: str) -> str:
     if "same device" in message:
-        return "Move it to the input's device: `.to(x.device)`; keep constants with `self.register_buffer(name, tensor)`."
+        return "Move it: `.to(x.device)`; a constant of the module goes along as `self.register_buffer(name, tensor)`."
     if "dtype" in message or "scalar type" in message:
         return "Convert one of them: `x = x.float()`."
     return "Correct this line."
@@ -249,7 +252,7 @@ def _what_runs(inputs: dict[str, Tensor], run: Run) -> str:
                 continue
             try:
                 run(changed)
-            except Exception:  # noqa: BLE001, S112 - a size that does not fit is what most trials are
+            except Exception:
                 continue
             mode = "" if count == channels else f" --image-mode {'RGB' if count == 3 else 'L'}"
             option = "" if size is None else f" --image-size {size}"

@@ -30,15 +30,14 @@ from netwright.references import (
     parse_reference,
 )
 from netwright.sources import copy_sources_of, package_root, place_of
-from netwright.traces import is_persons, own_line, own_trace, show_path
+from netwright.traces import is_persons, own_line, own_trace
 
 # Arguments and results of a person's constructors and functions are theirs: any type.
 Arguments = Mapping[str, Any]
+_ABSENT = object()
 
 
-def load_model(
-    reference: str | None, arguments: Arguments | None = None, *, root: Path | None = None
-) -> nn.Module:
+def load_model(reference: str | None, arguments: Arguments | None = None, *, root: Path | None = None) -> nn.Module:
     """Build the module that ``path/file.py:Class``, ``package.module:Class`` or ``file.py:function`` names.
 
     Args:
@@ -92,7 +91,9 @@ def load_function(reference: str, *, where: str, root: Path | None = None) -> Ca
     """Find the function or class that ``path/file.py:name`` names, for an option such as a loss or schedule.
 
     Args:
+        reference: As for a model.
         where: Option that held the reference, for errors.
+        root: Folder that relative paths start from. None: the current one.
     """
     parsed = parse_reference(reference, root=root)
     place = None if parsed.path is None else place_of(parsed.path)
@@ -124,7 +125,7 @@ def _kind(value: object) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
-def _find(module: ModuleType, reference: Reference, *, what: str = "model", where: str = "") -> Any:  # noqa: ANN401 - theirs
+def _find(module: ModuleType, reference: Reference, *, what: str = "model", where: str = "") -> Any:
     """The object a reference names; dots reach into classes."""
     torch_only = what == "model"
     if not reference.name:
@@ -136,15 +137,17 @@ def _find(module: ModuleType, reference: Reference, *, what: str = "model", wher
         )
     found: Any = module
     for part in reference.name.split("."):
-        known = _defined(module, torch_only=torch_only) if found is module else sorted(vars(found))
-        if not hasattr(found, part):
+        inside = [name for name in vars(found) if not name.startswith("_")]
+        known = _defined(module, torch_only=torch_only) if found is module else inside
+        inner = getattr(found, part, _ABSENT)
+        if inner is _ABSENT:
             raise unknown_name(what, reference.name, known, where=where or reference.text)
-        found = getattr(found, part)
+        found = inner
     return found
 
 
 def _defined(module: ModuleType, *, torch_only: bool = True) -> list[str]:
-    """Module classes and functions of a file, sorted; those it imports only where it defines none."""
+    """Module classes and functions of a file, sorted; those it imports where it is a package or defines none."""
     own, foreign = [], []
     for name, value in vars(module).items():
         is_module = inspect.isclass(value) and issubclass(value, nn.Module)
@@ -152,9 +155,11 @@ def _defined(module: ModuleType, *, torch_only: bool = True) -> list[str]:
             continue
         if value.__module__ == module.__name__:
             own.append(name)
-        elif is_module and not value.__module__.startswith("torch."):
+        elif is_module and (not value.__module__.startswith("torch.") or module.__name__.startswith("torch")):
             foreign.append(name)
     public = [name for name in own if not name.startswith("_")]
+    if "__path__" in vars(module):
+        return sorted(public + foreign)
     return sorted(public or own or foreign)
 
 
@@ -165,7 +170,7 @@ def _candidates_text(module: ModuleType, reference: Reference) -> str:
     return "Name one of: " + ", ".join(f"{reference.module}:{name}" for name in names) + "."
 
 
-def _build(made: Callable[..., Any], arguments: dict[str, Any], reference: str) -> Any:  # noqa: ANN401 - theirs
+def _build(made: Callable[..., Any], arguments: dict[str, Any], reference: str) -> Any:
     try:
         signature: inspect.Signature | None = inspect.signature(made)
     except (TypeError, ValueError):
@@ -259,10 +264,12 @@ def copy_sources(model_or_reference: nn.Module | str, folder: Path, *, root: Pat
     """Copy the person's source of a module to ``folder``, keeping how the files lie to each other.
 
     The whole package of a file, or the file and what it imports from beneath its folder. Only ``.py`` files; never
-    installed packages; never more than 5 MB. Of a class written in a notebook, or in a script that does more than define
-    things, only what the class needs is written.
+    installed packages; never more than 5 MB. Of a class of a notebook or of the running script, only what the class
+    needs is written: running that script again would train again.
 
     Args:
+        model_or_reference: The module, or what names it.
+        folder: Made where it is missing.
         root: Folder that a relative reference starts from. None: the current one.
 
     Returns:
@@ -315,10 +322,12 @@ def net_spec(
     """Describe how to build a module again, and by what to know it.
 
     Args:
+        model: The module as built, before training.
         reference: As the person gave it; None for an instance from Python.
+        arguments: Keyword arguments it was built with.
         entry: What ``copy_sources`` returned.
     """
-    parameters = [p for p in model.parameters() if not isinstance(p, nn.parameter.UninitializedParameter)]
+    parameters = [p for p in model.parameters() if not nn.parameter.is_lazy(p)]
     return NetSpec(
         reference=reference,
         entry=entry,
@@ -333,7 +342,7 @@ def fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, shapes and dtypes of the state dict, in its order; values do not count."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        lazy = isinstance(value, nn.parameter.UninitializedTensorMixin)
-        what = (tuple(value.shape), value.dtype) if isinstance(value, torch.Tensor) and not lazy else type(value).__name__
+        plain = isinstance(value, torch.Tensor) and not nn.parameter.is_lazy(value)
+        what = f"{tuple(value.shape)} {value.dtype}" if plain else type(value).__name__
         digest.update(f"{name} {what}\n".encode())
     return digest.hexdigest()

@@ -1,6 +1,195 @@
-"""Placeholder types until the data helper writes this file in full."""
+"""Preprocessing as data: a closed set of operations, written once, run alike in training and in serving.
+
+NumPy and Pillow only; ``data/tensors.py`` holds the twin in torch. Shapes: ``C`` channels, ``H`` height, ``W`` width,
+``B`` batch. Operations come in two phases: ``decode`` ones take a raw sample to uint8 (C, H, W), once; ``tensor`` ones
+take a batch (B, C, H, W) to float32, each time.
+"""
+
 from __future__ import annotations
-from pydantic import BaseModel, ConfigDict
-class Preprocess(BaseModel):
+
+import io
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+from netwright.errors import DataError
+
+# Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
+MAX_PIXELS = 89_478_485
+
+
+class _Operation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    operations: tuple[dict, ...] = ()
+
+
+class DecodeImage(_Operation):
+    """File, bytes or array to uint8 (C, H, W): turned as its EXIF tag says, transparent parts on black."""
+
+    op: Literal["decode_image"] = "decode_image"
+    mode: Literal["L", "RGB"] = "RGB"
+
+
+class Resize(_Operation):
+    """Resize to (height, width), bilinear with antialiasing; an image of that size stays as it is."""
+
+    op: Literal["resize"] = "resize"
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+
+class Scale(_Operation):
+    """Multiply by a factor."""
+
+    op: Literal["scale"] = "scale"
+    factor: float
+
+
+class Normalise(_Operation):
+    """Subtract the mean and divide by the standard deviation of each channel (of axis 1)."""
+
+    op: Literal["normalise"] = "normalise"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+Operation = Annotated[DecodeImage | Resize | Scale | Normalise, Field(discriminator="op")]
+
+
+class Preprocess(_Operation):
+    """All operations, in order: those that decode, then those on tensors."""
+
+    operations: tuple[Operation, ...] = ()
+
+    @property
+    def decode(self) -> tuple[DecodeImage | Resize, ...]:
+        """Operations run once a sample."""
+        return tuple(one for one in self.operations if isinstance(one, DecodeImage | Resize))
+
+    @property
+    def tensor(self) -> tuple[Scale | Normalise, ...]:
+        """Operations run on each batch."""
+        return tuple(one for one in self.operations if isinstance(one, Scale | Normalise))
+
+
+def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[np.uint8]:
+    """Take one raw sample to uint8 (C, H, W).
+
+    Args:
+        raw: An image file's path or bytes, or an array (H, W), (H, W, C) or (C, H, W).
+
+    Raises:
+        DataError: It cannot be read, or its header promises more than ``MAX_PIXELS`` pixels.
+    """
+    mode: Literal["L", "RGB"] = "RGB"
+    image: Image.Image | None = None
+    for operation in preprocess.decode:
+        if isinstance(operation, DecodeImage):
+            mode = operation.mode
+            image = read_image(raw, mode)
+        else:
+            image = image if image is not None else read_image(raw, mode)
+            if image.size != (operation.width, operation.height):
+                image = image.resize((operation.width, operation.height), Image.Resampling.BILINEAR)
+    array = np.asarray(image if image is not None else read_image(raw, mode), dtype=np.uint8)
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> Image.Image:
+    """Open any image Pillow reads, as grey or colour with 8 bits a channel.
+
+    Raises:
+        DataError: It cannot be read, or it is too large.
+    """
+    name = str(raw) if isinstance(raw, Path) else "image"
+    if isinstance(raw, np.ndarray):
+        return _flatten(Image.fromarray(_as_pixels(raw)), mode)
+    try:
+        content = raw.read_bytes() if isinstance(raw, Path) else raw
+        if not content:
+            raise unreadable(name, "0 bytes")
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                size = f"{opened.width:,} x {opened.height:,} pixels"
+                raise unreadable(name, f"{size}, more than {MAX_PIXELS:,}: a decompression bomb")
+            opened.load()
+            return _flatten(ImageOps.exif_transpose(opened), mode)
+    except Image.DecompressionBombError as error:
+        raise unreadable(name, f"more than {MAX_PIXELS:,} pixels: a decompression bomb") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = str(error).split(" <")[0] if "cannot identify" in str(error) else str(error)
+        raise unreadable(name, reason or type(error).__name__) from error
+
+
+def unreadable(name: str, reason: str) -> DataError:
+    """The error for an image that cannot be read."""
+    return DataError(
+        where=name, expected="an image that can be read", got=reason, cure="Replace or remove it, or convert it to PNG."
+    )
+
+
+def apply(preprocess: Preprocess, batch: NDArray[Any]) -> NDArray[np.float32]:
+    """Run the tensor operations on a batch (B, C, ...), giving float32."""
+    factor, offset = affine(preprocess, batch.ndim)
+    values = batch.astype(np.float32)
+    if factor is not None:
+        values *= factor
+    if offset is not None:
+        values += offset
+    return values
+
+
+def affine(preprocess: Preprocess, ndim: int) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """All tensor operations as one product and one sum, float32, shaped to broadcast over (B, C, ...)."""
+    factor: NDArray[np.float64] | None = None
+    offset: NDArray[np.float64] | None = None
+    for operation in preprocess.tensor:
+        if isinstance(operation, Scale):
+            factor = (np.ones(1) if factor is None else factor) * operation.factor
+            offset = None if offset is None else offset * operation.factor
+        else:
+            mean, std = np.asarray(operation.mean), np.asarray(operation.std)
+            factor = (np.ones(1) if factor is None else factor) / std
+            offset = ((np.zeros(1) if offset is None else offset) - mean) / std
+
+    def shaped(values: NDArray[np.float64] | None) -> NDArray[np.float32] | None:
+        return None if values is None else values.astype(np.float32).reshape(1, -1, *(1,) * (ndim - 2))
+
+    return shaped(factor), shaped(offset)
+
+
+def _as_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """An array as (H, W) or (H, W, C) uint8."""
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype == np.uint8 and array.ndim in (2, 3):
+        return np.ascontiguousarray(array)
+    raise DataError(
+        where="image",
+        expected="a uint8 array (H, W), (H, W, C) or (C, H, W)",
+        got=f"{array.dtype} {array.shape}",
+        cure="Give the pixels as 0 to 255, uint8.",
+    )
+
+
+def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F":  # no scale is known: the image's own range
+            low, high = float(values.min()), float(values.max())
+            values = (values - low) / (high - low) * 255 if high > low else values * 0
+        else:
+            values = values / 257  # 16 bits to 8: 65535 / 257 = 255
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(ground, image)
+    return image if image.mode == mode else image.convert(mode)

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 
 from netwright.errors import MissingFileError, ModelError, NetwrightError, UsageError
-from netwright.sources import Place, absolute_targets, parse_file, sources_from
+from netwright.sources import Place, absolute_targets, digest_of, parse_file, sources_from
 from netwright.traces import is_persons, own_line, own_trace, show_path
 
 _STAMP = "__netwright_stamp__"  # mtime and size of the file that a module was imported from
@@ -74,6 +74,13 @@ def parse_reference(text: str, *, root: Path | None = None) -> Reference:
     module, colon, name = text.rpartition(":")
     if not colon or any(mark in name for mark in "/\\"):
         module, name = text, ""
+    if not module.strip(". "):
+        raise UsageError(
+            where=f'"{text}"',
+            expected="path/file.py:Class or package.module:Class",
+            got="neither a file nor a module",
+            cure="Write it as net.py:Net.",
+        )
     if not (module.endswith(".py") or "/" in module or "\\" in module or (base / module).is_file()):
         return Reference(text, None, module, name, base)
     path = (base / Path(module).expanduser()).resolve()
@@ -102,9 +109,8 @@ def _missing(path: Path, module: str, name: str) -> MissingFileError:
     else:
         hint = f'Did you mean "{near[0]}"? ' if near else ""
     shown = ", ".join(files[:12]) + (", …" if len(files) > 12 else "")
-    return MissingFileError(
-        where=module, expected="a file", got="none of that name", cure=f"{hint}In {folder}: {shown or 'no Python files'}."
-    )
+    cure = f"{hint}In {show_path(folder)}: {shown or 'no Python files'}."
+    return MissingFileError(where=module, expected="a file", got="none of that name", cure=cure)
 
 
 @contextlib.contextmanager
@@ -147,7 +153,7 @@ def _make_room(names: set[str], folders: tuple[Path, ...]) -> dict[str, ModuleTy
         file = _file_of(module) if key.partition(".")[0] in names else None
         if file is None or key == "__main__" or not is_persons(str(file)):
             continue
-        if any(file.is_relative_to(folder) for folder in folders):
+        if _lies_where(key, file, folders):
             if _STAMP in module.__dict__:
                 earlier[key] = module
             continue
@@ -158,6 +164,17 @@ def _make_room(names: set[str], folders: tuple[Path, ...]) -> dict[str, ModuleTy
         for key in earlier:
             del sys.modules[key]
     return put_back
+
+
+def _lies_where(key: str, file: Path, folders: tuple[Path, ...]) -> bool:
+    """Whether an import of ``key`` from these folders would find this very file."""
+    top, *rest = key.split(".")
+    for folder in folders:
+        made_up = f"{folder.name}_{digest_of(folder)}" == top
+        stem = folder.joinpath(*(rest if made_up else [top, *rest]))
+        if file.resolve() in (stem / "__init__.py", stem.parent / f"{stem.name}.py"):
+            return True
+    return False
 
 
 def _file_of(module: ModuleType) -> Path | None:
@@ -196,7 +213,15 @@ def import_place(place: Place) -> ModuleType:
             sys.modules[place.package] = package
         return importlib.import_module(f"{place.package}.{place.dotted}")
     except (Exception, SystemExit) as error:
-        raise import_fault(error, place.path) from error
+        fault = import_fault(error, place.path)
+        if place.package is None:
+            raise fault from error
+        # The name made up for the folder means nothing to the person.
+        texts = [
+            text.replace(f"{place.package}.", "").replace(place.package, place.root.name)
+            for text in (fault.where, fault.expected, fault.got, fault.cure)
+        ]
+        raise ModelError(where=texts[0], expected=texts[1], got=texts[2], cure=texts[3]) from error
 
 
 def import_dotted(reference: Reference) -> ModuleType:
@@ -229,7 +254,9 @@ def _run_alone(place: Place) -> ModuleType:
     linecache.checkcache(str(place.path))
     try:
         # Compiled from the text, not from cached bytecode: an edit within one second would go unseen.
-        exec(compile(place.path.read_bytes(), str(place.path), "exec"), module.__dict__)
+        # Without dont_inherit this file's own __future__ imports would hold for theirs.
+        code = compile(place.path.read_bytes(), str(place.path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
     except BaseException:
         sys.modules.pop(place.dotted, None)
         raise
@@ -273,7 +300,8 @@ def import_fault(error: BaseException, path: Path | None) -> NetwrightError:
         if isinstance(error, SystemExit)
         else "Correct this line; the file is run when it is imported."
     )
-    return ModelError(where=where, expected="a file that can be imported", got=got, cure=f"{trace}\n{advice}".lstrip("\n"))
+    cure = f"{trace}\n{advice}".lstrip("\n")
+    return ModelError(where=where, expected="a file that can be imported", got=got, cure=cure)
 
 
 def _missing_module_cure(name: str, path: Path | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from netwright.checkpoints import atomic_write_text
+from netwright.disk import atomic_write_text
 from netwright.errors import MissingFileError, RunError, RunLockedError
 from netwright.records import DataSpec, Environment, Evaluation, Finding, Plan, RunSpec
 

@@ -53,13 +53,14 @@ def place_of(path: Path) -> Place:
         return Place(path, top, dotted, None, alone=False)
     levels = _levels_up(path)
     if levels == 0:
-        return Place(path, path.parent, f"{path.stem}_{_digest(path)}", None, alone=True)
+        return Place(path, path.parent, f"{path.stem}_{digest_of(path)}", None, alone=True)
     root = path.parents[min(levels, len(path.parents)) - 1]
     dotted = ".".join(path.relative_to(root).with_suffix("").parts)
-    return Place(path, root, dotted, f"{root.name}_{_digest(root)}", alone=False)
+    return Place(path, root, dotted, f"{root.name}_{digest_of(root)}", alone=False)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Eight hexadecimal digits that tell one path from another."""
     return hashlib.sha256(str(path).encode()).hexdigest()[:8]
 
 
@@ -125,6 +126,7 @@ def sources_from(path: Path, folders: tuple[Path, ...]) -> list[Path]:
 
 
 def absolute_targets(node: ast.AST, folder: Path) -> list[Path]:
+    """Files beneath ``folder`` that an absolute import statement would run; empty for any other statement."""
     if isinstance(node, ast.Import):
         return [target for alias in node.names for target in module_files(folder, alias.name, [])]
     if isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -141,6 +143,7 @@ def copy_sources_of(path: Path, folder: Path, *, text: str | None = None) -> str
     """Copy a file with what it needs: its whole package, or what it imports from beneath its folder.
 
     Args:
+        path: File, resolved.
         folder: Made where it is missing.
         text: Written in place of the file, which then need not exist.
 

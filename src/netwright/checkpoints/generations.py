@@ -1,8 +1,8 @@
 """Save and load the whole state of a run as generations: ``checkpoints/step-00000400/``.
 
 A generation is written beside under a temporary name, flushed, read back, renamed and made durable; the ones before it
-are removed only then. Whatever the moment of a crash, `load` finds the old generation or the new one, in full. Knows nothing
-of models: a state is any nesting of plain values, tensors and arrays.
+are removed only then. Whatever the moment of a crash, `load` finds the old generation or the new one, in full. Knows
+nothing of models: a state is any nesting of plain values, tensors and arrays.
 """
 
 from __future__ import annotations
@@ -99,14 +99,12 @@ def save(folder: Path, state: dict[str, Any], *, step: int, keep: int = 2, disk:
         raise
     except OSError as error:
         kept = "Earlier checkpoints are whole; training may go on and save again."
-        raise run_error(error, target, needed=needed, disk=disk, kept=kept) from error
+        raise run_error(error, target, wanted=f"to write {needed:,} bytes", disk=disk, kept=kept) from error
     try:
         _prune(folder, target, keep, disk)
-    except RunError:
-        raise
     except OSError as error:
         kept = "The new checkpoint is whole; older ones could not be removed, so the disk may fill."
-        raise run_error(error, folder, needed=0, disk=disk, kept=kept) from error
+        raise run_error(error, folder, wanted="to remove older checkpoints", disk=disk, kept=kept) from error
     return target
 
 
@@ -124,7 +122,11 @@ def load(folder: Path, *, step: int | None = None, disk: Disk = DISK) -> Loaded:
     """
     _remove_strays_if_allowed(folder, disk)
     for attempt in range(_READS):
-        found = _generations(folder, disk)
+        try:
+            found = _generations(folder)
+        except OSError as error:
+            kept = "Nothing was changed."
+            raise run_error(error, folder, wanted="to list the checkpoints", disk=disk, kept=kept) from error
         candidates = [g for g in found if step in (None, g.step)]
         if not candidates:
             raise _nothing_there(folder, found, step)
@@ -186,7 +188,7 @@ def _verify(beside: Path, step: int, disk: Disk) -> None:
 
 def _prune(folder: Path, newest: Path, keep: int, disk: Disk) -> None:
     """Remove the generations of a history that was left, and all below the ``keep`` newest whole ones."""
-    found = _generations(folder, disk)
+    found = _generations(folder)
     place = [g.path for g in found].index(newest)
     for generation in found[:place]:
         disk.remove(generation.path)
@@ -212,14 +214,12 @@ def _make_folder(folder: Path, disk: Disk) -> None:
         disk.fsync_folder(path.parent)
 
 
-def _generations(folder: Path, disk: Disk) -> list[_Generation]:
+def _generations(folder: Path) -> list[_Generation]:
     """All generations by name, newest first; whole or not."""
     try:
         names = [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise run_error(error, folder, needed=0, disk=disk, kept="Nothing was read.") from error
     matches = (re.fullmatch(_NAME, name) for name in names)
     found = [_Generation(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
     return sorted(found, reverse=True)

@@ -1,0 +1,89 @@
+"""Load data: look at what was given, say what was understood and why, and hold it ready as splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netwright.data.dataset import Data
+from netwright.errors import DataError, MissingFileError, unknown_name
+from netwright.records import LoadOptions
+
+__all__ = ["Data", "load"]
+
+
+def load(
+    source: Any,  # noqa: ANN401 - a name, a path, arrays, a data set or a loader
+    *,
+    options: LoadOptions | None = None,
+    val: Any = None,  # noqa: ANN401 - as source
+    test: Any = None,  # noqa: ANN401 - as source
+) -> Data:
+    """Load data from a name, a folder, arrays, a torch data set or a loader.
+
+    Args:
+        source: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, ``"cifar10"``; a folder of class folders;
+            ``(inputs, targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a ``DataLoader``.
+        options: Image size, shares of the splits, and so on.
+        val: Validation data of the same kind, for arrays, data sets and loaders.
+        test: Test data, likewise.
+
+    Returns:
+        The splits, with a record of what was understood; each choice has its reason in ``data.spec.choices``.
+
+    Raises:
+        UnknownNameError: No such name; the nearest is given.
+        MissingFileError: No such folder.
+        DataError: The data cannot be used; the sample, field or class is named.
+    """
+    options = options or LoadOptions()
+    if isinstance(source, Data):
+        return source
+    if isinstance(source, str | Path):
+        return _load_stored(source, options)
+    if isinstance(source, tuple | list) and len(source) == 2:
+        from netwright.data.arrays import load_arrays
+
+        return load_arrays(source, options, val=val, test=test)
+    from torch.utils.data import DataLoader
+
+    from netwright.data.torch_data import load_dataset, load_loader
+
+    if isinstance(source, DataLoader):
+        return load_loader(source, options, val=val, test=test)
+    if callable(getattr(source, "__getitem__", None)) and callable(getattr(source, "__len__", None)):
+        return load_dataset(source, options, val=val, test=test)
+    raise DataError(
+        where="nw.load",
+        expected="a name, a folder, (inputs, targets), a torch Dataset or a DataLoader",
+        got=type(source).__name__,
+        cure='For example nw.load("digits"), or nw.load((images, labels)).',
+    )
+
+
+def _load_stored(source: str | Path, options: LoadOptions) -> Data:
+    from netwright.data.builtin import NAMES, read
+    from netwright.data.images import read_folder
+    from netwright.data.pictures import assemble
+
+    if str(source) in NAMES:
+        return assemble(read(str(source), options), options)
+    path = Path(source)
+    if path.is_dir():
+        return assemble(read_folder(path, options), options)
+    if path.exists():
+        raise DataError(
+            where=str(source),
+            expected="a folder of class folders, or the name of a data set",
+            got="a file",
+            cure="Give the folder; unpack an archive first.",
+        )
+    if isinstance(source, Path) or "/" in str(source) or "\\" in str(source) or "." in str(source):
+        beside = sorted(entry.name for entry in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        raise MissingFileError(
+            where=f"--data {source}",
+            expected="a folder",
+            got=f"nothing there; {path.parent} holds {', '.join(beside)}" if beside else "nothing there",
+            cure=f"Check the path, or name one of {', '.join(NAMES)}.",
+        )
+    raise unknown_name("data set, or a folder", str(source), NAMES, where="--data")

@@ -1,0 +1,130 @@
+"""Batches in a stated order: shuffled and augmented for training, plain for everything else.
+
+Never touches the global random generators, which belong to the module (dropout); only a person's own loader may.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from netwright.batch import Batch
+from netwright.data import tensors
+from netwright.data.augment import augment as augment_images
+from netwright.data.dataset import Data
+from netwright.data.order import permutation
+from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack
+
+
+def steps_per_epoch(data: Data, batch_size: int) -> int:
+    """Updates in a pass; the last batch may be smaller."""
+    if isinstance(data.train, LoaderSource):
+        return len(data.train.loader)
+    return -(-len(data.train) // batch_size)
+
+
+def train_batches(
+    data: Data, *, batch_size: int, seed: int, epoch: int, augment: tuple[str, ...], workers: int, skip: int = 0
+) -> Iterator[Batch]:
+    """One pass over the training split, shuffled by (seed, epoch).
+
+    Args:
+        augment: Names of augmentations for images.
+        workers: Processes that read items; changes nothing but speed.
+        skip: Whole batches to pass over without reading them.
+    """
+    order = permutation(len(data.train), seed=seed, epoch=epoch)
+    parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
+    for batch in _read(data, data.train, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
+        if augment:
+            yield _augmented(data, batch, augment, seed=seed, epoch=epoch)
+        else:
+            yield _preprocessed(data, batch)
+
+
+def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Iterator[Batch]:
+    """A split in its own order, without augmentation."""
+    source = data.split(split)
+    order = np.arange(len(source))
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0):
+        yield _preprocessed(data, batch)
+
+
+def _read(
+    data: Data, source: Source, parts: list[NDArray[np.int64]], *, skip: int, workers: int, seed: int, epoch: int
+) -> Iterator[Batch]:
+    if isinstance(source, LoaderSource):
+        seen = 0
+        for index, (inputs, targets) in enumerate(source.batches()):
+            ids = torch.arange(seen, seen + len(targets))
+            seen += len(targets)
+            if index >= skip:
+                yield Batch(inputs, _target(targets, data), ids)
+        return
+    read = _reader(source, parts, workers=workers, seed=seed, epoch=epoch)
+    for part, (inputs, targets) in zip(parts, read, strict=True):
+        yield Batch(inputs, _target(targets, data), torch.from_numpy(part))
+
+
+def _reader(
+    source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    if isinstance(source, PathSource | DatasetSource) and workers:
+        loader = DataLoader(
+            SeededItems(source, seed, epoch),
+            batch_sampler=[part.tolist() for part in parts],
+            num_workers=workers,
+            collate_fn=stack,
+            generator=torch.Generator(),  # else a number is drawn from the module's own generator
+            worker_init_fn=_one_thread,
+        )
+        yield from loader
+        return
+    items = SeededItems(source, seed, epoch) if isinstance(source, DatasetSource) else None
+    for part in parts:
+        if items is None:
+            yield source.gather(part)
+        else:
+            yield undisturbed(lambda part=part: stack([items[int(index)] for index in part]))  # type: ignore[misc]
+
+
+def _one_thread(worker: int) -> None:
+    del worker
+    torch.set_num_threads(1)
+
+
+def undisturbed(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the call returns
+    """Call, with the global random generators as before after."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        return call()
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+
+
+def _target(targets: Tensor, data: Data) -> Tensor:
+    return targets.long() if data.spec.task == "classification" else targets.float()
+
+
+def _preprocessed(data: Data, batch: Batch) -> Batch:
+    if not data.spec.preprocess.tensor:
+        return batch
+    inputs = {name: tensors.apply(data.spec.preprocess, value) for name, value in batch.inputs.items()}
+    return Batch(inputs, batch.targets, batch.sample_ids)
+
+
+def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, epoch: int) -> Batch:
+    """Augment the pictures as they are stored, then preprocess: each sees whole pixel values."""
+    field = data.spec.inputs[0].name
+    images = augment_images(batch.inputs[field], names, batch.sample_ids.numpy(), seed=seed, epoch=epoch)
+    return _preprocessed(data, Batch({**batch.inputs, field: images}, batch.targets, batch.sample_ids))

@@ -1,0 +1,149 @@
+"""What is worked out alike for every kind of data: classes, shares of splits, statistics, digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netwright.data.splits import split_off
+from netwright.errors import DataError
+from netwright.records import Choice, LoadOptions, SplitSpec
+
+IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss leaves such targets out
+
+Indices = NDArray[np.int64]
+
+
+def find_classes(targets: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...], Choice | None]:
+    """Targets as 0 … C-1, the classes' names, and what was decided where they were something else.
+
+    Args:
+        targets: (N,) whole numbers, booleans or text.
+
+    Raises:
+        DataError: A whole number below 0 that is not the ignored one.
+    """
+    if targets.dtype.kind in "US" or targets.dtype == object:
+        names, codes = np.unique(targets.astype(str), return_inverse=True)
+        choice = Choice(name="classes", value=len(names), reason="the targets are text: classes in sorted order")
+        return codes.astype(np.int64), tuple(map(str, names)), choice
+    whole = targets.astype(np.int64)
+    wrong = np.flatnonzero((whole < 0) & (whole != IGNORE_INDEX))
+    if len(wrong):
+        raise DataError(
+            where=f"target of sample {wrong[0]}",
+            expected=f"classes as whole numbers from 0, or {IGNORE_INDEX} for a sample to be ignored",
+            got=f"{whole[wrong[0]]} ({len(wrong)} such targets)",
+            cure="Number the classes from 0.",
+        )
+    present = np.unique(whole[whole != IGNORE_INDEX])
+    count = int(present.max()) + 1 if len(present) else 0
+    if len(present) == count or count <= max(2, 2 * len(present)):
+        return whole, tuple(map(str, range(count))), None
+    codes = np.searchsorted(present, whole)
+    codes[whole == IGNORE_INDEX] = IGNORE_INDEX
+    reason = f"the targets are {len(present)} different numbers up to {count - 1}: each is a class of its own"
+    return codes, tuple(map(str, present)), Choice(name="classes", value=len(present), reason=reason)
+
+
+def choose_splits(
+    targets: NDArray[Any],
+    options: LoadOptions,
+    *,
+    classes: Sequence[str] | None,
+    groups: Sequence[str] | None = None,
+    has_val: bool = False,
+    has_test: bool = False,
+) -> tuple[dict[str, Indices], tuple[Choice, ...]]:
+    """Which samples train, and which are kept for val and test where those are not given."""
+    parts: dict[str, Indices] = {"train": np.arange(len(targets))}
+    choices = []
+    how = "whole groups" if groups is not None else "stratified by class" if classes is not None else "at random"
+    shares = {
+        "test": (0.0 if has_test else 0.2 if options.test_fraction is None else options.test_fraction),
+        "val": (0.0 if has_val else (1 / 12 if has_test else 0.1) if options.val_fraction is None else options.val_fraction),
+    }
+    for name, share in shares.items():
+        if share <= 0:
+            continue
+        here = parts["train"]
+        of_rest = min(share * len(targets) / len(here), 0.9)
+        kept, taken = split_off(
+            targets[here],
+            of_rest,
+            seed=options.split_seed,
+            classes=classes,
+            groups=None if groups is None else [groups[index] for index in here],
+        )
+        parts["train"], parts[name] = here[kept], here[taken]
+        asked = getattr(options, f"{name}_fraction") is not None
+        reason = "asked for" if asked else f"no {name} split was given"
+        value = f"{len(taken):,} samples, {how}, split seed {options.split_seed}"
+        choices.append(Choice(name=f"{name} split", value=value, reason=reason, asked=asked))
+    return parts, tuple(choices)
+
+
+def split_specs(targets: Mapping[str, NDArray[Any]], classes: Sequence[str] | None) -> dict[str, SplitSpec]:
+    """Counts of each split, in all and by class; splits in the usual order."""
+    specs = {}
+    for name in ("train", "val", "test"):
+        if name in targets:
+            values = targets[name]
+            counts = None
+            if classes is not None:
+                counts = tuple(int(n) for n in np.bincount(values[values >= 0], minlength=len(classes)))
+            specs[name] = SplitSpec(count=len(values), class_counts=counts)
+    return specs
+
+
+def channel_statistics(images: NDArray[Any], indices: Indices | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel (axis 1), in float64; a constant channel gets 1.
+
+    Args:
+        images: (N, C, ...).
+        indices: Samples to look at; None for all. Read in pieces, so that memory stays flat.
+    """
+    axes = tuple(axis for axis in range(images.ndim) if axis != 1)
+    where = np.arange(len(images)) if indices is None else indices
+    count, total, square = 0, np.zeros(images.shape[1]), np.zeros(images.shape[1])
+    for start in range(0, len(where), 1024):
+        piece = images[where[start : start + 1024]].astype(np.float64)
+        count += piece.size // images.shape[1]
+        total += piece.sum(axes)
+        square += (piece**2).sum(axes)
+    mean = total / max(count, 1)
+    std = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 0))
+    std[std < 1e-8 * np.maximum(1, np.abs(mean))] = 1.0
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def check_finite(values: NDArray[Any], field: str, split: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DataError: The first such sample is named, with how many there are.
+    """
+    if values.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            where=f"`{field}` of sample {first} in {split}",
+            expected="finite numbers",
+            got=f"NaN or infinity, in {int(bad.sum())} of {len(values)} samples",
+            cure="Fill in or leave out these samples: values[~np.isfinite(values).all(axis=…)].",
+        )
+
+
+def digest(parts: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    """SHA-256 over named arrays: name, dtype, shape and bytes of each."""
+    running = hashlib.sha256()
+    for name, array in parts:
+        running.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        running.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+    return running.hexdigest()

@@ -1,0 +1,156 @@
+"""Make splits and preprocessing out of what a reader of images found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from netwright import preprocess
+from netwright.data.dataset import Data
+from netwright.data.facts import channel_statistics, choose_splits, digest, split_specs
+from netwright.data.images import check_unreadable, decode_all
+from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource
+from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
+from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
+
+# Decoded images up to this size lie in memory; larger sets are decoded when asked for.
+MEMORY_LIMIT_BYTES = 2 * 2**30
+# Images looked at for mean and deviation where they are not all in memory.
+SAMPLE_FOR_STATISTICS = 2048
+
+
+def assemble(raw: RawData, options: LoadOptions) -> Data:
+    """Splits, preprocessing and record of image data.
+
+    Raises:
+        DataError: A class cannot be split, or too many images cannot be read.
+    """
+    size = options.image_size or raw.size
+    mode = options.image_mode or raw.mode
+    decoding: list[Operation] = [DecodeImage(mode=mode)]
+    if size is not None:
+        decoding.append(Resize(height=size[0], width=size[1]))
+    decoder = Preprocess(operations=tuple(decoding))
+    choices = [*raw.choices]
+    if options.image_size is not None:
+        choices.append(Choice(name="image_size", value=options.image_size, reason="asked for", asked=True))
+
+    read: dict[str, Source] = {}
+    unreadable: list[Unreadable] = list(raw.unreadable)
+    given = {"train": raw.train, "val": raw.val, "test": raw.test}
+    groups: Sequence[str] | None = raw.groups
+    total = sum(len(split.targets) for split in given.values() if split is not None)
+    for name, split in given.items():
+        if split is not None:
+            read[name], kept, bad = _read(split, decoder, name)
+            unreadable += bad
+            if name == "train" and groups is not None:
+                groups = [groups[index] for index in kept]
+    check_unreadable(tuple(unreadable), total + len(raw.unreadable), options)
+
+    parts, split_choices = choose_splits(
+        read["train"].targets, options, classes=raw.classes, groups=groups, has_val="val" in read, has_test="test" in read
+    )
+    choices += split_choices
+    whole = read["train"]
+    sources = {name: _take(whole, where) for name, where in parts.items()} | {
+        name: source for name, source in read.items() if name != "train"
+    }
+    mean, std = _statistics(sources["train"])
+    operations = (*decoding, Scale(factor=1 / 255), Normalise(mean=mean, std=std))
+    choices.append(
+        Choice(name="normalise", value=f"mean {_short(mean)}, std {_short(std)}", reason="fitted on the training split")
+    )
+    shape = tuple(sources["train"].gather(np.arange(1))[0]["image"].shape[1:])
+    targets = {name: source.targets for name, source in sources.items()}
+    spec = DataSpec(
+        name=raw.name,
+        source=raw.source,
+        kind="image",
+        task="classification",
+        inputs=(FieldSpec(name="image", shape=shape, dtype="float32"),),
+        target=FieldSpec(name="label", shape=(), dtype="int64"),
+        classes=raw.classes,
+        splits=split_specs(targets, raw.classes),
+        preprocess=Preprocess(operations=operations),
+        options=options,
+        choices=tuple(choices),
+        unreadable=tuple(unreadable),
+        digest=_digest(sources),
+    )
+    return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
+
+
+def _read(split: RawSplit, decoder: Preprocess, name: str) -> tuple[Source, list[int], tuple[Unreadable, ...]]:
+    """A split as a source; which of its samples could be read, and which not."""
+    everything = list(range(len(split.targets)))
+    if split.images is not None:
+        images = split.images
+        resize = next((one for one in decoder.operations if isinstance(one, Resize)), None)
+        if resize is not None and images.shape[-2:] != (resize.height, resize.width):
+            images = np.stack([preprocess.decode(decoder, image) for image in images])
+        elif decoder.operations[0] != DecodeImage(mode="L" if images.shape[1] == 1 else "RGB"):
+            images = np.stack([preprocess.decode(decoder, image) for image in images])
+        targets = torch.from_numpy(split.targets)
+        return TensorSource({"image": torch.from_numpy(images)}, targets, split.names, name), everything, ()
+    paths = split.paths or ()
+    resize = next((one for one in decoder.operations if isinstance(one, Resize)), None)
+    channels = 1 if decoder.operations[0] == DecodeImage(mode="L") else 3
+    needed = len(paths) * channels * (resize.height * resize.width if resize is not None else 224 * 224)
+    if needed > MEMORY_LIMIT_BYTES:
+        source = PathSource(paths, torch.from_numpy(split.targets), split.names, decoder)
+        return source, everything, ()
+    images, kept, bad = decode_all(paths, decoder)
+    names = tuple(split.names[index] for index in kept)
+    source_in_memory = TensorSource(
+        {"image": torch.from_numpy(images)}, torch.from_numpy(split.targets[kept]), names, name
+    )
+    return source_in_memory, kept, bad
+
+
+def _take(source: Source, where: NDArray[np.int64]) -> Source:
+    if isinstance(source, TensorSource):
+        if len(where) == len(source):
+            return source
+        index = torch.from_numpy(where)
+        names = None if source.names is None else tuple(source.names[i] for i in where)
+        inputs = {name: value.index_select(0, index) for name, value in source.inputs.items()}
+        return TensorSource(inputs, source.all_targets.index_select(0, index), names, source.split)
+    if isinstance(source, PathSource):
+        return PathSource(
+            tuple(source.paths[i] for i in where),
+            source.all_targets[torch.from_numpy(where)],
+            tuple(source.names[i] for i in where),
+            source.preprocess,
+        )
+    return source
+
+
+def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of pixels in [0, 1], by channel."""
+    if isinstance(source, TensorSource):
+        images = source.inputs["image"].numpy()
+    else:
+        step = max(1, len(source) // SAMPLE_FOR_STATISTICS)
+        images = source.gather(np.arange(0, len(source), step))[0]["image"].numpy()
+    mean, std = channel_statistics(images)
+    return tuple(round(value / 255, 6) for value in mean), tuple(max(round(value / 255, 6), 1e-6) for value in std)
+
+
+def _digest(sources: dict[str, Source]) -> str:
+    parts: list[tuple[str, NDArray[np.generic]]] = []
+    for name, source in sources.items():
+        if isinstance(source, TensorSource):
+            parts.append((f"{name}/image", source.inputs["image"].numpy()))
+        elif isinstance(source, PathSource):  # too many to read now: names and sizes stand for the bytes
+            sizes = np.asarray([path.stat().st_size for path in source.paths], dtype=np.int64)
+            parts += [(f"{name}/sizes", sizes), (f"{name}/names", np.asarray("\n".join(source.names)).reshape(1))]
+        parts.append((f"{name}/label", source.targets))
+    return digest(parts)
+
+
+def _short(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)

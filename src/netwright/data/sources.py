@@ -1,0 +1,267 @@
+"""Where samples come from: tensors in memory, items read one by one, or a person's own loader."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from netwright import preprocess
+from netwright.data.order import item_seed
+from netwright.errors import DataError
+from netwright.preprocess import Preprocess
+from netwright.records import Choice, Unreadable
+
+TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class RawSplit:
+    """What a reader found for one split: pixels, or paths to decode.
+
+    Attributes:
+        images: uint8 (N, C, H, W), or None where ``paths`` are to be decoded.
+        targets: int64 (N,).
+        names: What to call each sample.
+    """
+
+    images: NDArray[np.uint8] | None
+    paths: tuple[Path, ...] | None
+    targets: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawData:
+    """What a reader found. ``val`` and ``test`` are None where they are still to be split off."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    train: RawSplit
+    val: RawSplit | None = None
+    test: RawSplit | None = None
+    mode: Literal["L", "RGB"] = "RGB"
+    size: tuple[int, int] | None = None
+    choices: tuple[Choice, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    groups: tuple[str, ...] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Samples of one split."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs by name and targets, as stored, for the samples at ``indices``."""
+
+    def name(self, index: int) -> str:
+        """What to call a sample."""
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All targets, (N, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSource:
+    """Samples that lie in memory."""
+
+    inputs: dict[str, Tensor]
+    all_targets: Tensor
+    names: Sequence[str] | None = None
+    split: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.all_targets)
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """One gather a field."""
+        where = torch.from_numpy(indices)
+        inputs = {name: value.index_select(0, where) for name, value in self.inputs.items()}
+        return inputs, self.all_targets.index_select(0, where)
+
+    def name(self, index: int) -> str:
+        """Its file, or its place in the split."""
+        return self.names[index] if self.names is not None else f"{self.split}[{index}]"
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All targets."""
+        return self.all_targets.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class PathSource:
+    """Images too many for memory, decoded when they are asked for."""
+
+    paths: tuple[Path, ...]
+    all_targets: Tensor
+    names: tuple[str, ...]
+    preprocess: Preprocess
+    field: str = "image"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def item(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """One decoded sample, without a batch dimension."""
+        image = torch.from_numpy(preprocess.decode(self.preprocess, self.paths[index]))
+        return {self.field: image}, self.all_targets[index]
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """Decode each and stack them."""
+        return stack([self.item(int(index)) for index in indices])
+
+    def name(self, index: int) -> str:
+        """Its file."""
+        return self.names[index]
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All targets."""
+        return self.all_targets.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """A person's own torch data set, read item by item, as it is."""
+
+    dataset: Any  # any object with __len__ and __getitem__
+    all_targets: NDArray[Any]
+    fields: tuple[str, ...]
+    split: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.all_targets)
+
+    def item(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """One sample, as tensors without a batch dimension."""
+        return unpack(self.dataset[index], self.fields)
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """Read each and stack them."""
+        return stack([self.item(int(index)) for index in indices])
+
+    def name(self, index: int) -> str:
+        """Its place in the split."""
+        return f"{self.split}[{index}]"
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All targets, as they were when the data were loaded."""
+        return self.all_targets
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSource:
+    """A person's own loader, respected as it is: sampler, collate function, generator, batch size."""
+
+    loader: DataLoader[Any]
+    all_targets: NDArray[Any]
+    fields: tuple[str, ...]
+    split: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.all_targets)
+
+    def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """One pass, in the loader's own order."""
+        for item in self.loader:
+            yield unpack(item, self.fields)
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """Samples by their place in the loader's data set, for looking at; the loader's order is not used."""
+        pairs = [unpack(self.loader.dataset[int(index)], self.fields) for index in indices]
+        return stack(pairs)
+
+    def name(self, index: int) -> str:
+        """Its place in the split."""
+        return f"{self.split}[{index}]"
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All targets, as they were when the data were loaded."""
+        return self.all_targets
+
+
+@dataclass(frozen=True, slots=True)
+class SeededItems:
+    """Items for worker processes: each is read with random generators seeded by its own index."""
+
+    source: PathSource | DatasetSource
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        seeded(item_seed(self.seed, self.epoch, index))
+        return self.source.item(index)
+
+
+def seeded(seed: int) -> None:
+    """Seed all three global generators, for one item."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a person's data set may draw from it
+    random.seed(seed)
+
+
+def stack(items: Iterable[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, Tensor], Tensor]:
+    """Single samples as a batch.
+
+    Raises:
+        DataError: They have different shapes.
+    """
+    pairs = list(items)
+    try:
+        inputs = {name: torch.stack([pair[0][name] for pair in pairs]) for name in pairs[0][0]}
+        return inputs, torch.stack([pair[1] for pair in pairs])
+    except RuntimeError as error:
+        shapes = sorted({str(tuple(value.shape)) for pair in pairs for value in pair[0].values()})
+        raise DataError(
+            where="a batch",
+            expected="samples of one shape",
+            got=", ".join(shapes[:4]),
+            cure="Resize or pad them in the data set, or give a DataLoader with a collate function.",
+        ) from error
+
+
+def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:  # noqa: ANN401 - a person's item
+    """Inputs by name and the target, from (x, y), (x1, x2, y) or a mapping with a key for the target.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    if isinstance(item, dict):
+        key = next((key for key in TARGET_KEYS if key in item), None)
+        if key is not None:
+            return {name: as_tensor(value) for name, value in item.items() if name != key}, as_tensor(item[key])
+    elif isinstance(item, tuple | list) and len(item) >= 2:
+        names = fields if len(fields) == len(item) - 1 else tuple(f"input_{i}" for i in range(len(item) - 1))
+        return {name: as_tensor(value) for name, value in zip(names, item, strict=False)}, as_tensor(item[-1])
+    found = f"keys {', '.join(map(str, item))}" if isinstance(item, dict) else type(item).__name__
+    raise DataError(
+        where="the data set",
+        expected=f"(inputs, target), or a mapping with one of {', '.join(TARGET_KEYS)}",
+        got=found,
+        cure="Return (x, y) from __getitem__, or from the collate function.",
+    )
+
+
+def as_tensor(value: Any) -> Tensor:  # noqa: ANN401 - a person's value
+    """A value as a tensor; Python floats and float64 arrays as float32, as modules have their weights."""
+    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    return tensor.float() if tensor.dtype == torch.float64 and not isinstance(value, Tensor) else tensor

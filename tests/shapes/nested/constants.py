@@ -1,0 +1,3 @@
+"""Numbers that several files share."""
+
+KERNEL = 3
