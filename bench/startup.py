@@ -1,6 +1,6 @@
 """How long `import netwright` and `netwright --help` take, and that neither loads torch.
 
-    python bench/startup.py
+python bench/startup.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def seconds(command: list[str]) -> float:
 def imported(code: str) -> set[str]:
     """Top-level modules that are loaded after ``code``."""
     script = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 def main() -> int:

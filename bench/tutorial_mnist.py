@@ -70,7 +70,9 @@ def main() -> int:
         print(f"  test accuracy {text} in {curve[-1][0]:.0f} s")
         chosen.append(curve[-1][1])
         to_goal.append(reached(curve, GOAL) or float("inf"))
-    print(f"chosen recipe: mean test accuracy {statistics.mean(chosen):.4f} of {len(chosen)} seeds, {spread(chosen, '', 4)}")
+    print(
+        f"chosen recipe: mean test accuracy {statistics.mean(chosen):.4f} of {len(chosen)} seeds, {spread(chosen, '', 4)}"
+    )
     print(f"seconds to {GOAL}: {spread(to_goal, 's', 0)}")
     if arguments.no_original:
         return 0

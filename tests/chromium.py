@@ -1,6 +1,6 @@
 """Drive a headless Chromium over its debugging pipe: no driver, no port, no package.
 
-    PYTHONPATH=tests python tests/chromium.py PAGE.html PICTURE.png WIDTH light|dark|print [HEIGHT]
+PYTHONPATH=tests python tests/chromium.py PAGE.html PICTURE.png WIDTH light|dark|print [HEIGHT]
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class Browser:
             raise RuntimeError(str(result["exceptionDetails"]))
         return result["result"].get("value")
 
-    def show(self, page: Path, *, width: int = 1000, height: int = 900, media: str = "screen", dark: bool = False) -> None:
+    def show(
+        self, page: Path, *, width: int = 1000, height: int = 900, media: str = "screen", dark: bool = False
+    ) -> None:
         """Load a page at a width in CSS pixels, as on a screen or on paper, in light or dark."""
         phone = width < 500
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
@@ -118,7 +120,9 @@ class Browser:
     def pdf(self) -> bytes:
         """The page as it would be printed, on A4, by a reader whose screen is dark."""
         self.send("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-        sent = self.send("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=False, preferCSSPageSize=True)
+        sent = self.send(
+            "Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=False, preferCSSPageSize=True
+        )
         return base64.b64decode(sent["data"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import html
 import json
 import re
@@ -12,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from netwright import sections, wording
 from netwright.errors import MissingExtraError, MissingFileError, RunError
 from netwright.records import Baseline, Score
@@ -100,7 +100,9 @@ def test_page_needs_nothing_else(digits, page):
     policy = next(attrs["content"] for attrs in page.having("meta") if attrs.get("http-equiv"))
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
     assert not page.having("script")
-    links = [attrs[name] for _, attrs in page.elements for name in ("src", "href", "xlink:href", "action") if name in attrs]
+    links = [
+        attrs[name] for _, attrs in page.elements for name in ("src", "href", "xlink:href", "action") if name in attrs
+    ]
     assert links
     assert all(link.startswith(("#", "data:")) for link in links)
     text = digits.report_file.read_text(encoding="utf-8")
@@ -192,7 +194,12 @@ def test_missing_files_are_said_to_be_missing(tmp_path):
     """A run that only began has a report, and it claims nothing."""
     run = bare_run(tmp_path / "bare")
     text = Page(report(run.path).read_text(encoding="utf-8")).text
-    for words in ("Not evaluated yet", "No metrics were written yet", "the plan was not kept", "does not mean that nothing is wrong"):
+    for words in (
+        "Not evaluated yet",
+        "No metrics were written yet",
+        "the plan was not kept",
+        "does not mean that nothing is wrong",
+    ):
         assert words in text
     assert "Nothing looked wrong" not in text
 
@@ -265,7 +272,9 @@ def test_verdict_follows_from_the_intervals(digits, ours, theirs, higher, verdic
     )
     head = sections.headline(held)
     assert head.verdict == verdict
-    assert all(0 <= mark <= 100 for rival in head.rivals for mark in (rival.mark.low, rival.mark.value, rival.mark.high))
+    assert all(
+        0 <= mark <= 100 for rival in head.rivals for mark in (rival.mark.low, rival.mark.value, rival.mark.high)
+    )
 
 
 def test_numbers_that_are_not_finite_are_a_dash(digits, tmp_path):
@@ -301,10 +310,21 @@ def test_numbers_have_the_digits_their_samples_bear(name, value, count, text):
     assert wording.number(name, value, count=count) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.0, "100.0%"), (0.99999, ">99.9%"), (0.9991, "99.9%"), (0.5, "50%"), (0.012, "1.2%")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "100.0%"), (0.99999, ">99.9%"), (0.9991, "99.9%"), (0.5, "50%"), (0.012, "1.2%")]
+)
 def test_confidence_is_never_rounded_to_certainty(value, text):
     """99.999 % is not shown as 100 %."""
     assert wording.share_text(value) == text
+
+
+def test_scores_of_the_validation_split_are_called_so(tmp_path):
+    """A number from samples that training looked at is not passed off as one from new data."""
+    run = digits_run(tmp_path / "run")
+    run.write(run.read_evaluation().model_copy(update={"split": "val"}))
+    text = Page(report(run.path).read_text(encoding="utf-8")).text
+    assert "validation samples, which training also looked at" in text
+    assert "test samples" not in text
 
 
 def test_damaged_record_is_named(tmp_path):
@@ -332,16 +352,10 @@ def test_folder_without_a_run_is_refused(tmp_path):
         report(tmp_path)
 
 
-def test_missing_extra_is_named(digits, monkeypatch):
-    """Without Jinja2 the error gives the command that installs the extra."""
-    real = builtins.__import__
-
-    def without(name: str, *rest: object, **named: object) -> object:
-        if name.split(".")[0] == "jinja2":
-            raise ImportError("no jinja2", name="jinja2")
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_missing_extra_is_named(digits, monkeypatch, package):
+    """Without its packages the error gives the command that installs them."""
+    monkeypatch.setitem(sys.modules, package, None)  # Python's own way to make an import fail
     with pytest.raises(MissingExtraError, match=r"pip install 'netwright\[report\]'"):
         report(digits.path)
 
@@ -351,7 +365,8 @@ def test_reporting_draws_and_writes_without_torch(digits, tmp_path):
     for name in ("reporting", "plots", "sections", "wording"):
         text = (Path(sections.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) torch\b", text, flags=re.MULTILINE)
-    code = "import sys; import netwright.sections, netwright.wording, netwright.plots; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    code = "import sys, netwright.sections, netwright.wording, netwright.plots as p; "
+    code += "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from netwright.api import evaluate, predict, report, resume, train, train as fit, training_steps
+    from netwright.api import evaluate, predict, report, resume, train, training_steps
+    from netwright.api import train as fit
     from netwright.batch import Batch
     from netwright.data import load
     from netwright.errors import NetwrightError

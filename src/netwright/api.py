@@ -21,18 +21,19 @@ from netwright.evaluation import Predictions, baselines, score, worst_samples
 from netwright.inference import Prediction, data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
 from netwright.optim import Schedule
+from netwright.options import make_options
 from netwright.progress import Progress, choose_progress
-from netwright.records import Evaluation
+from netwright.records import Evaluation, Settings
 from netwright.run import Run, open_run
 from netwright.session import Given, OptimizerGiven
 from netwright.step import StepFunction
 from netwright.tasks import LossFunction
-from netwright.training import Step, make_settings
+from netwright.training import Step
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
     model: nn.Module,
-    data: Any,  # noqa: ANN401 - whatever `load` takes
+    data: Any,
     *,
     run: Path | str | None = None,
     loss: str | LossFunction | None = None,
@@ -41,7 +42,7 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
     step: StepFunction | None = None,
     progress: Progress | None = None,
     report: bool = True,
-    **options: Any,  # noqa: ANN401 - validated against Settings
+    **options: Any,
 ) -> Run:
     """Train a plain module, evaluate it, and keep everything in a run folder.
 
@@ -67,7 +68,7 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
     """
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded = data if isinstance(data, Data) else load(data)
-    settings = make_settings(options | names)
+    settings = make_options(Settings, options | names)
     progress = progress or choose_progress(sys.stderr)
     done = training.train(model, loaded, run=run, given=given, progress=progress, settings=settings)
     finish(done, model, loaded, write_report=report)
@@ -78,7 +79,7 @@ def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
     run: Run | Path | str,
     *,
     model: nn.Module | None = None,
-    data: Any = None,  # noqa: ANN401 - whatever `load` takes
+    data: Any = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerGiven | None = None,
     schedule: Schedule | None = None,
@@ -103,15 +104,15 @@ def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
     return done
 
 
-def training_steps(  # noqa: PLR0913 - the four objects a person may hand over
+def training_steps(
     model: nn.Module,
-    data: Any,  # noqa: ANN401 - whatever `load` takes
+    data: Any,
     *,
     loss: str | LossFunction | None = None,
     optimizer: str | OptimizerGiven | None = None,
     schedule: str | Schedule | None = None,
     step: StepFunction | None = None,
-    **options: Any,  # noqa: ANN401 - validated against Settings
+    **options: Any,
 ) -> Iterator[Step]:
     """Train and yield after each update; no files. Arguments as in ``train``."""
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
@@ -121,7 +122,7 @@ def training_steps(  # noqa: PLR0913 - the four objects a person may hand over
 
 def evaluate(
     subject: Run | Path | str | nn.Module,
-    data: Any = None,  # noqa: ANN401 - whatever `load` takes
+    data: Any = None,
     *,
     split: str | None = None,
     model: nn.Module | None = None,
@@ -163,7 +164,9 @@ def assess(
     """Predictions on a split, and what they score."""
     have = [name for name in ("test", "val", "train") if name in data.spec.splits]
     if split is not None and split not in have:
-        raise UsageError(where="--split", expected=f"one of {', '.join(have)}", got=f'"{split}"', cure="Name one of those.")
+        raise UsageError(
+            where="--split", expected=f"one of {', '.join(have)}", got=f'"{split}"', cure="Name one of those."
+        )
     split = split or have[0]
     predictions = predict_split(model, data, split)
     evaluation = score(predictions, task=data.spec.task, split=split, classes=data.spec.classes)

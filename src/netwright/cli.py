@@ -90,10 +90,10 @@ def _run(argv: list[str]) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser, verb: str | None) -> list[argparse.Action]:
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its options
-        if isinstance(action, argparse._SubParsersAction) and verb in action.choices:  # noqa: SLF001
-            return list(action.choices[verb]._actions)  # noqa: SLF001
-    return list(parser._actions)  # noqa: SLF001
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and verb in action.choices:
+            return list(action.choices[verb]._actions)
+    return list(parser._actions)
 
 
 def _parser() -> Parser:
@@ -190,9 +190,11 @@ def _train(arguments: argparse.Namespace) -> int:
     from netwright.api import finish
     from netwright.data import load
     from netwright.models import load_model, parse_arguments
+    from netwright.options import make_options
+    from netwright.records import Settings
     from netwright.step import seed_all
 
-    settings = training.make_settings(_settings(arguments))
+    settings = make_options(Settings, _settings(arguments))
     data = load(arguments.data, options=_load_options(arguments))
     seed_all(settings.seed)
     made_with = parse_arguments(arguments.arg)
@@ -281,7 +283,7 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int:  # noqa: ANN401 - imported late
+def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int:
     from netwright.run import Run
     from netwright.tables import render_evaluation
 
@@ -310,8 +312,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load_options(arguments: argparse.Namespace) -> LoadOptions:
-    from pydantic import ValidationError
-
+    from netwright.options import make_options
     from netwright.records import LoadOptions
 
     given: dict[str, Any] = {
@@ -320,20 +321,10 @@ def _load_options(arguments: argparse.Namespace) -> LoadOptions:
     if "image_size" in given:
         sizes = given["image_size"].lower().split("x")
         given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
-    try:
-        return LoadOptions.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise UsageError(
-            where=f"--{name.replace('_', '-')}",
-            expected=LoadOptions.model_fields[name].description or "another value",
-            got=repr(getattr(arguments, name)),
-            cure=f"{first['msg']}.",
-        ) from error
+    return make_options(LoadOptions, given)
 
 
-def _progress(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - imported late
+def _progress(arguments: argparse.Namespace) -> Any:
     from netwright.progress import Silent, choose_progress
 
     return Silent() if arguments.json else choose_progress(sys.stderr)

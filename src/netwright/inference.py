@@ -240,7 +240,7 @@ def predict(
                 decoded.append((index, _decode(raw, spec)))
             except (NetwrightError, OSError, ValueError, SyntaxError) as error:
                 failed[index] = Prediction(name, error=str(error).splitlines()[0])
-        good = _answer_arrays(trained, [array for _, array in decoded]) if decoded else []
+        good = list(_answer_arrays(trained, [array for _, array in decoded])) if decoded else []
         by_index = {index: row for (index, _), row in zip(decoded, good, strict=True)}
         for index, raw in enumerate(chunk):
             name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
@@ -248,7 +248,7 @@ def predict(
     return answers
 
 
-def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:  # noqa: ANN401 - paths, bytes and arrays
+def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:
     if isinstance(raw, str):
         raw = Path(raw)
     if isinstance(raw, Tensor):
@@ -256,13 +256,14 @@ def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:  # noqa: ANN401 - paths, 
     if spec.preprocess.decode:
         return preprocess.decode(spec.preprocess, raw)
     if isinstance(raw, Path):
-        raise UsageError(
-            where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first."
-        )
+        raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
     array = np.asarray(raw)
     if array.shape != spec.inputs[0].shape:
         raise DataError(
-            where="input", expected=f"shape {spec.inputs[0].shape}", got=f"{array.shape}", cure="Shape it as in training."
+            where="input",
+            expected=f"shape {spec.inputs[0].shape}",
+            got=f"{array.shape}",
+            cure="Shape it as in training.",
         )
     return array
 
@@ -294,9 +295,7 @@ def _prediction(name: str, row: NDArray[np.float32], spec: DataSpec) -> Predicti
 
 def _fit(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
-    few = Batch(
-        {name: value[:2] for name, value in batch.inputs.items()}, None, batch.sample_ids[:2]
-    )
+    few = Batch({name: value[:2] for name, value in batch.inputs.items()}, None, batch.sample_ids[:2])
     binding = bind(model, tuple(few.inputs))
     outputs = probe_outputs(model, binding, few)
     model.to(device)

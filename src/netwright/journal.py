@@ -163,7 +163,7 @@ def describe_choices(choices: tuple[Choice, ...]) -> list[str]:
     ]
 
 
-def _value(value: Any) -> str:  # noqa: ANN401 - a choice holds values of several types
+def _value(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)

@@ -53,7 +53,9 @@ def _recipe(spec: DataSpec, settings: Settings, asked: set[str] | frozenset[str]
         raise unknown_name("schedule", schedule, SCHEDULES, where="--schedule")
     choose = _chooser(settings)
     return [
-        choose("epochs", epochs, f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"),
+        choose(
+            "epochs", epochs, f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"
+        ),
         choose("batch_size", batch_size, f"{train:,} samples give {math.ceil(train / batch_size):,} updates a pass"),
         choose("optimizer", optimizer, "adapts its step to each weight, so that one rate suits most networks"),
         choose("lr", *_rate(settings, optimizer, own_optimizer)),
@@ -90,8 +92,8 @@ def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
     return [*choices, layout]
 
 
-def _chooser(settings: Settings) -> Any:  # noqa: ANN401 - a closure that makes Choice records
-    def choose(name: str, value: Any, reason: str) -> Choice:  # noqa: ANN401 - a choice holds values of several types
+def _chooser(settings: Settings) -> Any:
+    def choose(name: str, value: Any, reason: str) -> Choice:
         if name in settings.model_fields_set and getattr(settings, name) is not None:
             return Choice(name=name, value=value, reason="asked for", asked=True)
         return Choice(name=name, value=value, reason=reason)
@@ -101,7 +103,8 @@ def _chooser(settings: Settings) -> Any:  # noqa: ANN401 - a closure that makes 
 
 def _batch_size(train: int) -> int:
     """128, or less where that would leave fewer than about 40 updates a pass."""
-    return max(8, min(128, 2 ** round(math.log2(max(1, train) / 40))))
+    nearest = int(2 ** round(math.log2(max(1, train) / 40)))
+    return max(8, min(128, nearest))
 
 
 def _rate(settings: Settings, optimizer: str, own: bool) -> tuple[float | None, str]:
@@ -166,7 +169,10 @@ def _device(asked: str | None) -> tuple[str, str]:
         if not here.get(kind, False):
             have = ", ".join(name for name, there in here.items() if there)
             raise UsageError(
-                where="--device", expected="a device that is here", got=asked, cure=f"Here: {have}. Leave it out to choose."
+                where="--device",
+                expected="a device that is here",
+                got=asked,
+                cure=f"Here: {have}. Leave it out to choose.",
             )
         return asked, ""
     if torch.cuda.is_available():

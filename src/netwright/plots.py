@@ -1,7 +1,7 @@
 """Figures as SVG text that takes its colours and fonts from the page: light, dark or print.
 
-Draws numbers, knows nothing of the run folder or of languages: words are handed in. Matplotlib measures text with its own
-font, which need not hold the reader's glyphs; so a stand-in is drawn for each word and replaced by it afterwards.
+Draws numbers, knows nothing of the run folder or of languages: words are handed in. Matplotlib measures text with its
+own font, which need not hold the reader's glyphs; so a stand-in is drawn for each word and replaced by it afterwards.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def curves(train: Points, val: Points, *, best: float | None, percent: bool, wor
         for points, colour, zorder in ((_thin(train), FIRST, 2), (val, SECOND, 3)):
             if points:
                 marker = "o" if (colour == SECOND or len(points) == 1) and len(points) <= 60 else None
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker=marker, markersize=4, zorder=zorder)
+                axes.plot(
+                    *zip(*points, strict=True), color=colour, linewidth=1.8, marker=marker, markersize=4, zorder=zorder
+                )
         heights = [value for _, value in (*train, *val) if math.isfinite(value) and value > 0]
         if not percent and heights and max(heights) / min(heights) > LOG_SPAN:
             axes.set_yscale("log")
@@ -83,11 +85,13 @@ def reliability(bins: Sequence[CalibrationBin], words: Mapping[str, str]) -> str
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
         for one in filled:
             low, high = wilson(one.accuracy, one.count)
-            axes.plot([one.confidence] * 2, [low, high], color=FIRST, linewidth=3, alpha=0.35, solid_capstyle="butt")
+            axes.plot([one.confidence] * 2, [low, high], color=FIRST, linewidth=3, alpha=0.5, solid_capstyle="butt")
         axes.plot([one.confidence for one in filled], [one.accuracy for one in filled], "o", color=FIRST, ms=6)
         below = figure.add_axes((0.155, 0.13, 0.82, 0.18), sharex=axes)
         for one in filled:
-            below.bar(one.low, one.count, width=(one.high - one.low) * 0.92, align="edge", color=BAND, edgecolor=FIRST, lw=0.8)
+            below.bar(
+                one.low, one.count, width=(one.high - one.low) * 0.92, align="edge", color=BAND, edgecolor=FIRST, lw=0.8
+            )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         for side in (axes, below):
             side.xaxis.set_major_formatter(_percent)
@@ -144,20 +148,22 @@ def residuals(targets: Sequence[float], values: Sequence[float], words: Mapping[
     errors = [error for error in errors if math.isfinite(error)]
     with _figure(WIDTH, SQUARE_HEIGHT) as figure:
         axes = figure.add_axes((0.155, 0.13, 0.82, 0.845))
-        # The square root of the count, between 8 and 40 bars: narrow enough to see the shape, wide enough to see it calm.
-        axes.hist(errors, bins=max(8, min(40, round(math.sqrt(len(errors))))), color=BAND, edgecolor=FIRST, linewidth=0.8)
+        # As many bars as the square root of the count, between 8 and 40: the shape shows, the noise does not.
+        axes.hist(
+            errors, bins=max(8, min(40, round(math.sqrt(len(errors))))), color=BAND, edgecolor=FIRST, linewidth=0.8
+        )
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.yaxis.set_major_locator(_few_whole())
         _finish(axes, x="@x@", y="@y@")
         return _svg(figure, words)
 
 
-def _percent(value: float, _: Any) -> str:  # noqa: ANN401 - the place of the tick, which is not needed
+def _percent(value: float, _: Any) -> str:
     text = f"{100 * value:.4g}%"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _plain_ticks(axis: Any) -> None:  # noqa: ANN401 - matplotlib has no types here
+def _plain_ticks(axis: Any) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
@@ -165,7 +171,7 @@ def _plain_ticks(axis: Any) -> None:  # noqa: ANN401 - matplotlib has no types h
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _few_whole() -> Any:  # noqa: ANN401 - matplotlib has no types here
+def _few_whole() -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(nbins=3, integer=True)
@@ -212,7 +218,7 @@ def missing_report(error: ImportError) -> MissingExtraError:
     )
 
 
-def _finish(axes: Any, *, x: str = "", y: str = "") -> None:  # noqa: ANN401 - matplotlib has no types here
+def _finish(axes: Any, *, x: str = "", y: str = "") -> None:
     axes.grid(axis="y", color=GRID, linewidth=1)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -221,7 +227,7 @@ def _finish(axes: Any, *, x: str = "", y: str = "") -> None:  # noqa: ANN401 - m
     axes.set_ylabel(y, fontsize=TEXT, labelpad=5)
 
 
-def _svg(figure: Any, words: Mapping[str, str]) -> str:  # noqa: ANN401 - matplotlib has no types here
+def _svg(figure: Any, words: Mapping[str, str]) -> str:
     """The figure as one ``<svg>`` that may stand inside a page beside others."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -90,7 +90,7 @@ class Lines:
         return (time.perf_counter() - self._began) / done * (self._total - self._done) if done else 0.0
 
     def _print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)  # noqa: T201 - this is where lines are printed
+        print(text, file=self._stream, flush=True)
 
 
 class Terminal:
@@ -157,7 +157,8 @@ class Notebook:
 
         self._lines: list[str] = []
         self._train: Row = {}
-        self._handle = display({"text/plain": "training …"}, raw=True, display_id=True)
+        show: Any = display  # IPython has no types
+        self._handle = show({"text/plain": "training …"}, raw=True, display_id=True)
 
     def start(self, *, done: int, total: int, samples_per_step: float) -> None:
         """Show how much there is to do."""

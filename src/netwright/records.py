@@ -30,46 +30,66 @@ class Choice(Record):
 class Settings(Record):
     """What was asked of training. ``None`` means "decide for me"."""
 
-    epochs: int | None = Field(None, ge=1, description="Passes over the training split.")
-    batch_size: int | None = Field(None, ge=1, description="Samples per update, over all micro-batches.")
-    loss: str | None = Field(None, description="Name of a torch.nn loss, or file.py:function.")
-    optimizer: str | None = Field(None, description="Name of a torch.optim optimizer, or file.py:function.")
+    epochs: int | None = Field(default=None, ge=1, description="Passes over the training split.")
+    batch_size: int | None = Field(default=None, ge=1, description="Samples per update, over all micro-batches.")
+    loss: str | None = Field(default=None, description="Name of a torch.nn loss, or file.py:function.")
+    optimizer: str | None = Field(default=None, description="Name of a torch.optim optimizer, or file.py:function.")
     optimizer_args: dict[str, Any] = Field(default_factory=dict, description="Its further arguments, as momentum=0.9.")
-    lr: float | None = Field(None, gt=0, description="Learning rate at the schedule's height.")
-    weight_decay: float | None = Field(None, ge=0, description="Weight decay of the optimizer.")
+    lr: float | None = Field(default=None, gt=0, description="Learning rate at the schedule's height.")
+    weight_decay: float | None = Field(default=None, ge=0, description="Weight decay of the optimizer.")
     schedule: str | None = Field(
-        None, description="constant, linear, cosine, one_cycle, or file.py:function of the step."
+        default=None, description="constant, linear, cosine, one_cycle, or file.py:function of the step."
     )
-    warmup_steps: int | None = Field(None, ge=0, description="Steps over which the rate rises from near zero.")
-    max_grad_norm: float | None = Field(None, gt=0, description="Clip the norm of all gradients to this.")
-    gradient_accumulation_steps: int | None = Field(None, ge=1, description="Micro-batches per update.")
-    ema_decay: float | None = Field(None, gt=0, lt=1, description="Average the weights with this decay per update.")
-    class_weights: Literal["none", "balanced"] = Field("none", description="Weigh classes by 1 / frequency.")
-    augment: tuple[str, ...] | None = Field(None, description="crop, flip, rotate, shift, cutout; none for none.")
-    patience: int | None = Field(None, ge=1, description="Stop after so many evaluations without a better score.")
-    monitor: str | None = Field(None, description="Score that picks the best weights, as val/loss.")
-    keep: Literal["best", "last"] = Field("best", description="Weights the run ends with.")
-    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="At a loss or gradient that is not finite.")
-    checkpoint_every_steps: int | None = Field(None, ge=1, description="Also save every so many updates.")
-    log_every_steps: int = Field(50, ge=1, description="Write a row of metrics every so many updates.")
-    plan: Literal["auto", "eager"] = Field("auto", description="auto, or eager for the plain loop without tuning.")
-    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps.")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(None, description="Precision of the forward pass.")
-    threads: int | None = Field(None, ge=1, description="Threads of one operation on the CPU.")
-    workers: int | None = Field(None, ge=0, description="Processes that read data.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, order, augmentation and dropout.")
+    warmup_steps: int | None = Field(default=None, ge=0, description="Steps over which the rate rises from near zero.")
+    max_grad_norm: float | None = Field(default=None, gt=0, description="Clip the norm of all gradients to this.")
+    gradient_accumulation_steps: int | None = Field(default=None, ge=1, description="Micro-batches per update.")
+    ema_decay: float | None = Field(
+        default=None, gt=0, lt=1, description="Average the weights with this decay per update."
+    )
+    class_weights: Literal["none", "balanced"] = Field(default="none", description="Weigh classes by 1 / frequency.")
+    augment: tuple[str, ...] | None = Field(
+        default=None, description="crop, flip, rotate, shift, cutout; none for none."
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop after so many evaluations without a better score."
+    )
+    monitor: str | None = Field(default=None, description="Score that picks the best weights, as val/loss.")
+    keep: Literal["best", "last"] = Field(default="best", description="Weights the run ends with.")
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        default="stop", description="At a loss or gradient that is not finite."
+    )
+    checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Also save every so many updates.")
+    log_every_steps: int = Field(default=50, ge=1, description="Write a row of metrics every so many updates.")
+    plan: Literal["auto", "eager"] = Field(
+        default="auto", description="auto, or eager for the plain loop without tuning."
+    )
+    device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="Precision of the forward pass."
+    )
+    threads: int | None = Field(default=None, ge=1, description="Threads of one operation on the CPU.")
+    workers: int | None = Field(default=None, ge=0, description="Processes that read data.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, order, augmentation and dropout.")
 
 
 class LoadOptions(Record):
     """What was asked of reading the data."""
 
-    image_size: tuple[int, int] | None = Field(None, description="Height and width to resize to, as 28 or 32x48.")
-    image_mode: Literal["L", "RGB"] | None = Field(None, description="Grey or colour.")
-    val_fraction: float | None = Field(None, ge=0, lt=1, description="Share of the training data kept for validation.")
-    test_fraction: float | None = Field(None, ge=0, lt=1, description="Share kept for the test, where none is given.")
-    group_by: str | None = Field(None, description="Regular expression on a file's name; what it matches stays together.")
-    split_seed: int = Field(0, ge=0, description="Seed of the split; apart from the seed of training.")
-    max_unreadable: float = Field(0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
+    image_size: tuple[int, int] | None = Field(
+        default=None, description="Height and width to resize to, as 28 or 32x48."
+    )
+    image_mode: Literal["L", "RGB"] | None = Field(default=None, description="Grey or colour.")
+    val_fraction: float | None = Field(
+        default=None, ge=0, lt=1, description="Share of the training data kept for validation."
+    )
+    test_fraction: float | None = Field(
+        default=None, ge=0, lt=1, description="Share kept for the test, where none is given."
+    )
+    group_by: str | None = Field(
+        default=None, description="Regular expression on a file's name; what it matches stays together."
+    )
+    split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
+    max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
 
 
 class FieldSpec(Record):
@@ -128,7 +148,7 @@ class Plan(Record):
 
     choices: tuple[Choice, ...]
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a choice holds values of several types
+    def __getitem__(self, name: str) -> Any:
         """The value chosen under ``name``."""
         for choice in self.choices:
             if choice.name == name:
@@ -143,7 +163,7 @@ class Score(Record):
     value: float
     low: float | None = None
     high: float | None = None
-    method: str | None = Field(None, description="How the interval was made, as wilson or bootstrap.")
+    method: str | None = Field(default=None, description="How the interval was made, as wilson or bootstrap.")
     higher_is_better: bool = True
 
 
@@ -187,7 +207,7 @@ class WorstSample(Record):
     prediction: str
     confidence: float | None = None
     error: float | None = None
-    picture: str | None = Field(None, description="PNG as a data URI.")
+    picture: str | None = Field(default=None, description="PNG as a data URI.")
 
 
 class Evaluation(Record):
@@ -200,11 +220,11 @@ class Evaluation(Record):
     scores: tuple[Score, ...]
     classes: tuple[str, ...] | None = None
     per_class: tuple[ClassRow, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = Field((), description="Counts; row is the true class.")
+    confusion: tuple[tuple[int, ...], ...] = Field(default=(), description="Counts; row is the true class.")
     calibration: tuple[CalibrationBin, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     worst: tuple[WorstSample, ...] = ()
-    notes: tuple[str, ...] = Field((), description="Doubts, in plain words.")
+    notes: tuple[str, ...] = Field(default=(), description="Doubts, in plain words.")
 
     def score(self, name: str) -> Score:
         """The score called ``name``; KeyError where it was not computed."""
@@ -217,8 +237,8 @@ class Evaluation(Record):
 class NetSpec(Record):
     """How to build the person's module again."""
 
-    reference: str | None = Field(None, description="file.py:Class as given; None for an instance from Python.")
-    entry: str | None = Field(None, description="The same, relative to the run's model/ folder.")
+    reference: str | None = Field(default=None, description="file.py:Class as given; None for an instance from Python.")
+    entry: str | None = Field(default=None, description="The same, relative to the run's model/ folder.")
     arguments: dict[str, Any] = Field(default_factory=dict)
     class_name: str
     num_parameters: int

@@ -110,6 +110,7 @@ def render(pages: Pages, words: wording.Words) -> str:
     context: dict[str, Any] = {
         "pages": pages,
         "name": pages.run.path.resolve().name,
+        "folder": shlex.quote(str(pages.run.path)),
         "spec": pages.spec,
         "data": pages.data,
         "findings": sorted(pages.findings or (), key=lambda one: GRAVEST_FIRST.index(one.severity)),
@@ -142,7 +143,7 @@ def _jinja(words: wording.Words) -> jinja2.Environment:
         return wording.harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def sentence(key: str, **values: object) -> Markup:
-        return Markup(words.sentences[key]).format(**{name: finalize(value) for name, value in values.items()})  # noqa: S704 - our own sentence; format escapes what is put in
+        return Markup(words.sentences[key]).format(**{name: finalize(value) for name, value in values.items()})
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("netwright", "templates/report"),
@@ -216,7 +217,9 @@ def _regression(pages: Pages, words: wording.Words) -> tuple[str, str] | None:
     shared = {"x": words.text("axis_true"), "y": words.text("axis_predicted")}
     against = plots.against(targets, values, {"id": "against", "label": words.text("against_label"), **shared})
     shared = {"x": words.text("axis_residual"), "y": words.text("axis_count")}
-    return against, plots.residuals(targets, values, {"id": "residuals", "label": words.text("residual_label"), **shared})
+    return against, plots.residuals(
+        targets, values, {"id": "residuals", "label": words.text("residual_label"), **shared}
+    )
 
 
 def _asked(pages: Pages) -> list[tuple[str, str]]:
@@ -232,7 +235,9 @@ def _asked(pages: Pages) -> list[tuple[str, str]]:
 def _changed(record: LoadOptions | Settings) -> Mapping[str, Any]:
     default = type(record)()
     return {
-        name: getattr(record, name) for name in type(record).model_fields if getattr(record, name) != getattr(default, name)
+        name: getattr(record, name)
+        for name in type(record).model_fields
+        if getattr(record, name) != getattr(default, name)
     }
 
 

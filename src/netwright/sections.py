@@ -160,7 +160,9 @@ def _axis(scores: Sequence[Score], *, is_share: bool) -> tuple[float, float]:
 
 def _mark(score: Score, axis: tuple[float, float]) -> Mark:
     def place(value: float) -> float:
-        return round(100 * min(1.0, max(0.0, (value - axis[0]) / (axis[1] - axis[0]))), 2) if math.isfinite(value) else 0.0
+        return (
+            round(100 * min(1.0, max(0.0, (value - axis[0]) / (axis[1] - axis[0]))), 2) if math.isfinite(value) else 0.0
+        )
 
     low, high = _ends(score)
     return Mark(place(low), place(score.value), place(high), before=score.value < axis[0])
@@ -174,7 +176,11 @@ def learning(rows: Sequence[Row], plan: Plan | None) -> Learning:
     curves = {}
     for name in ("loss", "accuracy", "mae"):
         lines = tuple(
-            [(row["step"] / scale, float(row[name])) for row in rows if row.get("split") == split and _is_number(row.get(name))]
+            [
+                (row["step"] / scale, float(row[name]))
+                for row in rows
+                if row.get("split") == split and _is_number(row.get(name))
+            ]
             for split in ("train", "val")
         )
         if any(lines):
@@ -248,7 +254,9 @@ def _cell(count: int, total: int, peak: float, *, correct: bool) -> Cell:
 
 def class_rows(evaluation: Evaluation) -> tuple[tuple[ClassRow, ...], int]:
     """Rows of the per-class table, worst F1 first, and how many better ones are left out."""
-    rows = sorted(evaluation.per_class, key=lambda row: (row.f1.value if math.isfinite(row.f1.value) else -1.0, row.name))
+    rows = sorted(
+        evaluation.per_class, key=lambda row: (row.f1.value if math.isfinite(row.f1.value) else -1.0, row.name)
+    )
     return tuple(rows[:MAX_CLASS_ROWS]), max(0, len(rows) - MAX_CLASS_ROWS)
 
 

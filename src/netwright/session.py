@@ -188,7 +188,9 @@ def _objective(
 ) -> Objective:
     targets = batch.targets
     if targets is None:
-        raise UsageError(where="the data", expected="targets to learn from", got="none", cure="Give inputs and targets.")
+        raise UsageError(
+            where="the data", expected="targets to learn from", got="none", cure="Give inputs and targets."
+        )
     weight = None
     if settings.class_weights == "balanced":
         counts = data.spec.splits["train"].class_counts
@@ -216,7 +218,7 @@ def _objective(
 
 
 def _optimizer(model: nn.Module, decided: Plan, settings: Settings, given: Given) -> torch.optim.Optimizer:
-    made = given.optimizer
+    made: Any = given.optimizer  # an optimizer, its class, or a function of the parameters
     if made is None and settings.optimizer is not None and ":" in settings.optimizer:
         made = load_function(settings.optimizer, where="--optimizer")
     if isinstance(made, torch.optim.Optimizer):
@@ -226,18 +228,18 @@ def _optimizer(model: nn.Module, decided: Plan, settings: Settings, given: Given
     if settings.lr is not None or made is None:
         arguments["lr"] = decided["lr"]
     if made is not None and not (inspect.isclass(made) and issubclass(made, torch.optim.Optimizer)):
-        built = made(model.parameters())
+        built: torch.optim.Optimizer = made(model.parameters())
         if settings.lr is not None:
             for group in built.param_groups:
                 group["lr"] = settings.lr
         return built
-    kind = made if made is not None else find_optimizer(decided["optimizer"])
+    kind: type[torch.optim.Optimizer] = made if made is not None else find_optimizer(decided["optimizer"])
     decay = decided["weight_decay"]
     if settings.optimizer is None and made is None:
-        return make_optimizer(kind, decayed_groups(model, decay), arguments)  # type: ignore[arg-type]
+        return make_optimizer(kind, decayed_groups(model, decay), arguments)
     if decay is not None:
         arguments["weight_decay"] = decay
-    return make_optimizer(kind, model.parameters(), arguments)  # type: ignore[arg-type]
+    return make_optimizer(kind, model.parameters(), arguments)
 
 
 def _check_owner(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -259,5 +261,3 @@ def _schedule(decided: Plan, given: Given, total_steps: int) -> Schedule:
         function: Schedule = load_function(decided["schedule"], where="--schedule")
         return function
     return make_schedule(decided["schedule"], total_steps=total_steps, warmup_steps=decided["warmup_steps"])
-
-

@@ -36,7 +36,9 @@ class Sums:
     @classmethod
     def zero(cls, device: torch.device) -> Sums:
         """Nothing seen yet."""
-        return cls(*(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        loss, count, right = (torch.zeros((), dtype=dtype, device=device) for _ in range(3))
+        return cls(loss, count, right)
 
     def update(self, loss: Tensor, count: Tensor | int, right: Tensor, samples: int) -> None:
         """Add a batch: its mean loss times its count of targets, and its right answers."""
@@ -247,7 +249,7 @@ def _average(state: TrainState) -> None:
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every global random generator that a module may draw from."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - a person's module may use it
+    kind, keys, position, has_gauss, cached = np.random.get_state()
     version, numbers, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -263,7 +265,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Set what ``random_state`` gave."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys, position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state((kind, keys, position, has_gauss, cached))
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     if "cuda" in state and device.type == "cuda":
@@ -273,7 +275,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 def seed_all(seed: int) -> None:
     """Seed torch, NumPy and Python."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
@@ -306,6 +308,7 @@ def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
     position, sums = packed["position"], packed["sums"]
     state.step, state.epoch, state.batch = position["step"], position["epoch"], position["batch"]
     state.skipped = position["skipped"]
-    state.sums = Sums(*(sums[name].to(state.device) for name in ("loss", "count", "right")), sums["samples"])
+    loss, count, right = (sums[name].to(state.device) for name in ("loss", "count", "right"))
+    state.sums = Sums(loss, count, right, sums["samples"])
     state.best = packed["best"]
     state.epoch_random = packed["epoch_random"]

@@ -72,7 +72,11 @@ class Objective:
 
 def loss_names() -> dict[str, type[nn.Module]]:
     """All losses of ``torch.nn``, by class name."""
-    return {name: kind for name, kind in vars(nn).items() if name.endswith("Loss") and inspect.isclass(kind)}
+    return {
+        name: kind
+        for name, kind in vars(nn).items()
+        if name.endswith("Loss") and inspect.isclass(kind) and issubclass(kind, nn.Module)
+    }
 
 
 def find_loss(name: str) -> type[nn.Module]:
@@ -222,7 +226,7 @@ def use_loss(task: Task, loss_fn: LossFunction, outputs: Tensor, targets: Tensor
             where=f"--loss {name}",
             expected="targets that are classes, int64",
             got=f"{str(targets.dtype).removeprefix('torch.')} targets",
-            cure='Use a regression loss, as --loss mse, or give the targets as whole numbers from 0.',
+            cure="Use a regression loss, as --loss mse, or give the targets as whole numbers from 0.",
         )
     if isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE:
         if task.name == "classification" and outputs.ndim == 2 and outputs.shape[1] > 1:

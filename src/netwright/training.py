@@ -1,20 +1,17 @@
 """The loop, and what is done around it: logging, evaluation, checkpoints, stopping and resuming.
 
-    for step in training_steps(net, data, epochs=3):   # yours to write a body for
-        print(step.index, step.loss.item())
+for step in training_steps(net, data, epochs=3):   # yours to write a body for
+    print(step.index, step.loss.item())
 
-    run = train(net, data)                             # the body most people want
+run = train(net, data)                             # the body most people want
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,14 +23,16 @@ from netwright.blame import blame
 from netwright.data.batches import eval_batches, train_batches
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
-from netwright.errors import NonFiniteError, UsageError, unknown_name
+from netwright.errors import NonFiniteError
 from netwright.inference import EVAL_BATCH, check_same_model, data_of, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
+from netwright.options import make_options
 from netwright.planning import MONITORS
 from netwright.progress import Progress, Silent
 from netwright.records import Settings
 from netwright.run import Run, locked, open_run
 from netwright.session import Given, Session, prepare
+from netwright.signals import Interrupted, Stopper, stop_on_signals
 from netwright.step import (
     StepResult,
     Sums,
@@ -44,20 +43,6 @@ from netwright.step import (
     train_step,
     unpack_state,
 )
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal, after it was saved.
-
-    Attributes:
-        signal_number: SIGINT or SIGTERM.
-        run: Where to resume.
-    """
-
-    def __init__(self, signal_number: int, run: Path) -> None:
-        self.signal_number = signal_number
-        self.run = run
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}; go on with --resume {run}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,65 +64,7 @@ class Step:
     batch: Batch | None = None
 
 
-@dataclass(slots=True)
-class Stopper:
-    """Whether a signal asked to stop."""
-
-    received: int | None = None
-    _before: dict[int, Any] = field(default_factory=dict)
-
-    def asked(self) -> bool:
-        """Whether to stop at the next chance."""
-        return self.received is not None
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[Stopper]:
-    """Take note of SIGINT and SIGTERM instead of dying; a second one ends the process at once."""
-    stopper = Stopper()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopper
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        stopper.received = number
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopper
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def make_settings(options: dict[str, Any]) -> Settings:
-    """Settings from keyword arguments.
-
-    Raises:
-        UnknownNameError: A name that is no setting; the nearest is given.
-        UsageError: A value of the wrong kind or range.
-    """
-    from pydantic import ValidationError
-
-    for name in options:
-        if name not in Settings.model_fields:
-            raise unknown_name("setting", name, Settings.model_fields, where=name)
-    try:
-        return Settings.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise UsageError(
-            where=f"--{name.replace('_', '-')}",
-            expected=Settings.model_fields[name].description or "another value",
-            got=repr(first["input"]),
-            cure=f"{first['msg']}.",
-        ) from error
-
-
-def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, **options: Any) -> Iterator[Step]:  # noqa: ANN401 - validated against Settings
+def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, **options: Any) -> Iterator[Step]:
     """Train, and yield after each update. No files are written: what to do with a step is yours.
 
     Args:
@@ -145,7 +72,7 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
         given: Python objects for loss, optimizer, schedule or step.
         options: Fields of ``Settings``.
     """
-    yield from run_steps(prepare(model, data, make_settings(options), given or Given()))
+    yield from run_steps(prepare(model, data, make_options(Settings, options), given or Given()))
 
 
 def run_steps(session: Session) -> Iterator[Step]:
@@ -181,7 +108,7 @@ def current_lr(session: Session) -> float:
     return float(session.state.optimizer.param_groups[0]["lr"])
 
 
-def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: int) -> Iterator[Batch]:
+def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: int) -> Generator[Batch, None, None]:
     """The rest of the present epoch.
 
     A person's own loader draws its order from random generators; they are set back to the start of the epoch, the

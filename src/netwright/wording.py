@@ -46,7 +46,7 @@ class Words:
 
 def read_words(lang: Lang) -> Words:
     """All words of a language."""
-    text = resources.files("netwright").joinpath("templates", "report", f"{lang}.json").read_text(encoding="utf-8")
+    text = (resources.files("netwright") / "templates" / "report" / f"{lang}.json").read_text(encoding="utf-8")
     held = json.loads(text)
     return Words(lang=lang, sentences=held["sentences"], labels=held["labels"])
 

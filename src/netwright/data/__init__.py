@@ -13,11 +13,11 @@ __all__ = ["Data", "load"]
 
 
 def load(
-    source: Any,  # noqa: ANN401 - a name, a path, arrays, a data set or a loader
+    source: Any,
     *,
     options: LoadOptions | None = None,
-    val: Any = None,  # noqa: ANN401 - as source
-    test: Any = None,  # noqa: ANN401 - as source
+    val: Any = None,
+    test: Any = None,
 ) -> Data:
     """Load data from a name, a folder, arrays, a torch data set or a loader.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
-def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:  # noqa: ANN401
+def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:
     """Data from ``(inputs, targets)``, with more such pairs for val and test.
 
     Whole-number or text targets are classes, real numbers are values to regress on.
@@ -32,7 +32,8 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
     choices: list[Choice] = []
     inputs = {name: _pixels(pair[0], choices if name == "train" else []) for name, pair in pairs.items()}
     targets = {name: pair[1] for name, pair in pairs.items()}
-    task = "regression" if targets["train"].dtype.kind == "f" else "classification"
+    real = targets["train"].dtype.kind == "f"
+    task: Literal["classification", "regression"] = "regression" if real else "classification"
     classes: tuple[str, ...] | None = None
     if task == "classification":
         lengths = [len(value) for value in targets.values()]
@@ -67,7 +68,9 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
         preprocess=Preprocess(operations=operations),
         options=options,
         choices=tuple(choices),
-        digest=digest((f"{name}/{kind}", values[name]) for kind, values in (("x", inputs), ("y", targets)) for name in values),
+        digest=digest(
+            (f"{name}/{kind}", values[name]) for kind, values in (("x", inputs), ("y", targets)) for name in values
+        ),
     )
     sources = {
         name: TensorSource({field: torch.from_numpy(inputs[name])}, torch.from_numpy(targets[name]), None, name)
@@ -76,7 +79,7 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
-def _pair(pair: Any, split: str) -> Pair:  # noqa: ANN401 - arrays, tensors or lists
+def _pair(pair: Any, split: str) -> Pair:
     inputs, targets = (np.array(one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else one) for one in pair)
     if len(inputs) != len(targets) or not len(inputs):
         raise DataError(
@@ -129,4 +132,6 @@ def _operations(train: NDArray[Any], *, image: bool) -> tuple[tuple[Operation, .
             name="normalise", value=f"{value} to mean 0, deviation 1", reason="fitted on the training split"
         )
         return (Normalise(mean=mean, std=std),), [choice]
-    return (), [Choice(name="normalise", value="no", reason=f"{train.dtype} arrays of shape {train.shape[1:]} as they are")]
+    return (), [
+        Choice(name="normalise", value="no", reason=f"{train.dtype} arrays of shape {train.shape[1:]} as they are")
+    ]

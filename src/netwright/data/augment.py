@@ -104,7 +104,9 @@ def augment(images: Tensor, names: tuple[str, ...], sample_ids: NDArray[np.int64
 def _window(images: Tensor, reach: list[int], draws: Draws) -> Tensor:
     """Move each image by its own number of whole pixels, up to ``reach`` in each direction."""
     count, _, height, width = images.shape
-    moves = [torch.from_numpy((draws[:, axis] * (2 * most + 1)).astype(np.int64) - most) for axis, most in enumerate(reach)]
+    moves = [
+        torch.from_numpy((draws[:, axis] * (2 * most + 1)).astype(np.int64) - most) for axis, most in enumerate(reach)
+    ]
     rows = (torch.arange(height)[None, :] + moves[0][:, None]).clamp_(0, height - 1)
     columns = (torch.arange(width)[None, :] + moves[1][:, None]).clamp_(0, width - 1)
     batch = torch.arange(count)[:, None, None, None]

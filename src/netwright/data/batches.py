@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ def _reader(
     source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     if isinstance(source, PathSource | DatasetSource) and workers:
-        loader = DataLoader(
-            SeededItems(source, seed, epoch),
+        items: Any = SeededItems(source, seed, epoch)  # torch asks for its own base class; it needs only the methods
+        loader: DataLoader[Any] = DataLoader(
+            items,
             batch_sampler=[part.tolist() for part in parts],
             num_workers=workers,
             collate_fn=stack,
@@ -88,12 +90,13 @@ def _reader(
         )
         yield from loader
         return
-    items = SeededItems(source, seed, epoch) if isinstance(source, DatasetSource) else None
+    own = SeededItems(source, seed, epoch) if isinstance(source, DatasetSource) else None
     for part in parts:
-        if items is None:
-            yield source.gather(part)
-        else:
-            yield undisturbed(lambda part=part: stack([items[int(index)] for index in part]))  # type: ignore[misc]
+        yield source.gather(part) if own is None else undisturbed(partial(_gather_seeded, own, part))
+
+
+def _gather_seeded(items: SeededItems, part: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+    return stack([items[int(index)] for index in part])
 
 
 def _one_thread(worker: int) -> None:
@@ -101,14 +104,14 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def undisturbed(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the call returns
+def undisturbed(call: Callable[[], Any]) -> Any:
     """Call, with the global random generators as before after."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         return call()
     finally:
         torch.set_rng_state(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])
         random.setstate(states[2])
 
 

@@ -43,7 +43,7 @@ class Published:
 
 def _idx(base: str, digests: dict[str, str], kind: Literal["sha256", "md5"]) -> tuple[File, ...]:
     return tuple(
-        File(name, (f"{base}/{name}",), **{kind: digest})  # type: ignore[arg-type]
+        File(name, (f"{base}/{name}",), **{kind: digest})
         for name, digest in digests.items()
     )
 
@@ -122,7 +122,10 @@ def read(name: str, options: LoadOptions) -> RawData:
         splits = read_cifar(paths["cifar-10-binary.tar.gz"])
     else:
         splits = {
-            split: (read_idx(paths[f"{stem}-images-idx3-ubyte.gz"], 3), read_idx(paths[f"{stem}-labels-idx1-ubyte.gz"], 1))
+            split: (
+                read_idx(paths[f"{stem}-images-idx3-ubyte.gz"], 3),
+                read_idx(paths[f"{stem}-labels-idx1-ubyte.gz"], 1),
+            )
             for split, stem in (("train", "train"), ("test", "t10k"))
         }
     raw = {split: _split(images, labels, split, published.classes) for split, (images, labels) in splits.items()}

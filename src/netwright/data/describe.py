@@ -39,7 +39,9 @@ def render(data: Data, console: Console) -> None:
     from rich.table import Table
 
     spec = data.spec
-    console.print(f"[bold]{escape(clean(spec.name))}[/bold]  {spec.kind} {spec.task}, from {escape(clean(spec.source))}")
+    console.print(
+        f"[bold]{escape(clean(spec.name))}[/bold]  {spec.kind} {spec.task}, from {escape(clean(spec.source))}"
+    )
     for field in spec.inputs:
         console.print(f"  input   {field.name}: {field.dtype} {field.shape}")
     console.print(f"  target  {spec.target.name}: {spec.target.dtype} {spec.target.shape or ''}".rstrip())
@@ -49,14 +51,18 @@ def render(data: Data, console: Console) -> None:
         table.add_column(split, justify="right")
     table.add_row("all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold")
     for index, name in enumerate((spec.classes or ())[:40]):
-        table.add_row(escape(clean(name)), *(f"{(split.class_counts or ())[index]:,}" for split in spec.splits.values()))
+        table.add_row(
+            escape(clean(name)), *(f"{(split.class_counts or ())[index]:,}" for split in spec.splits.values())
+        )
     if len(spec.classes or ()) > 40:
         table.add_row(f"… {len(spec.classes or ()) - 40} more")
     console.print(table)
     if spec.kind == "image" and spec.classes:
         console.print(samples(data), markup=False, highlight=False)
     for choice in spec.choices:
-        console.print(f"  {choice.name}: {escape(clean(str(choice.value)))} – {escape(clean(choice.reason))}", highlight=False)
+        console.print(
+            f"  {choice.name}: {escape(clean(str(choice.value)))} – {escape(clean(choice.reason))}", highlight=False
+        )
     problems = findings(data)
     for finding in problems:
         colour = {"error": "red", "warning": "yellow", "note": "cyan"}[finding.severity]
@@ -82,13 +88,17 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
 
 def clean(text: str) -> str:
     """Text without control characters, which a terminal would obey, or marks that turn its direction."""
-    return "".join(c if c.isprintable() and c not in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068" else "\ufffd" for c in text)
+    return "".join(
+        c if c.isprintable() and c not in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068" else "\ufffd" for c in text
+    )
 
 
 def _shaded(image: NDArray[np.float32], width: int) -> list[str]:
     height = max(1, round(width / 2 * image.shape[0] / image.shape[1]))  # a letter is twice as high as wide
     rows = np.array_split(image, min(height, image.shape[0]), axis=0)
-    cells = np.asarray([[part.mean() for part in np.array_split(row, min(width, image.shape[1]), axis=1)] for row in rows])
+    cells = np.asarray(
+        [[part.mean() for part in np.array_split(row, min(width, image.shape[1]), axis=1)] for row in rows]
+    )
     low, high = float(cells.min()), float(cells.max())
     levels = ((cells - low) / (high - low + 1e-9) * (len(SHADES) - 1)).round().astype(int)
     return ["".join(SHADES[level] for level in row) for row in levels]
@@ -190,6 +200,8 @@ def _duplicates(data: Data) -> list[Finding]:
 def _keys(source: TensorSource) -> list[bytes]:
     arrays = [value.numpy() for value in source.inputs.values()]
     return [
-        hashlib.blake2b(b"".join(np.ascontiguousarray(array[index]).tobytes() for array in arrays), digest_size=16).digest()
+        hashlib.blake2b(
+            b"".join(np.ascontiguousarray(array[index]).tobytes() for array in arrays), digest_size=16
+        ).digest()
         for index in range(len(source))
     ]

@@ -65,7 +65,9 @@ def choose_splits(
     how = "whole groups" if groups is not None else "stratified by class" if classes is not None else "at random"
     shares = {
         "test": (0.0 if has_test else 0.2 if options.test_fraction is None else options.test_fraction),
-        "val": (0.0 if has_val else (1 / 12 if has_test else 0.1) if options.val_fraction is None else options.val_fraction),
+        "val": (
+            0.0 if has_val else (1 / 12 if has_test else 0.1) if options.val_fraction is None else options.val_fraction
+        ),
     }
     for name, share in shares.items():
         if share <= 0:
@@ -100,7 +102,9 @@ def split_specs(targets: Mapping[str, NDArray[Any]], classes: Sequence[str] | No
     return specs
 
 
-def channel_statistics(images: NDArray[Any], indices: Indices | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(
+    images: NDArray[Any], indices: Indices | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel (axis 1), in float64; a constant channel gets 1.
 
     Args:
@@ -145,5 +149,5 @@ def digest(parts: Iterable[tuple[str, NDArray[Any]]]) -> str:
     running = hashlib.sha256()
     for name, array in parts:
         running.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        running.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+        running.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     return running.hexdigest()

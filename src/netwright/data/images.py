@@ -102,9 +102,7 @@ def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: Lo
 
 def _split_folders(root: Path) -> dict[str, Path]:
     entries = {entry.name.casefold(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
-    found = {
-        split: entries[name] for split, names in SPLITS.items() for name in names if name in entries
-    }
+    found = {split: entries[name] for split, names in SPLITS.items() for name in names if name in entries}
     if "train" not in found:
         return {"train": root}
     return found
@@ -198,7 +196,10 @@ def _groups(names: Sequence[str], pattern: str | None) -> tuple[str, ...] | None
         expression = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            where="--group-by", expected="a regular expression", got=f"{pattern!r}: {error}", cure="Mend the expression."
+            where="--group-by",
+            expected="a regular expression",
+            got=f"{pattern!r}: {error}",
+            cure="Mend the expression.",
         ) from error
     found = []
     for name in names:
@@ -216,11 +217,14 @@ def _groups(names: Sequence[str], pattern: str | None) -> tuple[str, ...] | None
 
 def _nothing(root: Path, got: str) -> DataError:
     return DataError(
-        where=str(root), expected="a folder for each class, with images in it", got=got, cure=f"Arrange them as {LAYOUT}."
+        where=str(root),
+        expected="a folder for each class, with images in it",
+        got=got,
+        cure=f"Arrange them as {LAYOUT}.",
     )
 
 
-def _watched(results, total: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - an iterator, passed on
+def _watched(results, total: int):  # type: ignore[no-untyped-def]
     """Pass results on; show a bar where it takes long and somebody looks."""
     if total < 2000 or not sys.stderr.isatty():
         yield from results

@@ -37,7 +37,8 @@ def keyed_uniform(
     with np.errstate(over="ignore"):
         state = _mix(key + sample_ids.astype(np.uint64)[:, None] * GOLDEN)
         words = _mix(state + (np.arange(1, draws + 1, dtype=np.uint64) * GOLDEN)[None, :])
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniform
 
 
 def item_seed(seed: int, epoch: int, index: int) -> int:
@@ -48,4 +49,5 @@ def item_seed(seed: int, epoch: int, index: int) -> int:
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed

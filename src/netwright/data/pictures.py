@@ -52,7 +52,12 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     check_unreadable(tuple(unreadable), total + len(raw.unreadable), options)
 
     parts, split_choices = choose_splits(
-        read["train"].targets, options, classes=raw.classes, groups=groups, has_val="val" in read, has_test="test" in read
+        read["train"].targets,
+        options,
+        classes=raw.classes,
+        groups=groups,
+        has_val="val" in read,
+        has_test="test" in read,
     )
     choices += split_choices
     whole = read["train"]
@@ -90,9 +95,11 @@ def _read(split: RawSplit, decoder: Preprocess, name: str) -> tuple[Source, list
     if split.images is not None:
         images = split.images
         resize = next((one for one in decoder.operations if isinstance(one, Resize)), None)
-        if resize is not None and images.shape[-2:] != (resize.height, resize.width):
-            images = np.stack([preprocess.decode(decoder, image) for image in images])
-        elif decoder.operations[0] != DecodeImage(mode="L" if images.shape[1] == 1 else "RGB"):
+        if (
+            resize is not None
+            and images.shape[-2:] != (resize.height, resize.width)
+            or decoder.operations[0] != DecodeImage(mode="L" if images.shape[1] == 1 else "RGB")
+        ):
             images = np.stack([preprocess.decode(decoder, image) for image in images])
         targets = torch.from_numpy(split.targets)
         return TensorSource({"image": torch.from_numpy(images)}, targets, split.names, name), everything, ()

@@ -215,7 +215,7 @@ class SeededItems:
 def seeded(seed: int) -> None:
     """Seed all three global generators, for one item."""
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - a person's data set may draw from it
+    np.random.seed(seed)
     random.seed(seed)
 
 
@@ -239,7 +239,7 @@ def stack(items: Iterable[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, 
         ) from error
 
 
-def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:  # noqa: ANN401 - a person's item
+def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
     """Inputs by name and the target, from (x, y), (x1, x2, y) or a mapping with a key for the target.
 
     Raises:
@@ -261,7 +261,7 @@ def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tenso
     )
 
 
-def as_tensor(value: Any) -> Tensor:  # noqa: ANN401 - a person's value
+def as_tensor(value: Any) -> Tensor:
     """A value as a tensor; Python floats and float64 arrays as float32, as modules have their weights."""
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
     return tensor.float() if tensor.dtype == torch.float64 and not isinstance(value, Tensor) else tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
 AS_IT_IS = Choice(name="preprocess", value="none of ours", reason="a person's own data set prepares its items itself")
 
 
-def load_dataset(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:  # noqa: ANN401
+def load_dataset(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:
     """Data from a torch ``Dataset`` of ``(x, y)``, ``(x1, x2, y)`` or mappings.
 
     Whole-number targets are classes, real numbers values to regress on. Splits that are not given are split off.
@@ -50,7 +50,7 @@ def load_dataset(source: Any, options: LoadOptions, *, val: Any = None, test: An
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
-def load_loader(source: DataLoader[Any], options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:  # noqa: ANN401
+def load_loader(source: DataLoader[Any], options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:
     """Data from a ``DataLoader``: its sampler, collate function, generator and batch size are the run's.
 
     Raises:
@@ -76,11 +76,13 @@ def load_loader(source: DataLoader[Any], options: LoadOptions, *, val: Any = Non
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
-def _all_targets(dataset: Any) -> NDArray[Any]:  # noqa: ANN401 - a person's data set
+def _all_targets(dataset: Any) -> NDArray[Any]:
     """Targets of all items: from an attribute where there is one, else by reading each item once."""
     size = len(dataset)
     if not size:
-        raise DataError(where="the data set", expected="at least one item", got="none", cure="Give a data set with items.")
+        raise DataError(
+            where="the data set", expected="at least one item", got="none", cure="Give a data set with items."
+        )
     for value in (getattr(dataset, "targets", None), (getattr(dataset, "tensors", None) or [None])[-1]):
         if value is not None and hasattr(value, "__len__") and len(value) == size:
             return np.asarray(value)
@@ -95,7 +97,7 @@ def _all_targets(dataset: Any) -> NDArray[Any]:  # noqa: ANN401 - a person's dat
     return np.stack(undisturbed(read))
 
 
-def _first(dataset: Any) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]:  # noqa: ANN401 - a person's data set
+def _first(dataset: Any) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]:
     """Names of the inputs, and the first item's."""
     item = undisturbed(lambda: dataset[0])
     if isinstance(item, dict):
@@ -126,7 +128,7 @@ def _classes(
     return dict(zip(targets, np.split(codes, np.cumsum(lengths)[:-1]), strict=True)), classes, ()
 
 
-def _spec(  # noqa: PLR0913 - the parts of one record
+def _spec(
     source: str,
     name: str,
     first: dict[str, torch.Tensor],
@@ -135,7 +137,7 @@ def _spec(  # noqa: PLR0913 - the parts of one record
     choices: tuple[Choice, ...],
     options: LoadOptions,
 ) -> DataSpec:
-    task = "classification" if classes is not None else "regression"
+    task: Literal["classification", "regression"] = "classification" if classes is not None else "regression"
     items = [(f"first/{field}", value.numpy()) for field, value in first.items()]
     image = len(first) == 1 and next(iter(first.values())).ndim == 3
     return DataSpec(

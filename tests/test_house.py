@@ -1,0 +1,145 @@
+"""The rules of the house, kept by a test: floors, sizes, what may never be written."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+MOST_LINES = 400
+MOST_LINES_IN_ALL = 10_000
+
+# Floors: a module may import from floors below its own, and inside its own package. Lowest first.
+FLOORS = (
+    {"errors", "traces"},
+    {"preprocess", "records", "batch", "disk", "extracts", "sources", "signals"},
+    {"intervals", "metrics", "optim", "options", "run", "references", "misfit"},
+    {"tasks", "checkpoints", "data", "models", "binding"},
+    {"step"},
+    {"planning", "session", "evaluation", "baselines", "inference", "tables", "plots", "progress", "wording"},
+    {"blame", "journal", "training", "reporting", "sections"},
+    {"api"},
+    {"cli", "__main__", "__init__"},
+)
+FREE_OF_TORCH = {"errors", "traces", "records", "preprocess", "disk", "run", "progress", "cli", "reporting", "plots"}
+# Ways to run code that lies in data.
+FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
+FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "extractall", "os.system"}
+
+
+def floor_of(module: str) -> int:
+    return next(level for level, names in enumerate(FLOORS) if module in names)
+
+
+def top(path: Path) -> str:
+    """The module of a file on the first level of the package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, late: bool = True) -> set[str]:
+    """First-level modules of the package that a file imports; imports in functions too where ``late``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree)) if late else tree.body
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "netwright":
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    """A new module is given its place."""
+    assert {top(path) for path in FILES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    """No module imports from its own floor's upstairs; neighbours on a floor may know each other one way."""
+    own = top(path)
+    if own == "__init__":
+        return
+    wrong = {name for name in imports(path) if name != own and name != "__version__" and floor_of(name) > floor_of(own)}
+    assert not wrong
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """On a floor, knowledge goes one way."""
+    knows = {top(path): set() for path in FILES}
+    for path in FILES:
+        knows[top(path)] |= imports(path) - {top(path)}
+    pairs = {(a, b) for a in knows for b in knows[a] if a in knows.get(b, set()) and "__init__" not in (a, b)}
+    assert not pairs
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_long(path: Path) -> None:
+    """A file that grows past its ceiling is two files."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_the_package_is_small() -> None:
+    """The ceiling is raised in a commit of its own, with its reason."""
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= MOST_LINES_IN_ALL
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_runs_code_that_lies_in_data(path: Path) -> None:
+    """No pickle and nothing like it; only ``references`` runs code, the person's own module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in FORBIDDEN
+        if isinstance(node, ast.Call) and top(path) != "references":
+            called = ast.unparse(node.func)
+            assert called not in FORBIDDEN_CALLS
+            assert called.split(".")[-1] not in {"extractall"}
+            assert not any(
+                keyword.arg == "allow_pickle" or (keyword.arg == "shell" and ast.unparse(keyword.value) == "True")
+                for keyword in node.keywords
+            )
+
+
+def loaded(code: str) -> set[str]:
+    script = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """Neither torch nor NumPy nor pydantic: each name is fetched when it is used."""
+    assert not loaded("import netwright") & {"torch", "numpy", "pydantic", "rich", "sklearn", "PIL"}
+
+
+def test_help_imports_no_torch() -> None:
+    """The command line answers before torch could be loaded."""
+    code = "import contextlib\nfrom netwright.cli import main\nwith contextlib.suppress(SystemExit):\n    main(['train', '--help'])"
+    assert "torch" not in loaded(code)
+
+
+@pytest.mark.parametrize("module", sorted(FREE_OF_TORCH))
+def test_modules_that_serve_do_without_torch(module: str) -> None:
+    """Records, disk, run folder and report can be read on a machine without torch."""
+    assert "torch" not in loaded(f"import netwright.{module}")
+
+
+def test_settings_are_a_frozen_list() -> None:
+    """An option is added on purpose, here as well."""
+    from netwright.records import LoadOptions, Settings
+
+    assert list(Settings.model_fields) == [
+        "epochs", "batch_size", "loss", "optimizer", "optimizer_args", "lr", "weight_decay", "schedule", "warmup_steps",
+        "max_grad_norm", "gradient_accumulation_steps", "ema_decay", "class_weights", "augment", "patience", "monitor",
+        "keep", "on_nonfinite", "checkpoint_every_steps", "log_every_steps", "plan", "device", "dtype", "threads",
+        "workers", "seed",
+    ]  # fmt: skip
+    assert list(LoadOptions.model_fields) == [
+        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "max_unreadable",
+    ]  # fmt: skip
