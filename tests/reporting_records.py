@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from netwright.preprocess import Preprocess
+from netwright.preprocess import DecodeImage, Normalise, Preprocess, Resize, Scale
 from netwright.records import (
     Choice,
     DataSpec,
@@ -44,7 +44,14 @@ def image_spec(classes: tuple[str, ...]) -> DataSpec:
             name: SplitSpec(count=int(of_class.sum()), class_counts=tuple(of_class.tolist()))
             for name, of_class in counts.items()
         },
-        preprocess=Preprocess(),
+        preprocess=Preprocess(
+            operations=(
+                DecodeImage(mode="L"),
+                Resize(height=28, width=28),
+                Scale(factor=1 / 255),
+                Normalise(mean=(0.306,), std=(0.377,)),
+            )
+        ),
         options=LoadOptions(image_size=(28, 28)),
         choices=(
             Choice(

@@ -201,7 +201,8 @@ def test_missing_files_are_said_to_be_missing(tmp_path):
         "does not mean that nothing is wrong",
     ):
         assert words in text
-    assert "Nothing looked wrong" not in text
+    for words in ("Nothing looked wrong", "This number was watched", "started from Python"):
+        assert words not in text
 
 
 def test_unevaluated_run_shows_training_numbers_as_what_they_are(tmp_path):
@@ -365,9 +366,14 @@ def test_reporting_draws_and_writes_without_torch(digits, tmp_path):
     for name in ("reporting", "plots", "sections", "wording"):
         text = (Path(sections.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) torch\b", text, flags=re.MULTILINE)
-    code = "import sys, netwright.sections, netwright.wording, netwright.plots as p; "
+    code = "import sys, netwright.reporting; "
     code += "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_preprocessing_stands_in_the_page(page):
+    """Each operation is named with its arguments, in order."""
+    assert "decode_image(mode=L) → resize(height=28, width=28) → scale(factor=0.00392157)" in page.text
 
 
 def test_weights_and_data_digests_stand_in_the_page(digits, page):

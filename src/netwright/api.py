@@ -228,10 +228,11 @@ def split_given(
 
 
 def _keep(run: Run, predictions: Predictions, evaluation: Evaluation) -> None:
+    name = "probs" if evaluation.task == "classification" else "values"
     arrays = {
         "sample_ids": np.ascontiguousarray(predictions.sample_ids),
         "targets": np.ascontiguousarray(predictions.targets),
-        "outputs": np.ascontiguousarray(predictions.probs, dtype=np.float32),
+        name: np.ascontiguousarray(predictions.probs, dtype=np.float32),
     }
     atomic_write_bytes(run.predictions_file, to_safetensors(arrays, metadata={"split": evaluation.split}))
     run.write(evaluation)

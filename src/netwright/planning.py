@@ -35,18 +35,18 @@ def plan(model: nn.Module, spec: DataSpec, settings: Settings, *, given: frozens
         UsageError: Something asked cannot be had here.
         UnknownNameError: A misspelt name.
     """
-    asked = settings.model_fields_set | given
+    asked = settings.asked() | given
     choices = [*_recipe(spec, settings, asked), *_execution(model, settings)]
     return Plan(choices=tuple(choices))
 
 
-def _recipe(spec: DataSpec, settings: Settings, asked: set[str] | frozenset[str]) -> list[Choice]:
+def _recipe(spec: DataSpec, settings: Settings, asked: frozenset[str]) -> list[Choice]:
     train = spec.splits["train"].count
     own_optimizer = "optimizer" in asked
     batch_size = settings.batch_size or _batch_size(train)
     epochs = settings.epochs or max(4, min(20, round(SAMPLES_SEEN / train)))
     optimizer = settings.optimizer or "AdamW"
-    if ":" not in optimizer and "optimizer" not in (asked - settings.model_fields_set):
+    if ":" not in optimizer and "optimizer" not in (asked - settings.asked()):
         optimizer = find_optimizer(optimizer).__name__
     schedule = settings.schedule or ("constant" if own_optimizer else "one_cycle")
     if schedule not in SCHEDULES and ":" not in schedule:
@@ -94,7 +94,7 @@ def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
 
 def _chooser(settings: Settings) -> Any:
     def choose(name: str, value: Any, reason: str) -> Choice:
-        if name in settings.model_fields_set and getattr(settings, name) is not None:
+        if name in settings.asked():
             return Choice(name=name, value=value, reason="asked for", asked=True)
         return Choice(name=name, value=value, reason=reason)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from netwright.preprocess import Preprocess
 
@@ -70,6 +71,13 @@ class Settings(Record):
     threads: int | None = Field(default=None, ge=1, description="Threads of one operation on the CPU.")
     workers: int | None = Field(default=None, ge=0, description="Processes that read data.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, order, augmentation and dropout.")
+
+    def asked(self) -> frozenset[str]:
+        """Names of what differs from the default; the same after a way through a file."""
+        return frozenset(name for name, field in type(self).model_fields.items() if self._differs(name, field))
+
+    def _differs(self, name: str, field: FieldInfo) -> bool:
+        return bool(getattr(self, name) != field.get_default(call_default_factory=True))
 
 
 class LoadOptions(Record):

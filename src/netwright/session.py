@@ -108,7 +108,9 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         torch.set_num_threads(settings.threads)
     seed_all(settings.seed)
     with unchanged_random(device):
-        batch = next(iter(eval_batches(data, "train", batch_size=min(PROBE_SAMPLES, len(data.train)), workers=0)))
+        size = min(PROBE_SAMPLES, len(data.train))
+        with contextlib.closing(eval_batches(data, "train", batch_size=size, workers=0)) as batches:
+            batch = next(batches)
         binding = bind(model, tuple(batch.inputs))
         outputs = probe_outputs(model, binding, batch)
         task = make_task(data.spec, outputs)

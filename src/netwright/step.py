@@ -161,6 +161,8 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, T
     total = sum(counts[1:], start=counts[0])
     losses, rights = [], []
     for part, part_count in zip(parts, counts, strict=True):
+        if isinstance(part_count, Tensor) and not bool(part_count):  # all targets ignored: the mean would be 0 / 0
+            continue
         loss, _, right = _forward(state, part)
         share = loss if recipe.objective.sums else loss * (part_count / total)
         _backward(state, share)

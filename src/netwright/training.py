@@ -143,21 +143,18 @@ def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: 
 
 def loader_random(source: Source, device: torch.device) -> dict[str, Any]:
     """The random generators that a person's loader draws from: the global ones, and its own."""
-    return {"global": random_state(device), "own": [generator.get_state() for generator in _generators(source)]}
+    return {"global": random_state(device), "own": [generator.get_state() for generator in _own(source)]}
 
 
 def set_loader_random(source: Source, state: dict[str, Any], device: torch.device) -> None:
     """Set what ``loader_random`` gave."""
     set_random_state(state["global"], device)
-    for generator, value in zip(_generators(source), state["own"], strict=True):
+    for generator, value in zip(_own(source), state["own"], strict=True):
         generator.set_state(value)
 
 
-def _generators(source: Source) -> list[torch.Generator]:
-    if not isinstance(source, LoaderSource):
-        return []
-    held = (source.loader.generator, getattr(source.loader.sampler, "generator", None))
-    return list({id(one): one for one in held if one is not None}.values())
+def _own(source: Source) -> list[torch.Generator]:
+    return source.generators() if isinstance(source, LoaderSource) else []
 
 
 def _step(session: Session, batch: Batch) -> StepResult:

@@ -6,7 +6,7 @@ Never touches the global random generators, which belong to the module (dropout)
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -50,13 +50,19 @@ def train_batches(
             yield _preprocessed(data, batch)
 
 
-def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Iterator[Batch]:
+def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Generator[Batch, None, None]:
     """A split in its own order, without augmentation."""
     source = data.split(split)
     order = np.arange(len(source))
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0):
-        yield _preprocessed(data, batch)
+    own = source.generators() if isinstance(source, LoaderSource) else []
+    states = [generator.get_state() for generator in own]
+    try:
+        for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0):
+            yield _preprocessed(data, batch)
+    finally:  # looking must not move the order of training
+        for generator, state in zip(own, states, strict=True):
+            generator.set_state(state)
 
 
 def _read(

@@ -181,6 +181,11 @@ class LoaderSource:
         for item in self.loader:
             yield unpack(item, self.fields)
 
+    def generators(self) -> list[torch.Generator]:
+        """The random generators that belong to the loader."""
+        held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
+        return list({id(one): one for one in held if one is not None}.values())
+
     def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
         """Samples by their place in the loader's data set, for looking at; the loader's order is not used."""
         pairs = [unpack(self.loader.dataset[int(index)], self.fields) for index in indices]
