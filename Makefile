@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 # A new stamp name when what is to be installed changes; so a second run installs nothing.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: demo test lint soak bench setup clean help
+.PHONY: demo test lint soak bench setup clean help stamp
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
 setup: $(STAMP)
+
+stamp:
+	@echo $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "netwright needs Python 3.10 or newer; name one with make PYTHON=python3.11")'
@@ -25,7 +28,7 @@ demo: $(STAMP)
 
 #: make test   run the tests
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not soak' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not soak' -n 2 $(PYTEST_ARGS)
 
 #: make lint   check style and types
 lint: $(STAMP)

@@ -204,9 +204,7 @@ def test_a_persons_loader_goes_on_where_it_was(tmp_path: Path, kind: str) -> Non
             nw.train(
                 small(), own_loader(kind), run=tmp_path / str(steps), **(options | {"progress": stop_after(steps)})
             )
-        run = nw.resume(
-            tmp_path / str(steps), model=small(), data=own_loader(kind), progress=Silent(), report=False
-        )
+        run = nw.resume(tmp_path / str(steps), model=small(), data=own_loader(kind), progress=Silent(), report=False)
         assert whole_state(run.path) == whole_state(whole.path), f"stopped after {steps}"
 
 

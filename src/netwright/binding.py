@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import warnings
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -254,7 +255,8 @@ def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> T
         ModelError: The module raised something else, or returned no answer.
     """
     model = plain_module(model)
-    with unchanged(model), torch.no_grad():
+    with unchanged(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch warns of is shown when training begins
         model.eval()
         try:
             output = call(binding, model, inputs)

@@ -68,7 +68,7 @@ class Prediction:
 @contextlib.contextmanager
 def answering(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Eval mode, no gradients, and the random generators as before after."""
-    with evaluating(model), torch.inference_mode(), unchanged_random(device):
+    with evaluating(model), torch.no_grad(), unchanged_random(device):
         yield
 
 
@@ -112,7 +112,7 @@ def predict_split(model: nn.Module, data: Data, split: str, *, batch_size: int =
             if task is None or binding is None:
                 task, binding = _fit(model, data.spec, batch, device)
             here = batch.to(device)
-            with evaluating(model), torch.inference_mode():
+            with evaluating(model), torch.no_grad():
                 outputs = task.probabilities(answer(call(binding, model, here.inputs)))
             ids.append(batch.sample_ids.numpy())
             answers.append(outputs.cpu().numpy())
@@ -149,9 +149,16 @@ def open_trained(run: Run | Path | str, model: nn.Module | None = None) -> Train
             cure=f"Go on with it: netwright train --resume {run.path}",
         )
     module = rebuild(run, spec) if model is None else model
+    if is_lazy(module):  # its shapes come with the weights
+        module.load_state_dict(read_weights(run.weights_file))
     check_same_model(module, spec, run)
     module.load_state_dict(read_weights(run.weights_file))
     return Trained(run, spec, run.read_data(), module)
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Whether some of its parameters get their shape from the first batch, as in ``nn.LazyLinear``."""
+    return any(nn.parameter.is_lazy(parameter) for parameter in model.parameters())
 
 
 def rebuild(run: Run, spec: RunSpec) -> nn.Module:

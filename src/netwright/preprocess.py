@@ -117,11 +117,12 @@ def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> I
                 raise unreadable(name, f"{size}, more than {MAX_PIXELS:,}: a decompression bomb")
             opened.load()
             return _flatten(ImageOps.exif_transpose(opened), mode)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the latter under -W error
         raise unreadable(name, f"more than {MAX_PIXELS:,} pixels: a decompression bomb") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    # Damaged files lead Pillow's readers to RuntimeError (AVIF), NotImplementedError (DDS), TypeError (IM) and more.
+    except Exception as error:
         reason = str(error).split(" <")[0] if "cannot identify" in str(error) else str(error)
         raise unreadable(name, reason or type(error).__name__) from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -153,7 +154,8 @@ def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Tensor:
     """
     model.to("cpu")
     probe(model, binding, batch.inputs)
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch warns of is shown when training begins
         return answer(call(binding, model, batch.inputs))
 
 

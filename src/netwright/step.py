@@ -82,6 +82,7 @@ class TrainState:
         step: Updates done.
         epoch: Passes over the training split that are finished.
         batch: Batches done in the present epoch.
+        saved: Step, epoch and batch of the last checkpoint that this process wrote.
     """
 
     model: nn.Module
@@ -96,6 +97,7 @@ class TrainState:
     epoch: int = 0
     batch: int = 0
     skipped: int = 0
+    saved: tuple[int, int, int] | None = None
     best: dict[str, Any] = field(default_factory=dict)
     epoch_random: dict[str, Any] = field(default_factory=dict)
 

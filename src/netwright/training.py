@@ -23,8 +23,8 @@ from netwright.blame import blame
 from netwright.data.batches import eval_batches, train_batches
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
-from netwright.errors import NonFiniteError
-from netwright.inference import EVAL_BATCH, check_same_model, data_of, rebuild, split_means
+from netwright.errors import NonFiniteError, RunError
+from netwright.inference import EVAL_BATCH, check_same_model, data_of, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.options import make_options
 from netwright.planning import MONITORS
@@ -226,8 +226,12 @@ def resume(
     with locked(folder):
         seed_all(spec.settings.seed)
         module = rebuild(folder, spec) if model is None else model
-        check_same_model(module, spec, folder)
+        lazy = is_lazy(module)
+        if not lazy:
+            check_same_model(module, spec, folder)
         session = prepare(module, data_of(folder, spec, data), spec.settings, given or Given())
+        if lazy:  # its shapes are known since the first batch
+            check_same_model(module, spec, folder)
         _restore(session, folder, progress)
         _loop(session, folder, progress)
     return folder
@@ -258,7 +262,7 @@ def _loop(session: Session, run: Run, progress: Progress) -> None:
                 if not _end_epoch(session, run, journal, stopper):
                     break
             elif every is not None and step.index % every == 0:
-                save_checkpoint(session, run)
+                _save_or_say(session, run, journal)
             elif step.index % session.settings.log_every_steps == 0:
                 journal.log_train(step.epoch, current_lr(session))
             if stopper.asked():
@@ -294,7 +298,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
     if tired:
         journal.say(f"no better {monitor} for {patience} epochs: stopped, best was epoch {state.best['epoch']}")
         state.epoch = session.epochs
-    save_checkpoint(session, run)
+    _save_or_say(session, run, journal)
     return not tired
 
 
@@ -332,13 +336,25 @@ def final_weights(session: Session) -> dict[str, Tensor]:
     return dict(session.model.state_dict() if session.state.ema is None else session.state.ema)
 
 
-def save_checkpoint(session: Session, run: Run) -> Path:
-    """Save everything that is needed to go on."""
+def save_checkpoint(session: Session, run: Run) -> None:
+    """Save everything that is needed to go on; nothing where it was saved already."""
+    place = (session.state.step, session.state.epoch, session.state.batch)
+    if session.state.saved == place:
+        return
     state = {
         "train": pack_state(session.state),
         "loader": loader_random(session.data.train, session.state.device),
     }
-    return checkpoints.save(run.checkpoints, state, step=session.state.step)
+    checkpoints.save(run.checkpoints, state, step=session.state.step)
+    session.state.saved = place
+
+
+def _save_or_say(session: Session, run: Run, journal: Journal) -> None:
+    """Save; where the disk refuses, say so and train on: the generation before is whole, and the next save may do."""
+    try:
+        save_checkpoint(session, run)
+    except RunError as error:
+        journal.say(f"checkpoint of update {session.state.step:,} not saved: {error}")
 
 
 def _check_finite(session: Session, scores: dict[str, float]) -> None:

@@ -173,7 +173,7 @@ def _look(
                 turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap height and width
                 sizes.append((image.width, image.height) if turned else (image.height, image.width))
                 modes.add(image.mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except Exception:  # whatever a damaged file leads Pillow to; decoding names the file and the reason
             continue
     grey = bool(modes) and modes <= {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
     mode: Literal["L", "RGB"] = "L" if grey else "RGB"

@@ -23,16 +23,28 @@ class Area:
         value: In [0, 1].
         influence: How each sample moves it, float64 (N,): derivative by the sample's weight, times N; its mean is 0.
         rarer: Positives or negatives, whichever are fewer.
+        plain_variance: What the variance of ``value`` would be if scores of both kinds had the usual smooth spread.
     """
 
     value: float
     influence: Floats
     rarer: float
+    plain_variance: float
+
+    @property
+    def measured_variance(self) -> float:
+        """Of ``value``: the infinitesimal jackknife, Efron 1982, "The jackknife, the bootstrap", chapter 6."""
+        return float(np.sum(self.influence**2)) / len(self.influence) ** 2
 
     @property
     def variance(self) -> float:
-        """Of ``value``: the infinitesimal jackknife, Efron 1982, "The jackknife, the bootstrap", chapter 6."""
-        return float(np.sum(self.influence**2)) / len(self.influence) ** 2
+        """Of ``value``: as measured, leaning on the plain one where there is little to measure it by.
+
+        Near 1, with few of the rarer kind, the few pairs in wrong order say little about the variance: measured alone,
+        intervals of an area of 0.98 with 40 positives held the truth in 90 %.
+        """
+        wrong = (1 - self.value) * self.rarer
+        return (wrong * self.measured_variance + self.plain_variance) / (wrong + 1) if self.rarer else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,19 @@ def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Area |
     placed = np.where(positive, beaten[steps.step], beaten_by[steps.step])
     value = float(np.mean(placed[positive]))
     share = np.where(positive, num_positive, num_negative) / len(scores)
-    return Area(value, (placed - value) / share, float(min(num_positive, num_negative)))
+    return Area(value, (placed - value) / share, float(min(num_positive, num_negative)), _plain(value, num_positive, num_negative))
+
+
+def _plain(value: float, num_positive: float, num_negative: float) -> float:
+    """Variance of an area from its size alone.
+
+    Source:
+        Hanley & McNeil 1982, Radiology 143:29, with both counts in the bracket replaced by their mean as method 5 of
+        Newcombe 2006, Statist. Med. 25:559.
+    """
+    middle = (num_positive + num_negative) / 2
+    bracket = 1 + (middle - 1) * ((1 - value) / (2 - value) + value / (1 + value))
+    return value * (1 - value) * bracket / (num_positive * num_negative)
 
 
 def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Area | None:
@@ -104,13 +128,16 @@ def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_])
     gain = np.cumsum((here / found)[::-1])[::-1]
     influence = -below[steps.step]
     influence[positive] += (precision + gain)[steps.step][positive] - value
-    return Area(value, influence * len(scores) / num_positive, float(min(num_positive, len(scores) - num_positive)))
+    rarer = float(min(num_positive, len(scores) - num_positive))
+    # Binomial, as Boyd, Eng & Page 2013, ECML PKDD, section 3.
+    return Area(value, influence * len(scores) / num_positive, rarer, value * (1 - value) / num_positive)
 
 
 def mean_area(areas: Sequence[Area]) -> Area:
     """Plain mean of areas over the same samples, as over classes."""
-    return Area(
-        float(np.mean([area.value for area in areas])),
-        np.mean([area.influence for area in areas], axis=0),
-        min(area.rarer for area in areas),
-    )
+    influence = np.mean([area.influence for area in areas], axis=0)
+    measured = sum(area.measured_variance for area in areas)
+    ratio = sum(area.plain_variance for area in areas) / measured if measured else 0.0
+    together = float(np.sum(influence**2)) / len(influence) ** 2
+    value = float(np.mean([area.value for area in areas]))
+    return Area(value, influence, min(area.rarer for area in areas), ratio * together)

@@ -1,0 +1,105 @@
+"""Every command and every Python block of the two READMEs and of CONTRIBUTING runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")
+BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
+# What pytest gives where no test was selected; the target itself was found and run.
+NOTHING_COLLECTED = 5
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+CASES = [(page, index, *block) for page in PAGES for index, block in enumerate(blocks(page))]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is needed, so that nothing is written into the repository."""
+    place = tmp_path_factory.mktemp("checkout")
+    for name in ("src", "tests", "examples", "bench"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place / name)
+    return place
+
+
+def run(command: str, folder: Path) -> None:
+    """Run a command as a person would, with the tests' own environment as the one that `make` sets up.
+
+    `make test` is run for real, but collects only one small file: it is being run from within itself.
+    """
+    scripts = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder / "src")}
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "MAKEFLAGS", "MAKELEVEL"):
+        environment.pop(name, None)
+    if command.startswith("make"):
+        venv = Path(sys.executable).parent.parent
+        stamp = subprocess.run(
+            ["make", "-s", "stamp", f"VENV={venv}"], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        if not Path(stamp.stdout.strip()).exists():
+            pytest.skip(f"not run from an environment that `make` set up: {venv}")
+        command += f" VENV={venv} PYTEST_ARGS='--collect-only -q -p no:cacheprovider tests/test_equality.py'"
+        if command.startswith("make lint"):
+            return  # runs next to the tests in CI, on the whole tree
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    allowed = {0, NOTHING_COLLECTED} if command.startswith("make soak") else {0}
+    assert done.returncode in allowed or "Error 5" in done.stderr, (
+        f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_block_runs(page: str, checkout: Path) -> None:
+    """In order, in one folder, as they stand on the page."""
+    shutil.rmtree(checkout / "runs", ignore_errors=True)
+    commands = [line for kind, text in blocks(page) if kind == "console" for line in text.splitlines() if line.strip()]
+    assert commands
+    for command in commands:
+        if command != "pip install .":
+            run(command, checkout)
+
+
+@pytest.mark.parametrize(("page", "index", "kind", "code"), [case for case in CASES if case[2] == "python"])
+def test_each_python_block_runs(page: str, index: int, kind: str, code: str, checkout: Path) -> None:
+    """Each block is whole: it runs alone."""
+    (checkout / "block.py").write_text(code, encoding="utf-8")
+    run(f"{sys.executable} block.py", checkout)
+
+
+def test_pip_install_of_the_folder_works(checkout: Path, tmp_path: Path) -> None:
+    """`pip install .` builds a wheel that holds the templates, and its command starts."""
+    target = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), "."],
+        cwd=checkout, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    assert list((target / "netwright" / "templates" / "report").glob("*.j2"))
+    version = subprocess.run(
+        [sys.executable, "-m", "netwright", "--version"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(target)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert version.stdout.startswith("netwright ")
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_readmes_begin_with_the_two_commands_and_show_the_report(page: str) -> None:
+    """Set-up first, and a picture of what comes out."""
+    assert blocks(page)[0] == ("console", "make demo\nmake test\n")
+    assert (ROOT / "docs" / "report.png").stat().st_size > 10_000
