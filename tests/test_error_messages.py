@@ -152,8 +152,9 @@ class Items(torch.utils.data.Dataset):
 def test_nan_that_only_training_meets(tmp_path: Path) -> None:
     """The update, the field and the sample are named, and no weight is lost to it."""
     net = linear()
+    items = nw.load(Items(), options=nw.LoadOptions(val_fraction=0, test_fraction=0))
     error = caught(
-        lambda: nw.train(net, Items(), run=tmp_path / "run", epochs=1, batch_size=16, progress=Silent(), report=False)
+        lambda: nw.train(net, items, run=tmp_path / "run", epochs=1, batch_size=16, progress=Silent(), report=False)
     )
     assert "sample 0" in error.where
     assert all(bool(torch.isfinite(value).all()) for value in net.state_dict().values())

@@ -62,8 +62,9 @@ def render_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 def _headline(evaluation: Evaluation) -> str:
     score = evaluation.score(evaluation.headline)
+    value = number(score.name, score.value, count=evaluation.count)
     lines = [
-        f"[bold]{_name(score.name)} {number(score.name, score.value, count=evaluation.count)}[/]{_in_brackets(score, evaluation)}"
+        f"[bold]{_name(score.name)} {value}[/]{_in_brackets(score, evaluation)}"
         f" on {evaluation.count:,} samples of {escape(harmless(evaluation.split))}"
     ]
     best = best_baseline(evaluation)

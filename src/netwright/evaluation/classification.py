@@ -1,8 +1,8 @@
 """Scores of a classification. ``N`` samples, ``C`` classes, ``R`` resamples.
 
-Means over classes (``macro_``, ``weighted_``, ``balanced_accuracy``) are over the classes that have samples in the split:
-scikit-learn's with ``labels=numpy.unique(targets)`` and ``zero_division=0``. The micro averages of precision, recall and
-F1 all are the accuracy, and are not repeated.
+Means over classes (``macro_``, ``weighted_``, ``balanced_accuracy``) are over the classes that have samples in the
+split: scikit-learn's with ``labels=numpy.unique(targets)`` and ``zero_division=0``. The micro averages of precision,
+recall and F1 all are the accuracy, and are not repeated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def score_classification(predictions: Predictions, *, split: str, classes: tuple
         *_positive(counts),
         *_top(probs, targets),
         *_losses(probs, targets, seed),
-        # Resampling moves this error upwards only, so no interval of it would hold the truth; a note says what chance does.
+        # Resampling moves this error upwards only, so no interval would hold the truth; a note says what chance does.
         Score(name="ece", value=calibration.compute(), higher_is_better=False),
         *_areas(ranking, binary=len(classes) == 2),
     ]
@@ -60,7 +60,9 @@ def score_classification(predictions: Predictions, *, split: str, classes: tuple
         per_class=_rows(counts, classes, ranking),
         confusion=tuple(tuple(row) for row in counts.tolist()),
         calibration=_bins(calibration),
-        notes=classification_notes(scores, counts, classes, confidence, calibration, ranked=ranking is not None, seed=seed),
+        notes=classification_notes(
+            scores, counts, classes, confidence, calibration, ranked=ranking is not None, seed=seed
+        ),
     )
 
 
@@ -120,12 +122,14 @@ def _top(probs: NDArray[np.floating], targets: NDArray[np.int64]) -> list[Score]
 
 
 def _losses(probs: NDArray[np.floating], targets: NDArray[np.int64], seed: int) -> list[Score]:
-    """Log-loss and Brier score, as scikit-learn: probabilities kept one rounding step of their dtype away from 0 and 1;
-    the Brier score of two classes is halved.
+    """Log-loss and Brier score, as scikit-learn has them.
+
+    Probabilities are kept one rounding step of their dtype away from 0 and 1; the Brier score of two classes is halved.
     """
     smallest = np.finfo(probs.dtype).eps
-    own = np.clip(probs[np.arange(len(targets)), targets], smallest, 1 - smallest).astype(np.float64)
-    squares = np.einsum("nc,nc->n", probs, probs, dtype=np.float64) + 1 - 2 * probs[np.arange(len(targets)), targets].astype(np.float64)
+    own = probs[np.arange(len(targets)), targets]
+    squares = np.einsum("nc,nc->n", probs, probs, dtype=np.float64) + 1 - 2 * own.astype(np.float64)
+    own = np.clip(own, smallest, 1 - smallest).astype(np.float64)
     losses = np.stack([-np.log(own), np.maximum(squares, 0) / (2 if probs.shape[1] == 2 else 1)], axis=1)
     means, intervals = losses.mean(0), bootstrap_t(losses, seed=seed)
     return [

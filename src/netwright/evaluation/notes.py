@@ -110,11 +110,12 @@ def _about_size(headline: Score, count: int) -> Iterable[str]:
     elif headline.name == "accuracy" and headline.low is not None and headline.high is not None:
         width = headline.high - headline.low
         if width > WIDE:
-            yield f"The accuracy is known to {100 * width:.0f} points only ({_range(headline)}): more samples would narrow it."
+            known = f"known to {100 * width:.0f} points only ({_range(headline)})"
+            yield f"The accuracy is {known}: more samples would narrow it."
 
 
 def _about_classes(support: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> Iterable[str]:
-    absent = [classes[i] for i in np.flatnonzero(support == 0)]
+    absent = [classes[i] for i in np.flatnonzero(support == 0).tolist()]
     if absent:
         yield (
             f"No samples of {_names(absent)} in this split: "
@@ -122,12 +123,12 @@ def _about_classes(support: NDArray[np.int64], predicted: NDArray[np.int64], cla
         )
     if (support > 0).sum() == 1:
         yield "All samples are of one class: how well classes are told apart cannot be known from them."
-    never = [classes[i] for i in np.flatnonzero((predicted == 0) & (support > 0))]
+    never = [classes[i] for i in np.flatnonzero((predicted == 0) & (support > 0)).tolist()]
     if never:
         yield f"The model never answers {_names(never)}: precision and F1 count as 0 there."
-    few = [classes[i] for i in np.flatnonzero((support > 0) & (support < FEW_OF_CLASS))]
+    few = [classes[i] for i in np.flatnonzero((support > 0) & (support < FEW_OF_CLASS)).tolist()]
     if few:
-        yield f"Fewer than {FEW_OF_CLASS} samples of {_names(few)}: what is said of such a class is hardly more than a guess."
+        yield f"Fewer than {FEW_OF_CLASS} samples of {_names(few)}: what is said of so few is hardly more than a guess."
 
 
 def _about_calibration(confidence: NDArray[np.floating], calibration: Calibration, seed: int) -> Iterable[str]:
@@ -148,10 +149,11 @@ def _about_calibration(confidence: NDArray[np.floating], calibration: Calibratio
     if error > limit and error > 0.01:
         total = calibration.counts.sum()
         over = calibration.confidence.sum() > calibration.right.sum()
+        stated_mean, right_mean = calibration.confidence.sum() / total, calibration.right.sum() / total
         yield (
-            f"Stated confidence is off by {100 * error:.1f} points on average (chance alone: up to {100 * limit:.1f}): the model is "
-            f"{'surer than it is right' if over else 'less sure than it could be'}, {_percent(calibration.confidence.sum() / total)} "
-            f"against {_percent(calibration.right.sum() / total)}."
+            f"Stated confidence is off by {100 * error:.1f} points on average (chance alone: up to {100 * limit:.1f}): "
+            f"the model is {'surer than it is right' if over else 'less sure than it could be'}, "
+            f"{_percent(stated_mean)} against {_percent(right_mean)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""The samples a model got most wrong, with their pictures. ``N`` samples, ``C`` channels, ``H`` ``W`` height and width."""
+"""The samples a model got most wrong, with their pictures. ``N`` samples, ``C`` channels, ``H`` height, ``W`` width."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
         count: At most so many; in classification only wrong answers count.
 
     Returns:
-        Worst first; of equals the one that comes first. Pictures are PNG of at most 96 x 96 pixels, where the input is a
-        grey or colour image (C, H, W) and the source keeps its samples in a known order.
+        Worst first; of equals the one that comes first. Pictures are PNG of at most 96 x 96 pixels, where the input is
+        a grey or colour image (C, H, W) and the source keeps its samples in a known order.
     """
     source = data.split(split)
     classification = data.spec.task == "classification"
@@ -70,7 +70,7 @@ def thumbnail(image: NDArray[Any], *, size: int = THUMBNAIL) -> str | None:
     """Make a PNG data URI of an image.
 
     Args:
-        image: (C, H, W) with 1 or 3 channels, uint8, or numbers of any other range, which are stretched to black and white.
+        image: (C, H, W) with 1 or 3 channels, uint8, or other numbers, which are stretched to black and white.
         size: Largest height and width; smaller images stay as they are.
 
     Returns:
@@ -93,7 +93,7 @@ def thumbnail(image: NDArray[Any], *, size: int = THUMBNAIL) -> str | None:
 
 
 def _in_known_order(source: Source) -> bool:
-    """Whether a sample's id finds it again: a person's loader that shuffles hands out samples in another order each time."""
+    """Whether a sample's id finds it again: a loader that shuffles hands out samples in another order each time."""
     from torch.utils.data import SequentialSampler
 
     from netwright.data.sources import LoaderSource

@@ -18,7 +18,7 @@ IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss leaves such targets out; so do 
 Ints = NDArray[np.int64]
 
 
-def accuracy(outputs: Any, targets: Any) -> float:  # noqa: ANN401 - tensor, array or list
+def accuracy(outputs: Any, targets: Any) -> float:
     """Share of right answers, in [0, 1].
 
     Args:
@@ -35,7 +35,7 @@ def accuracy(outputs: Any, targets: Any) -> float:  # noqa: ANN401 - tensor, arr
     return float(np.mean(preds == wanted))
 
 
-def confusion_matrix(preds: Any, targets: Any, num_classes: int | None = None) -> Ints:  # noqa: ANN401 - as above
+def confusion_matrix(preds: Any, targets: Any, num_classes: int | None = None) -> Ints:
     """Count how often each class was taken for each.
 
     Args:
@@ -66,7 +66,7 @@ def confusion_matrix(preds: Any, targets: Any, num_classes: int | None = None) -
     return np.bincount(wanted * num_classes + decided, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:  # noqa: ANN401 - tensor, array or list
+def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:
     """Predicted and true classes, both int64 (N,), without the targets that are to be ignored.
 
     Raises:
@@ -87,7 +87,9 @@ def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:  # noqa: ANN401 - t
     if not kept.all():
         preds, wanted = preds[kept], wanted[kept]
     if not len(wanted):
-        raise UsageError(where="`targets`", expected="at least one sample", got="none", cure="Check how they were selected.")
+        raise UsageError(
+            where="`targets`", expected="at least one sample", got="none", cure="Check how they were selected."
+        )
     if wanted.min() < 0:
         raise DataError(
             where="`targets`",
@@ -98,7 +100,7 @@ def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:  # noqa: ANN401 - t
     return preds, wanted
 
 
-def to_array(values: ArrayLike | Any) -> NDArray[Any]:  # noqa: ANN401 - tensor, array or list
+def to_array(values: ArrayLike | Any) -> NDArray[Any]:
     """Values as a NumPy array on the CPU; reading a tensor from a device waits for it."""
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is not None and isinstance(values, torch.Tensor):

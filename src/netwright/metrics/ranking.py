@@ -90,7 +90,12 @@ def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Area |
     placed = np.where(positive, beaten[steps.step], beaten_by[steps.step])
     value = float(np.mean(placed[positive]))
     share = np.where(positive, num_positive, num_negative) / len(scores)
-    return Area(value, (placed - value) / share, float(min(num_positive, num_negative)), _plain(value, num_positive, num_negative))
+    return Area(
+        value,
+        (placed - value) / share,
+        float(min(num_positive, num_negative)),
+        _plain(value, num_positive, num_negative),
+    )
 
 
 def _plain(value: float, num_positive: float, num_negative: float) -> float:

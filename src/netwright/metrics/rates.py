@@ -1,7 +1,7 @@
 """Precision, recall and F1 from the confusion matrix: by class, and as means over classes with their variance.
 
-``C`` is the number of classes. Where nothing was predicted as a class its precision is 0, and where it has no samples its
-recall is 0, as scikit-learn's ``zero_division=0``.
+``C`` is the number of classes. Where nothing was predicted as a class its precision is 0, and where it has no samples
+its recall is 0, as scikit-learn's ``zero_division=0``.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Confusion:
         """Nothing seen yet."""
         return cls(np.zeros((num_classes, num_classes), dtype=np.int64))
 
-    def update(self, outputs: Any, targets: Any) -> Confusion:  # noqa: ANN401 - tensor, array or list
+    def update(self, outputs: Any, targets: Any) -> Confusion:
         """With these samples added."""
         return Confusion(self.counts + confusion_matrix(outputs, targets, len(self.counts)))
 
@@ -84,7 +84,7 @@ class TopHits:
         """Nothing seen yet."""
         return cls(k, 0, 0)
 
-    def update(self, outputs: Any, targets: Any) -> TopHits:  # noqa: ANN401 - tensor, array or list
+    def update(self, outputs: Any, targets: Any) -> TopHits:
         """With these samples added: real (N, C), and classes (N,). Of equal outputs the later class counts as larger.
 
         Source:
@@ -125,7 +125,7 @@ class Calibration:
         """Nothing seen yet."""
         return cls(np.zeros(bins, np.int64), np.zeros(bins), np.zeros(bins, np.int64))
 
-    def update(self, probs: Any, targets: Any) -> Calibration:  # noqa: ANN401 - tensor, array or list
+    def update(self, probs: Any, targets: Any) -> Calibration:
         """With these samples added: probabilities (N, C), and classes (N,)."""
         given, wanted = to_array(probs), to_array(targets)
         return self.update_decided(given.max(1), given.argmax(1) == wanted)
@@ -149,9 +149,7 @@ class Calibration:
     def merge(self, other: Calibration) -> Calibration:
         """Both together."""
         _same(self.counts.shape, other.counts.shape)
-        return Calibration(
-            self.counts + other.counts, self.confidence + other.confidence, self.right + other.right
-        )
+        return Calibration(self.counts + other.counts, self.confidence + other.confidence, self.right + other.right)
 
     def compute(self) -> float:
         """Expected calibration error, in [0, 1]: the mean gap between stated confidence and share that was right.
@@ -186,7 +184,7 @@ class Errors:
         nothing = np.zeros(outputs)
         return cls(0, nothing, nothing, nothing, nothing)
 
-    def update(self, values: Any, targets: Any) -> Errors:  # noqa: ANN401 - tensor, array or list
+    def update(self, values: Any, targets: Any) -> Errors:
         """With these samples added: both (N,) or (N, D).
 
         Raises:
@@ -236,4 +234,6 @@ class Errors:
 
 def _same(ours: tuple[int, ...], theirs: tuple[int, ...]) -> None:
     if ours != theirs:
-        raise UsageError(where="sums", expected=f"shape {ours}", got=f"{theirs}", cure="Add up what has the same shape.")
+        raise UsageError(
+            where="sums", expected=f"shape {ours}", got=f"{theirs}", cure="Add up what has the same shape."
+        )
