@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from netwright.plots import wilson
+from netwright.intervals import wilson
 from netwright.preprocess import Preprocess
 from netwright.records import (
     Baseline,
@@ -181,7 +181,7 @@ def _answers(
 
 
 def _share(name: str, value: float, count: int) -> Score:
-    low, high = wilson(value, count) if count else (None, None)
+    low, high = wilson(value * count, count) if count else (None, None)
     return Score(name=name, value=value, low=low, high=high, method="wilson")
 
 

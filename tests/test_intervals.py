@@ -6,6 +6,8 @@ fixed seed; where the number of possible outcomes is small the exact share is su
 
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest, norm
+
 from netwright.errors import UsageError
 from netwright.intervals import (
     bootstrap_bca,
@@ -18,7 +20,6 @@ from netwright.intervals import (
 )
 from netwright.metrics import average_precision, mean_area, roc_auc
 from netwright.metrics.rates import mean_rate
-from scipy.stats import binom, binomtest, norm
 
 SIMULATIONS = 2_000
 
@@ -47,19 +48,30 @@ def test_what_is_no_share_is_refused(successes: int, count: int, confidence: flo
         wilson(successes, count, confidence=confidence)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 0.9, 0.95])
-@pytest.mark.parametrize("count", [200, 1_000, 10_000])
-def test_wilson_covers_accuracy(share: float, count: int) -> None:
+def wilson_coverage(share: float, count: int) -> float:
     """Exact: the chance of each outcome, summed over those whose interval holds the truth."""
     outcomes = np.arange(count + 1)
     chance = binom.pmf(outcomes, count, share)
     likely = outcomes[chance > 1e-12]
     inside = [wilson(int(k), count)[0] <= share <= wilson(int(k), count)[1] for k in likely]
-    assert holds(float(chance[likely] @ np.array(inside)))
+    return float(chance[likely] @ np.array(inside))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 0.9])
+@pytest.mark.parametrize("count", [200, 1_000, 10_000])
+def test_wilson_covers_accuracy(share: float, count: int) -> None:
+    """At each of these accuracies."""
+    assert holds(wilson_coverage(share, count))
+
+
+@pytest.mark.parametrize("count", [200, 1_000])
+def test_wilson_covers_high_accuracies_on_average(count: int) -> None:
+    """From 90 to 99 %: as counts are whole, a single accuracy may be off by 2 points (0.967 at 95 % of 200)."""
+    assert holds(float(np.mean([wilson_coverage(share, count) for share in np.linspace(0.9, 0.99, 37)])))
 
 
 def test_a_naive_interval_would_not_cover() -> None:
-    """The twin: the textbook normal interval holds the truth in less than 93.5 % at 200 samples and an accuracy of 98 %."""
+    """The twin: the textbook normal interval at 200 samples and an accuracy of 98 % holds it in under 93.5 %."""
     outcomes = np.arange(201)
     shares = outcomes / 200
     half = 1.96 * np.sqrt(shares * (1 - shares) / 200)
@@ -89,9 +101,13 @@ def true_cells(num_classes: int, accuracy: float, imbalance: float) -> np.ndarra
     return np.asarray(cells * (prior / prior.sum())[:, None])
 
 
-@pytest.mark.parametrize("case", [(2, 0.9, 1, 200), (3, 0.97, 1, 200), (5, 0.8, 1, 300), (10, 0.9, 10, 1000), (5, 0.9, 30, 500)])
+@pytest.mark.parametrize(
+    "case", [(2, 0.9, 1, 200), (3, 0.97, 1, 200), (5, 0.8, 1, 300), (10, 0.9, 10, 1000), (5, 0.9, 30, 500)]
+)
 @pytest.mark.parametrize(("kind", "weighted"), [("recall", False), ("f1", False), ("precision", False), ("f1", True)])
-def test_effective_wilson_covers_means_over_classes(case: tuple[int, float, int, int], kind: str, weighted: bool) -> None:
+def test_effective_wilson_covers_means_over_classes(
+    case: tuple[int, float, int, int], kind: str, weighted: bool
+) -> None:
     """Balanced accuracy, macro F1 and precision, weighted F1: even and uneven classes."""
     num_classes, accuracy, imbalance, count = case
     cells = true_cells(num_classes, accuracy, imbalance)
@@ -102,7 +118,9 @@ def test_effective_wilson_covers_means_over_classes(case: tuple[int, float, int,
         counts = drawn.reshape(num_classes, num_classes)
         mean = mean_rate(counts, kind, weighted=weighted)  # type: ignore[arg-type]
         mistakes = int(count - np.trace(counts))
-        low, high = wilson_effective(mean.value, variance=mean.variance, plain_count=mean.plain_count, mistakes=mistakes)
+        low, high = wilson_effective(
+            mean.value, variance=mean.variance, plain_count=mean.plain_count, mistakes=mistakes
+        )
         inside += low <= truth <= high
     assert holds(inside / SIMULATIONS)
 
@@ -218,13 +236,23 @@ def test_same_seed_gives_the_same_draws() -> None:
     assert np.std(resampled_means(values, seed=0)) == pytest.approx(values.std() / 10, rel=0.1)
 
 
+def test_a_single_large_loss_does_not_blow_up_the_interval() -> None:
+    """Few samples with one outlier, or hardly any loss that is not 0: wide, but a number."""
+    for values in ([0.001] * 9 + [1.0], [0.0] * 299 + [1.0], [1.0, 2.0], [0.0, 1.0, 0.0]):
+        low, high = bootstrap_t(np.array(values)[:, None], seed=0)[0]
+        assert 0 <= low < np.mean(values) < high < 1e5 * np.mean(values)
+
+
 def test_equal_losses_have_an_interval_of_no_width() -> None:
     """Also where all are 0; and many samples take the normal way, which agrees with drawing."""
     assert bootstrap_t(np.zeros((10, 1)), seed=0) == [(0.0, 0.0)]
     assert bootstrap_t(np.full((10, 1), 2.0), seed=0) == [(2.0, 2.0)]
     assert bootstrap_bca(np.ones((10, 1)), lambda means: means[..., 0], np.zeros(10), seed=0) == (1.0, 1.0)
     values = np.random.default_rng(9).exponential(size=(50_001, 1))
-    (low, high), (few_low, few_high) = bootstrap_t(values, seed=0)[0], bootstrap_t(values[:-1], seed=0, resamples=400)[0]
+    (low, high), (few_low, few_high) = (
+        bootstrap_t(values, seed=0)[0],
+        bootstrap_t(values[:-1], seed=0, resamples=400)[0],
+    )
     assert (low, high) == pytest.approx((few_low, few_high), rel=2e-3)
     wide = bootstrap_bca(values, lambda means: means[..., 0], values[:, 0] - values.mean(), seed=0)
     assert wide == pytest.approx((low, high), rel=1e-3)

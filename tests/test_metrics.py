@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from netwright.errors import DataError, UsageError
 from netwright.metrics import Calibration, Confusion, Errors, Mean, TopHits, accuracy, confusion_matrix
 
@@ -128,7 +129,11 @@ def test_merged_parts_equal_the_whole(seed: int, sizes: list[int]) -> None:
 
 def test_sums_of_different_things_do_not_merge() -> None:
     """Other classes, other k, other outputs."""
-    pairs = ((Confusion.zero(2), Confusion.zero(3)), (TopHits.zero(3), TopHits.zero(5)), (Errors.zero(1), Errors.zero(2)))
+    pairs = (
+        (Confusion.zero(2), Confusion.zero(3)),
+        (TopHits.zero(3), TopHits.zero(5)),
+        (Errors.zero(1), Errors.zero(2)),
+    )
     for one, other in (*pairs, (Calibration.zero(10), Calibration.zero(15))):
         with pytest.raises(UsageError, match="shape"):
             one.merge(other)  # type: ignore[arg-type]
@@ -150,7 +155,8 @@ def test_bins_hold_their_upper_end() -> None:
 def test_metrics_and_evaluation_load_no_torch() -> None:
     """Scoring arrays needs no torch in the process."""
     code = (
-        "import sys, numpy as np; from netwright.metrics import accuracy; from netwright.evaluation import Predictions, score\n"
+        "import sys, numpy as np; from netwright.metrics import accuracy\n"
+        "from netwright.evaluation import Predictions, score\n"
         "p = np.array([[.9, .1], [.2, .8], [.6, .4]]); accuracy(p, [0, 1, 1])\n"
         "score(Predictions(np.arange(3), np.array([0, 1, 1]), p), task='classification', split='test')\n"
         "sys.exit('torch' in sys.modules)"

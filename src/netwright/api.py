@@ -17,7 +17,7 @@ from netwright.data import load
 from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
-from netwright.evaluation import Predictions, baselines, score, worst_samples
+from netwright.evaluation import Predictions, baselines, beside_baselines, score, worst_samples
 from netwright.inference import Prediction, data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
 from netwright.optim import Schedule
@@ -170,10 +170,10 @@ def assess(
     split = split or have[0]
     predictions = predict_split(model, data, split)
     evaluation = score(predictions, task=data.spec.task, split=split, classes=data.spec.classes)
-    more: dict[str, Any] = {"worst": worst_samples(data, split, predictions)}
+    evaluation = evaluation.model_copy(update={"worst": worst_samples(data, split, predictions)})
     if with_baselines:
-        more["baselines"] = baselines(data, split, data.spec.task, seed=0)
-    return predictions, evaluation.model_copy(update=more)
+        evaluation = beside_baselines(evaluation, baselines(data, split, data.spec.task, seed=0))
+    return predictions, evaluation
 
 
 def predict(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import warnings
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn

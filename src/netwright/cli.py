@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,6 +74,20 @@ def _fail(error: NetwrightError, code: int, *, debug: bool) -> int:
     return code
 
 
+def _warn_once() -> None:
+    """Show each warning of torch and others once, on one line, without the path of a library."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *details: object) -> None:
+        del details
+        text = " ".join(str(message).split())
+        if text not in shown:
+            shown.add(text)
+            print(f"warning: {text}", file=sys.stderr)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
 def _run(argv: list[str]) -> int:
     parser = _parser()
     arguments, unknown = parser.parse_known_args(argv)
@@ -86,7 +101,9 @@ def _run(argv: list[str]) -> int:
         parser.print_help()
         return 0
     run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+    with warnings.catch_warnings():
+        _warn_once()
+        return run(arguments)
 
 
 def _actions(parser: argparse.ArgumentParser, verb: str | None) -> list[argparse.Action]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from netwright.errors import MissingExtraError
+from netwright.intervals import wilson
 from netwright.records import CalibrationBin
 
 Points = Sequence[tuple[float, float]]
@@ -37,7 +38,6 @@ MAX_POINTS = 400
 MAX_DOTS = 1500
 # Losses that span more than this factor are drawn on a logarithmic axis.
 LOG_SPAN = 50.0
-Z95 = 1.959963984540054  # standard normal quantile of 0.975
 
 
 def curves(train: Points, val: Points, *, best: float | None, percent: bool, words: Mapping[str, str]) -> str:
@@ -68,6 +68,7 @@ def curves(train: Points, val: Points, *, best: float | None, percent: bool, wor
             axes.annotate("@best@", (best, 1), ha="center", va="bottom", color=MUTED, fontsize=TEXT, **place)
         if percent:
             axes.yaxis.set_major_formatter(_percent)
+        axes.xaxis.set_major_locator(_few_whole(8))
         _finish(axes, x="@x@")
         return _svg(figure, words)
 
@@ -84,7 +85,7 @@ def reliability(bins: Sequence[CalibrationBin], words: Mapping[str, str]) -> str
         axes = figure.add_axes((0.155, 0.365, 0.82, 0.61))
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
         for one in filled:
-            low, high = wilson(one.accuracy, one.count)
+            low, high = wilson(one.accuracy * one.count, one.count)
             axes.plot([one.confidence] * 2, [low, high], color=FIRST, linewidth=3, alpha=0.5, solid_capstyle="butt")
         axes.plot([one.confidence for one in filled], [one.accuracy for one in filled], "o", color=FIRST, ms=6)
         below = figure.add_axes((0.155, 0.13, 0.82, 0.18), sharex=axes)
@@ -102,18 +103,6 @@ def reliability(bins: Sequence[CalibrationBin], words: Mapping[str, str]) -> str
         _finish(axes, y="@y@")
         _finish(below, x="@x@", y="@count@")
         return _svg(figure, words)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share in [0, 1] seen in ``count`` > 0 samples.
-
-    Source:
-        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    scale = 1 + Z95**2 / count
-    middle = (share + Z95**2 / (2 * count)) / scale
-    half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def against(targets: Sequence[float], values: Sequence[float], words: Mapping[str, str]) -> str:
@@ -171,10 +160,10 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _few_whole() -> Any:
+def _few_whole(count: int = 3) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=3, integer=True)
+    return MaxNLocator(nbins=count, integer=True)
 
 
 def _thin(points: Points) -> Points:

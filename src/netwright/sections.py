@@ -212,12 +212,13 @@ def _monitor(rows: Iterable[Row], plan: Plan | None) -> str | None:
 
 
 def _best(ends: Iterable[Row], monitor: str | None) -> Row | None:
-    """The first row with the best of the monitored score."""
+    """The row with the best of the monitored score; of equal ones, as in training, the one with the lower loss."""
     if monitor is None:
         return None
     split, _, name = monitor.partition("/")
     rows = [row for row in ends if row.get("split") == split and _is_number(row.get(name))]
-    return (max if name == "accuracy" else min)(rows, key=lambda row: row[name], default=None)
+    sign = -1 if name == "accuracy" else 1
+    return min(rows, key=lambda row: (sign * row[name], row.get("loss", 0.0)), default=None)
 
 
 def _is_number(value: object) -> bool:

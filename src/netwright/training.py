@@ -285,11 +285,10 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
             return False
         scores |= journal.log_val(epoch, means)
     _check_finite(session, scores)
-    value = scores[monitor]
-    best = state.best.get("value")
-    better = best is None or (value > best if MONITORS[monitor] else value < best)
+    better = _is_better(scores, state.best, monitor)
     if better:
-        state.best = {"value": value, "epoch": epoch, "step": state.step}
+        loss = scores.get("val/loss", scores["train/loss"])
+        state.best = {"value": scores[monitor], "loss": loss, "epoch": epoch, "step": state.step}
     if better or session.settings.keep == "last":
         checkpoints.write_weights(run.weights_file, final_weights(session))
     finish_epoch(session)
@@ -300,6 +299,15 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
         state.epoch = session.epochs
     _save_or_say(session, run, journal)
     return not tired
+
+
+def _is_better(scores: dict[str, float], best: dict[str, Any], monitor: str) -> bool:
+    """Whether a score is better than the best so far; of equal ones, as small splits give, the lower loss is."""
+    if not best:
+        return True
+    if scores[monitor] == best["value"]:
+        return bool(scores.get("val/loss", scores["train/loss"]) < best["loss"])
+    return bool((scores[monitor] > best["value"]) == MONITORS[monitor])
 
 
 def validate(session: Session, stopper: Stopper) -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -64,7 +64,8 @@ def test_moved_channels_keep_their_pixels() -> None:
 
 def test_grey_and_colour_pixels_can_be_served_from_files() -> None:
     """A model trained on pixels gets its images decoded in the same colours when it is served."""
-    for channels, mode in ((1, "L"), (3, "RGB")):
+    modes: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
+    for channels, mode in modes.items():
         data = load(RNG.integers(0, 256, (60, channels, 8, 8), dtype=np.uint8))
         assert data.spec.preprocess.decode == (DecodeImage(mode=mode),)
 
@@ -97,7 +98,9 @@ def test_token_ids_stay_whole() -> None:
     assert data.spec.inputs[0].dtype == "int64"
 
 
-@pytest.mark.parametrize("targets", [np.linspace(0, 1, 60), torch.linspace(0, 1, 60), np.linspace(0, 1, 120).reshape(60, 2)])
+@pytest.mark.parametrize(
+    "targets", [np.linspace(0, 1, 60), torch.linspace(0, 1, 60), np.linspace(0, 1, 120).reshape(60, 2)]
+)
 def test_real_targets_are_regression(targets: Any) -> None:
     """Real numbers are values, of any shape, called ``target``."""
     data = load(RNG.normal(size=(60, 2)), targets)
@@ -212,7 +215,7 @@ def test_the_ignored_class_is_kept_out_of_counts() -> None:
 
 def test_something_else_is_refused_with_an_example() -> None:
     """A number is no data."""
-    with pytest.raises(DataError, match='nw.load'):
+    with pytest.raises(DataError, match="nw.load"):
         nd.load(42)
     with pytest.raises(DataError):
         nd.load((np.zeros(3),))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ def train(data: Data, **options: Any) -> list[Batch]:
 def same(first: list[Batch], second: list[Batch]) -> bool:
     return len(first) == len(second) and all(
         torch.equal(one.sample_ids, other.sample_ids)
+        and one.targets is not None
+        and other.targets is not None
         and torch.equal(one.targets, other.targets)
         and one.inputs.keys() == other.inputs.keys()
         and all(torch.equal(value, other.inputs[name]) for name, value in one.inputs.items())
@@ -50,7 +52,7 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
 
 
 def states() -> tuple[Any, ...]:
-    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    return torch.get_rng_state().tolist(), pickle.dumps(np.random.get_state()), random.getstate()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Data]:
+def on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     """The folder, read item by item as one that is too large for the memory."""
     monkeypatch.setattr(pictures, "MEMORY_LIMIT_BYTES", 0)
     return nd.load(folder, options=WHOLE)

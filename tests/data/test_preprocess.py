@@ -104,7 +104,12 @@ def test_the_torch_twin_can_be_exported() -> None:
 def test_preprocessing_survives_json() -> None:
     """What is written into a bundle gives the same numbers when read."""
     preprocess = Preprocess(
-        operations=(DecodeImage(mode="L"), Resize(height=3, width=2), Scale(factor=1 / 3), Normalise(mean=(0.1,), std=(3,)))
+        operations=(
+            DecodeImage(mode="L"),
+            Resize(height=3, width=2),
+            Scale(factor=1 / 3),
+            Normalise(mean=(0.1,), std=(3,)),
+        )
     )
     assert Preprocess.model_validate_json(preprocess.model_dump_json()) == preprocess
     assert [len(preprocess.decode), len(preprocess.tensor)] == [2, 2]
@@ -136,7 +141,8 @@ def test_every_kind_of_image_is_read(name: str, mode: Literal["L", "RGB"], tmp_p
     (tmp_path / "image").write_bytes(raw)
     for given_as in (raw, tmp_path / "image"):
         result = decode(COLOUR if mode == "RGB" else GREY, given_as)
-        assert (result.shape, result.dtype) == ((len(expected), 3, 4), np.uint8)
+        assert result.shape == (len(expected), 3, 4)
+        assert result.dtype == np.uint8
         assert result.flags.c_contiguous
         assert np.abs(result.astype(np.int64) - expected[:, None, None]).max() <= 1
 
@@ -184,7 +190,8 @@ def test_arrays_are_taken_as_pixels(shape: tuple[int, ...]) -> None:
     """Channels first or last, one, three or four of them."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     result = decode(GREY, pixels)
-    assert (result.shape, result.dtype) == ((1, 4, 5), np.uint8)
+    assert result.shape == (1, 4, 5)
+    assert result.dtype == np.uint8
 
 
 def test_float_arrays_are_refused() -> None:

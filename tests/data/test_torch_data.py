@@ -121,7 +121,13 @@ def test_any_map_style_object_will_do() -> None:
             return pairs(index)
 
     tensors = TensorDataset(torch.zeros(20, 3), torch.arange(20) % 2)
-    for source in (Subset(Items(pairs, 80), range(40)), ConcatDataset([tensors, tensors]), Own(), [pairs(i) for i in range(40)]):
+    sources: tuple[Any, ...] = (
+        Subset(Items(pairs, 80), range(40)),
+        ConcatDataset([tensors, tensors]),
+        Own(),
+        [pairs(i) for i in range(40)],
+    )
+    for source in sources:
         assert sum(split.count for split in nd.load(source).spec.splits.values()) == 40
 
 
@@ -141,7 +147,9 @@ def test_the_digest_repeats_for_items_that_draw() -> None:
 
 def test_shapes_that_differ_are_named() -> None:
     """Items that cannot be stacked are told by their shapes."""
-    data = nd.load(Items(lambda i: (torch.zeros(3 + i % 2), i % 2)), options=LoadOptions(val_fraction=0, test_fraction=0))
+    data = nd.load(
+        Items(lambda i: (torch.zeros(3 + i % 2), i % 2)), options=LoadOptions(val_fraction=0, test_fraction=0)
+    )
     with pytest.raises(DataError, match=r"\(3,\), \(4,\)"):
         first(data)
 

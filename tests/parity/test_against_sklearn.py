@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
+
 from netwright.evaluation import Predictions, score
 from netwright.metrics import accuracy, average_precision, confusion_matrix, roc_auc
 from netwright.records import Evaluation
-from sklearn import metrics as sk
 
 CASES = 20
 
@@ -54,7 +55,9 @@ def wanted_scores(probs: np.ndarray, targets: np.ndarray, num_classes: int) -> d
         wanted["average_precision"] = sk.average_precision_score(targets, probs[:, 1])
     else:
         wanted["macro_roc_auc"] = np.mean([sk.roc_auc_score(targets == c, probs[:, c]) for c in present])
-        wanted["macro_average_precision"] = np.mean([sk.average_precision_score(targets == c, probs[:, c]) for c in present])
+        wanted["macro_average_precision"] = np.mean(
+            [sk.average_precision_score(targets == c, probs[:, c]) for c in present]
+        )
     return wanted
 
 
@@ -101,7 +104,9 @@ def test_rows_by_class_are_those_of_scikit_learn(seed: int) -> None:
     for label, row in enumerate(rows):
         if row.support:
             assert row.roc_auc == pytest.approx(sk.roc_auc_score(targets == label, probs[:, label]), abs=1e-9)
-            assert row.average_precision == pytest.approx(sk.average_precision_score(targets == label, probs[:, label]), abs=1e-9)
+            assert row.average_precision == pytest.approx(
+                sk.average_precision_score(targets == label, probs[:, label]), abs=1e-9
+            )
         else:
             assert row.roc_auc is None
             assert row.average_precision is None

@@ -42,10 +42,7 @@ class Published:
 
 
 def _idx(base: str, digests: dict[str, str], kind: Literal["sha256", "md5"]) -> tuple[File, ...]:
-    return tuple(
-        File(name, (f"{base}/{name}",), **{kind: digest})
-        for name, digest in digests.items()
-    )
+    return tuple(File(name, (f"{base}/{name}",), **{kind: digest}) for name, digest in digests.items())
 
 
 PUBLISHED: dict[str, Published] = {
@@ -160,7 +157,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     shape = tuple(int(size) for size in np.frombuffer(content[4:head], dtype=">u4"))
     if len(content) - head != int(np.prod(shape, dtype=np.int64)):
         raise _spoilt(path, f"{shape} values, as its header says", f"{len(content) - head:,} bytes")
-    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
+    values: NDArray[np.uint8] = np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape).copy()
+    return values  # a copy, since torch wants it writable
 
 
 def read_cifar(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -169,20 +167,23 @@ def read_cifar(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint
     Raises:
         DataError: The archive is damaged, or its members are not as published.
     """
-    parts: dict[str, list[NDArray[np.uint8]]] = {"train": [], "test": []}
+    found: dict[str, NDArray[np.uint8]] = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in sorted(archive.getmembers(), key=lambda one: one.name):
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
                 file = archive.extractfile(member) if member.isfile() and member.name.endswith(".bin") else None
                 if file is not None:
                     content = np.frombuffer(file.read(), dtype=np.uint8)
                     if len(content) % CIFAR_RECORD:
                         raise _spoilt(path, f"records of {CIFAR_RECORD:,} bytes", f"{len(content):,} in {member.name}")
-                    parts["test" if "test" in member.name else "train"].append(content.reshape(-1, CIFAR_RECORD))
+                    found[member.name] = content.reshape(-1, CIFAR_RECORD)
+            while stream.read(1 << 20):  # the checksum stands behind the end of the archive
+                pass
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
         raise _spoilt(path, "a gzipped tar archive", str(error)) from error
+    parts: dict[str, list[NDArray[np.uint8]]] = {"train": [], "test": []}
+    for name in sorted(found):
+        parts["test" if "test" in name else "train"].append(found[name])
     if not parts["train"] or not parts["test"]:
         raise _spoilt(path, "data_batch_1.bin to 5 and test_batch.bin", "other members")
     whole = {split: np.concatenate(records) for split, records in parts.items()}

@@ -165,7 +165,8 @@ def _constant(data: Data) -> list[Finding]:
                 found.append(
                     Finding(
                         code="D105", severity="warning", title="images of one colour", where=name,
-                        evidence=f"{len(same)} in {name}: {examples}.", cure="Look at them; remove them if they are empty.",
+                        evidence=f"{len(same)} in {name}: {examples}.",
+                        cure="Look at them; remove them if they are empty.",
                     )
                 )  # fmt: skip
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import stat
 import sys
@@ -92,11 +93,12 @@ def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: Lo
     if not unreadable or len(unreadable) <= options.max_unreadable * total:
         return
     listing = "; ".join(f"{one.name}: {one.reason}" for one in unreadable[:10])
+    enough = math.ceil(100 * len(unreadable) / total) / 100  # rounded up, or following it would not help
     raise DataError(
         where=f"{len(unreadable)} of {total} images",
         expected=f"at most {options.max_unreadable:.3g} of them to be unreadable",
         got=listing + ("; …" if len(unreadable) > 10 else ""),
-        cure=f"Mend or remove them, or go on without them by --max-unreadable {len(unreadable) / total:.2g}.",
+        cure=f"Mend or remove them, or go on without them by --max-unreadable {enough:g}.",
     )
 
 

@@ -13,6 +13,7 @@ from netwright.data.dataset import Data
 from netwright.data.facts import channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_unreadable, decode_all
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource
+from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
 
@@ -50,6 +51,8 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
             if name == "train" and groups is not None:
                 groups = [groups[index] for index in kept]
     check_unreadable(tuple(unreadable), total + len(raw.unreadable), options)
+    if unreadable:
+        _check_left(read["train"].targets, raw)
 
     parts, split_choices = choose_splits(
         read["train"].targets,
@@ -116,6 +119,19 @@ def _read(split: RawSplit, decoder: Preprocess, name: str) -> tuple[Source, list
         {"image": torch.from_numpy(images)}, torch.from_numpy(split.targets[kept]), names, name
     )
     return source_in_memory, kept, bad
+
+
+def _check_left(targets: NDArray[np.int64], raw: RawData) -> None:
+    """Refuse a class of which no image could be read."""
+    counts = np.bincount(targets, minlength=len(raw.classes))
+    lost = [f'"{raw.classes[index]}"' for index in np.flatnonzero(counts == 0)]
+    if lost:
+        raise DataError(
+            where=f"class {', '.join(lost[:5])} in {raw.source}",
+            expected="images of each class that can be read",
+            got="none",
+            cure="Mend its images, or remove the class.",
+        )
 
 
 def _take(source: Source, where: NDArray[np.int64]) -> Source:

@@ -7,6 +7,7 @@ recall and F1 all are the accuracy, and are not repeated.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,10 +132,13 @@ def _losses(probs: NDArray[np.floating], targets: NDArray[np.int64], seed: int) 
     squares = np.einsum("nc,nc->n", probs, probs, dtype=np.float64) + 1 - 2 * own.astype(np.float64)
     own = np.clip(own, smallest, 1 - smallest).astype(np.float64)
     losses = np.stack([-np.log(own), np.maximum(squares, 0) / (2 if probs.shape[1] == 2 else 1)], axis=1)
-    means, intervals = losses.mean(0), bootstrap_t(losses, seed=seed)
+    named = zip(("log_loss", "brier"), losses.mean(0), strict=True)
+    if len(losses) < 2:  # one sample says nothing of the others
+        return [Score(name=name, value=float(mean), higher_is_better=False) for name, mean in named]
+    largest = -math.log(smallest), (1.0 if probs.shape[1] == 2 else 2.0)
     return [
-        _scored(name, mean, interval, BOOTSTRAP, lower=True)
-        for name, mean, interval in zip(("log_loss", "brier"), means, intervals, strict=True)
+        _scored(name, mean, (low, min(high, most)), BOOTSTRAP, lower=True)
+        for (name, mean), (low, high), most in zip(named, bootstrap_t(losses, seed=seed), largest, strict=True)
     ]
 
 

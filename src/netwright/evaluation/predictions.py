@@ -34,6 +34,7 @@ class Predictions:
         return self.probs
 
     def __len__(self) -> int:
+        """Number of samples."""
         return len(self.targets)
 
     def check(self, task: Literal["classification", "regression"], *, split: str) -> None:

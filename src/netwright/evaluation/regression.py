@@ -51,7 +51,8 @@ def score_regression(predictions: Predictions, *, split: str, seed: int) -> Eval
 def mean_absolute_error(error: Floats, *, seed: int) -> Score:
     """Score predicted minus true values, (N, D)."""
     absolute = np.abs(error).mean(1, keepdims=True)
-    return _scored("mae", float(absolute.mean()), bootstrap_t(absolute, seed=seed)[0], BOOTSTRAP)
+    interval = bootstrap_t(absolute, seed=seed)[0] if len(error) > 1 else None  # one sample says nothing of the others
+    return _scored("mae", float(absolute.mean()), interval, BOOTSTRAP)
 
 
 def _scored(name: str, value: float, interval: Interval | None, method: str, *, lower: bool = True) -> Score:
@@ -63,6 +64,8 @@ def _scored(name: str, value: float, interval: Interval | None, method: str, *, 
 
 def _root(error: Floats, value: float, seed: int) -> Score:
     squares = error**2
+    if len(error) < 2:
+        return _scored("rmse", value, None, BOOTSTRAP)
     if error.shape[1] == 1:
         low, high = bootstrap_t(squares, seed=seed)[0]
         return _scored("rmse", value, (math.sqrt(low), math.sqrt(high)), BOOTSTRAP)

@@ -74,6 +74,8 @@ def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:
         DataError: See ``accuracy``.
     """
     given, wanted = to_array(outputs), _classes(to_array(targets), "`targets`")
+    if not wanted.size:
+        raise _nothing()
     preds = _decided(given, wanted)
     if preds.size != wanted.size or len(preds) != len(wanted):
         raise UsageError(
@@ -98,6 +100,12 @@ def decide(outputs: Any, targets: Any) -> tuple[Ints, Ints]:
             cure="Number the classes from 0.",
         )
     return preds, wanted
+
+
+def _nothing() -> UsageError:
+    return UsageError(
+        where="`targets`", expected="at least one sample", got="none", cure="Check how they were selected."
+    )
 
 
 def to_array(values: ArrayLike | Any) -> NDArray[Any]:

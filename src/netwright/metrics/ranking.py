@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Samples of the rarer kind in wrong order at which the plain variance counts as much as the measured one. Of 0, 0.15,
+# 0.3 and 1 this one holds the truth in 94 to 98 % for areas of 0.76 to 0.998; 0 fell to 90 %, 1 rose to 99 %.
+PLAIN_WEIGHT = 0.15
+
 
 @dataclass(frozen=True, slots=True)
 class Area:
@@ -44,7 +48,9 @@ class Area:
         intervals of an area of 0.98 with 40 positives held the truth in 90 %.
         """
         wrong = (1 - self.value) * self.rarer
-        return (wrong * self.measured_variance + self.plain_variance) / (wrong + 1) if self.rarer else 0.0
+        if not self.rarer:
+            return 0.0
+        return (wrong * self.measured_variance + PLAIN_WEIGHT * self.plain_variance) / (wrong + PLAIN_WEIGHT)
 
 
 @dataclass(frozen=True, slots=True)

