@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 10_000
+MOST_LINES_IN_ALL = 13_000
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -21,12 +21,15 @@ FLOORS = (
     {"intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "models", "binding"},
     {"step"},
-    {"planning", "session", "evaluation", "baselines", "inference", "tables", "plots", "progress", "wording"},
+    {"planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},
     {"blame", "journal", "training", "reporting", "sections"},
     {"api"},
     {"cli", "__main__", "__init__"},
 )
-FREE_OF_TORCH = {"errors", "traces", "records", "preprocess", "disk", "run", "progress", "cli", "reporting", "plots"}
+FREE_OF_TORCH = {
+    "errors", "traces", "records", "preprocess", "disk", "run", "progress", "cli", "reporting", "plots", "sections",
+    "wording", "metrics", "evaluation", "intervals", "tables",
+}  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "extractall", "os.system"}
@@ -120,7 +123,10 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_help_imports_no_torch() -> None:
     """The command line answers before torch could be loaded."""
-    code = "import contextlib\nfrom netwright.cli import main\nwith contextlib.suppress(SystemExit):\n    main(['train', '--help'])"
+    code = (
+        "import contextlib\nfrom netwright.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n    main(['train', '--help'])"
+    )
     assert "torch" not in loaded(code)
 
 

@@ -356,10 +356,22 @@ def test_json_output_is_one_object(tmp_path: Path, root: Path, capsys: pytest.Ca
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
     code = main(
-        ["train", f"{tmp_path / 'net.py'}:net", "--data", "digits", "--epochs", "1", "--run", str(tmp_path / "run"), "--json",
-         "--no-report"]
+        ["train", f"{tmp_path / 'net.py'}:net", "--data", "digits", "--epochs", "1", "--run", str(tmp_path / "run"),
+         "--json", "--no-report"]
     )  # fmt: skip
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["run"] == str(tmp_path / "run")
     assert printed["evaluation"]["headline"] == "accuracy"
+
+
+def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy() -> None:
+    """Samples marked -100 change no running number."""
+    from netwright.step import Sums
+    from netwright.tasks import Task
+
+    outputs, targets = torch.eye(4), torch.tensor([0, 1, -100, -100])
+    task = Task("classification", 4, "logits", "")
+    sums = Sums.zero(torch.device("cpu"))
+    sums.update(torch.tensor(0.0), 2, task.right(outputs, targets), task.answers(targets))
+    assert sums.means()[1] == 1.0

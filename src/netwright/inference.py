@@ -93,7 +93,9 @@ def split_means(
                 raise DataError(where="evaluation", expected="targets", got="none", cure="Give inputs and targets.")
             outputs = answer(call(binding, model, here.inputs)).float()
             loss = objective(outputs, here.targets)
-            sums.update(loss, objective.count(here.targets), task.right(outputs, here.targets), len(here))
+            sums.update(
+                loss, objective.count(here.targets), task.right(outputs, here.targets), task.answers(here.targets)
+            )
     return sums.means()
 
 

@@ -31,25 +31,25 @@ class Sums:
     loss: Tensor
     count: Tensor
     right: Tensor
-    samples: int = 0
+    answers: Tensor
 
     @classmethod
     def zero(cls, device: torch.device) -> Sums:
         """Nothing seen yet."""
         dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        loss, count, right = (torch.zeros((), dtype=dtype, device=device) for _ in range(3))
-        return cls(loss, count, right)
+        loss, count, right, answers = (torch.zeros((), dtype=dtype, device=device) for _ in range(4))
+        return cls(loss, count, right, answers)
 
-    def update(self, loss: Tensor, count: Tensor | int, right: Tensor, samples: int) -> None:
-        """Add a batch: its mean loss times its count of targets, and its right answers."""
+    def update(self, loss: Tensor, count: Tensor | int, right: Tensor, answers: Tensor | int) -> None:
+        """Add a batch: its mean loss times its count of targets, and how many of its answers are right."""
         self.loss += loss * count
         self.count += count
         self.right += right
-        self.samples += samples
+        self.answers += answers
 
     def means(self) -> tuple[float, float]:
         """Mean loss and mean of the metric. Synchronises with the device."""
-        return self.loss.item() / max(self.count.item(), 1e-12), self.right.item() / max(self.samples, 1)
+        return self.loss.item() / max(self.count.item(), 1e-12), self.right.item() / max(self.answers.item(), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
         finite = state.device.type != "cpu" or bool(torch.isfinite(loss))
         if finite:
             _update(state)
-            state.sums.update(loss, count, right, len(batch))
+            state.sums.update(loss, count, right, _answers(state.recipe, batch))
     if finite and state.ema is not None:
         _average(state)
     state.step += 1
@@ -192,6 +192,10 @@ def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
     return len(batch) if recipe.step_fn is not None else recipe.objective.count(_targets(batch))
 
 
+def _answers(recipe: Recipe, batch: Batch) -> Tensor | int:
+    return len(batch) if recipe.step_fn is not None else recipe.task.answers(_targets(batch))
+
+
 def _targets(batch: Batch) -> Tensor:
     if batch.targets is None:
         raise ValueError("a batch to train on must have targets")
@@ -232,7 +236,7 @@ def _closure_step(state: TrainState, batch: Batch) -> Tensor:
     with torch.enable_grad():
         state.optimizer.step(closure)  # type: ignore[arg-type]
     loss, count, right = first[0]
-    state.sums.update(loss, count, right, len(batch))
+    state.sums.update(loss, count, right, _answers(state.recipe, batch))
     return loss
 
 
@@ -296,7 +300,7 @@ def pack_state(state: TrainState) -> dict[str, Any]:
             "loss": state.sums.loss,
             "count": state.sums.count,
             "right": state.sums.right,
-            "samples": state.sums.samples,
+            "answers": state.sums.answers,
         },
         "best": state.best,
     }
@@ -312,7 +316,7 @@ def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
     position, sums = packed["position"], packed["sums"]
     state.step, state.epoch, state.batch = position["step"], position["epoch"], position["batch"]
     state.skipped = position["skipped"]
-    loss, count, right = (sums[name].to(state.device) for name in ("loss", "count", "right"))
-    state.sums = Sums(loss, count, right, sums["samples"])
+    loss, count, right, answers = (sums[name].to(state.device) for name in ("loss", "count", "right", "answers"))
+    state.sums = Sums(loss, count, right, answers)
     state.best = packed["best"]
     state.epoch_random = packed["epoch_random"]

@@ -153,6 +153,10 @@ class Task:
             return ((outputs.reshape(-1) > threshold) == targets).sum()
         return (outputs.argmax(1) == targets).sum()
 
+    def answers(self, targets: Tensor) -> Tensor | int:
+        """By what ``right`` is divided: samples, less those whose class is to be ignored."""
+        return len(targets) if self.name == "regression" else (targets >= 0).sum()
+
     @property
     def metric(self) -> str:
         """Name of the running metric."""

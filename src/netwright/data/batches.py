@@ -55,22 +55,24 @@ def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Ge
     source = data.split(split)
     order = np.arange(len(source))
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    own = source.generators() if isinstance(source, LoaderSource) else []
-    states = [generator.get_state() for generator in own]
-    try:
-        for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0):
-            yield _preprocessed(data, batch)
-    finally:  # looking must not move the order of training
-        for generator, state in zip(own, states, strict=True):
-            generator.set_state(state)
+    for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0, in_order=True):
+        yield _preprocessed(data, batch)
 
 
 def _read(
-    data: Data, source: Source, parts: list[NDArray[np.int64]], *, skip: int, workers: int, seed: int, epoch: int
+    data: Data,
+    source: Source,
+    parts: list[NDArray[np.int64]],
+    *,
+    skip: int,
+    workers: int,
+    seed: int,
+    epoch: int,
+    in_order: bool = False,
 ) -> Iterator[Batch]:
     if isinstance(source, LoaderSource):
         seen = 0
-        for index, (inputs, targets) in enumerate(source.batches()):
+        for index, (inputs, targets) in enumerate(source.in_order() if in_order else source.batches()):
             ids = torch.arange(seen, seen + len(targets))
             seen += len(targets)
             if index >= skip:

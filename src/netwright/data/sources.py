@@ -181,6 +181,21 @@ class LoaderSource:
         for item in self.loader:
             yield unpack(item, self.fields)
 
+    def in_order(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Each item once, in the data set's own order, through the loader's collate function.
+
+        For evaluation: a sample then has one number, whatever the loader's sampler does; no generator is drawn from.
+        """
+        plain: DataLoader[Any] = DataLoader(
+            self.loader.dataset,
+            batch_size=self.loader.batch_size or 64,
+            collate_fn=self.loader.collate_fn,
+            num_workers=self.loader.num_workers,
+            generator=torch.Generator(),
+        )
+        for item in plain:
+            yield unpack(item, self.fields)
+
     def generators(self) -> list[torch.Generator]:
         """The random generators that belong to the loader."""
         held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))

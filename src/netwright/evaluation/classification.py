@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from netwright.evaluation.notes import classification_notes
 from netwright.evaluation.predictions import Predictions
-from netwright.intervals import Interval, bootstrap_t, logit_normal, wilson, wilson_effective, wilson_f1
+from netwright.intervals import Interval, bootstrap_t, logit_normal, wilson, wilson_f1
 from netwright.metrics import Area, Calibration, Confusion, TopHits, average_precision, mean_area, roc_auc
-from netwright.metrics.rates import KINDS, mean_rate
+from netwright.metrics.rates import KINDS, mean_interval
 from netwright.records import CalibrationBin, ClassRow, Evaluation, Score
 
 # How each interval was made; the word that stands in the record.
@@ -82,7 +82,6 @@ def _means(counts: NDArray[np.int64]) -> list[Score]:
 
     The weighted recall is the accuracy again, and takes its interval.
     """
-    mistakes = int(counts.sum() - np.trace(counts))
     scores = []
     for weighted in (False, True):
         for kind in KINDS:
@@ -90,11 +89,7 @@ def _means(counts: NDArray[np.int64]) -> list[Score]:
             if weighted and kind == "recall":
                 scores.append(_share(name, int(np.trace(counts)), int(counts.sum())))
                 continue
-            mean = mean_rate(counts, kind, weighted=weighted)
-            interval = wilson_effective(
-                mean.value, variance=mean.variance, plain_count=mean.plain_count, mistakes=mistakes
-            )
-            scores.append(_scored(name, mean.value, interval, EFFECTIVE))
+            scores.append(_scored(name, *mean_interval(counts, kind, weighted=weighted), EFFECTIVE))
             if name == "macro_recall":
                 scores.insert(0, scores[-1].model_copy(update={"name": "balanced_accuracy"}))
     return scores

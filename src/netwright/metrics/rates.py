@@ -16,7 +16,7 @@ from netwright.intervals import Interval, wilson_effective, wilson_mean
 
 Floats = NDArray[np.float64]
 Kind = Literal["precision", "recall", "f1"]
-# Chosen among 0, 1, 2 and 4 by the coverage that tests/test_intervals.py measures.
+# Chosen among 0, 2 and 4 by the coverage that tests/test_intervals.py measures.
 BORROWED = 2.0
 # Where less than this share of all mistakes bears on the variance, a rare class decides it.
 FEW_BEAR = 0.5
