@@ -71,7 +71,8 @@ def main() -> int:
         chosen.append(curve[-1][1])
         to_goal.append(reached(curve, GOAL) or float("inf"))
     print(
-        f"chosen recipe: mean test accuracy {statistics.mean(chosen):.4f} of {len(chosen)} seeds, {spread(chosen, '', 4)}"
+        f"chosen recipe: mean test accuracy {statistics.mean(chosen):.4f} of {len(chosen)} seeds, "
+        f"{spread(chosen, '', 4)}"
     )
     print(f"seconds to {GOAL}: {spread(to_goal, 's', 0)}")
     if arguments.no_original:

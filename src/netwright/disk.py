@@ -221,3 +221,27 @@ def atomic_write_bytes(path: Path, content: bytes, disk: Disk = DISK) -> None:
 def atomic_write_text(path: Path, text: str, disk: Disk = DISK) -> None:
     """Write a text file (UTF-8, newlines as given) as `atomic_write_bytes` does."""
     atomic_write_bytes(path, text.encode("utf-8"), disk)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process: whether it was free; None where the file system has no locks.
+
+    The system frees it when the process ends, however it ends.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from netwright.disk import atomic_write_text
+from netwright.disk import atomic_write_text, try_lock
 from netwright.errors import MissingFileError, RunError, RunLockedError
 from netwright.records import DataSpec, Environment, Evaluation, Finding, Plan, RunSpec
 
@@ -251,7 +251,7 @@ def locked(run: Run) -> Iterator[None]:
     except OSError as error:
         raise not_writable(run.path, error) from error
     with handle:
-        if not _lock(handle.fileno()):
+        if try_lock(handle.fileno()) is False:
             handle.seek(0)
             raise RunLockedError(
                 where=str(run.path),
@@ -273,24 +273,6 @@ def not_writable(path: Path, error: OSError) -> RunError:
         got=error.strerror or str(error),
         cure="Free space or change its rights, or name another folder with --run or --runs.",
     )
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(path: Path, kind: type[R]) -> R:

@@ -100,6 +100,7 @@ IMAGES = idx(np.zeros((5, 4, 3), dtype=np.uint8))
         (IMAGES[:9], "header"),
         (b"", "header"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "0 bytes"),  # a size beyond all memory
+        (b"\0\0\x08\x03" + b"\x80\0\0\0" * 2 + b"\0\0\0\x04", "0 bytes"),  # 2^64, which is 0 in 64 bits
     ],
 )
 def test_a_spoilt_idx_file_is_named(content: bytes, words: str, tmp_path: Path) -> None:
@@ -213,7 +214,11 @@ def test_cifar_loads_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"data_batch_1.bin": b"\0" * 3073}, "other members"),
         ({"test_batch.bin": b"\0" * 3073}, "other members"),
         ({"data_batch_1.bin": b"\0" * 3072, "test_batch.bin": b"\0" * 3073}, "3,072 in data_batch_1.bin"),
-        ({}, "other members"),
+        ({}, "other members: none"),
+        (
+            {f"data_batch_{i}.bin": b"\0" * 3073 for i in (1, 2, 3, 4)} | {"test_batch.bin": b"\0" * 3073},
+            "other members",
+        ),
     ],
 )
 def test_an_archive_of_something_else_is_named(members: dict[str, bytes], words: str, tmp_path: Path) -> None:
@@ -235,10 +240,11 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 
 
 def test_members_outside_the_archive_are_never_written(tmp_path: Path) -> None:
-    """A member called ../../evil.bin is at most read as a batch; nothing lands on the disk."""
+    """A member called ../../evil.bin is refused by its name; nothing lands on the disk."""
     folder = tmp_path / "a" / "b"
     archive(folder / "cifar.tar.gz", {"../../evil.bin": records(1, 0)[0], "test_batch.bin": records(1, 1)[0]})
-    read_cifar(folder / "cifar.tar.gz")
+    with pytest.raises(DataError, match=r"evil\.bin"):
+        read_cifar(folder / "cifar.tar.gz")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "cifar.tar.gz"]
 
 

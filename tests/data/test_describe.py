@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.cells import cell_len
 from rich.console import Console
 from torch.utils.data import Dataset
 
 import netwright.data as nd
-from netwright.data.describe import clean, describe, findings, render, samples
+from netwright.data.describe import clean, describe, findings, portraits, render, samples
 from netwright.records import DataSpec, LoadOptions
 
 RNG = np.random.default_rng(0)
@@ -49,7 +51,7 @@ def test_healthy_data_have_no_findings() -> None:
 def test_a_description_is_json_and_reads_back() -> None:
     """Everything that was understood survives JSON, findings beside it."""
     described = json.loads(json.dumps(describe(healthy())))
-    assert described.pop("findings") == []
+    assert described.pop("findings") == described.pop("not_checked") == []
     assert DataSpec.model_validate(described) == healthy().spec
 
 
@@ -115,6 +117,29 @@ def test_samples_that_are_also_in_train(split: str) -> None:
     assert f"2 of 20 (10.00%); 1 with the same target; {split}[3] is train[10]" in found[0].evidence
 
 
+def test_a_copy_with_one_of_two_targets_agrees() -> None:
+    """Where train holds an image twice, with two labels, a copy in test that has either of them agrees."""
+    images, other = pixels(60), pixels(20, 1)
+    images[11] = images[10]  # labels 0 and 1
+    other[3] = images[10]
+    for label in (0, 1):
+        wanted = np.where(np.arange(20) == 3, label, np.arange(20) % 2)
+        data = nd.load((images, np.arange(60) % 2), options=WHOLE, test=(other, wanted))
+        (finding,) = findings(data)
+        assert "1 with the same target" in finding.evidence
+
+
+def test_samples_of_test_that_are_also_in_val() -> None:
+    """Neither is trained on, but the two scores are then not independent."""
+    val, test = pixels(20, 1), pixels(20, 2)
+    test[5] = val[7]
+    labels = np.arange(20) % 2
+    data = nd.load((pixels(60), np.arange(60) % 2), options=WHOLE, val=(val, labels), test=(test, labels))
+    (finding,) = findings(data)
+    assert (finding.code, finding.where) == ("D106", "test")
+    assert "also in val" in finding.title and "test[5] is val[7]" in finding.evidence
+
+
 def test_unreadable_images_are_told(tmp_path: Path) -> None:
     """D101 names the first files with their reasons."""
     for name in ("cat", "dog"):
@@ -167,6 +192,55 @@ def test_each_class_has_a_picture() -> None:
     assert set(rows) == {"████      ████    "}
 
 
+def coloured(text: str) -> list[tuple[str, str]]:
+    """Foreground and background of each half block, as the terminal is told."""
+    return re.findall(r"38;2;(\d+;\d+;\d+);48;2;(\d+;\d+;\d+)m▀", text)
+
+
+def test_a_terminal_gets_pictures_in_half_blocks() -> None:
+    """A red upper half over a blue lower one is drawn in these colours, for each of the first ten classes."""
+    images = np.zeros((120, 3, 8, 8), dtype=np.uint8)
+    images[:, 0, :4], images[:, 2, 4:] = 255, 255
+    data = nd.load((images, np.arange(120) % 12), options=WHOLE)
+    file = io.StringIO()
+    Console(file=file, width=80, force_terminal=True, color_system="truecolor").print(portraits(data, width=80))
+    lines = file.getvalue().rstrip().splitlines()
+    assert len(lines) == 2 * (1 + 7)  # two rows of five pictures: names, and 14 pixels in 7 lines
+    assert [line.split() for line in (lines[0], lines[8])] == [list("01234"), list("56789")]
+    assert set(coloured(lines[1])) == {("255;0;0", "255;0;0")}
+    assert set(coloured(lines[7])) == {("0;0;255", "0;0;255")}
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_pictures_fit_their_terminal(width: int) -> None:
+    """No line of pictures is wider than the terminal, also under names of wide letters."""
+    names = np.asarray([f"猫狗鸟鱼{index}很长很长的名字" for index in range(10)])
+    data = nd.load((pixels(100), names[np.arange(100) % 10]), options=WHOLE)
+    assert max(cell_len(line.rstrip()) for line in portraits(data, width=width).plain.splitlines()) <= width
+
+
+def test_a_terminal_gets_bars_of_counts() -> None:
+    """The largest class has the longest bar, every class at least a mark; where nobody looks there is none."""
+    data = nd.load((pixels(220), np.repeat([0, 1], [200, 20])), options=WHOLE)
+    bars = [line.count("█") for line in shown(data, terminal=True).splitlines() if "█" in line and "▀" not in line]
+    assert bars == [20, 2]
+    assert "█" * 20 not in shown(data)
+
+
+def test_pictures_of_one_colour_and_of_one_pixel_are_drawn() -> None:
+    """Nothing divides by zero, and nothing needs fourteen pixels."""
+    images = np.full((40, 1, 1), 7, dtype=np.uint8)
+    assert "▀" in portraits(nd.load((images, np.arange(40) % 2), options=WHOLE), width=80).plain
+
+
+@pytest.mark.parametrize(("size", "lines"), [((8, 8), 7), ((8, 16), 4), ((16, 8), 14), ((1, 500), 1), ((500, 1), 14)])
+def test_pictures_keep_their_proportions(size: tuple[int, int], lines: int) -> None:
+    """Half as high as wide: half the lines; strips are bounded."""
+    images = RNG.integers(0, 256, (40, *size), dtype=np.uint8)
+    data = nd.load((images, np.arange(40) % 2), options=WHOLE)
+    assert len(portraits(data, width=80).plain.splitlines()) == 1 + lines
+
+
 def test_many_classes_are_cut_short() -> None:
     """Forty are listed, the others counted."""
     text = shown(nd.load((RNG.normal(size=(500, 2)), np.arange(500) % 50)))
@@ -195,7 +269,10 @@ def test_a_data_set_read_item_by_item_is_described() -> None:
             return torch.full((1, 8, 8), index / 60), index % 2
 
     data = nd.load(Items())
-    assert "Items" in shown(data)
+    text = " ".join(shown(data).split())
+    assert "Items" in text
+    assert "not looked for: " in text and "nothing looks wrong in what was looked at" in text
+    assert describe(data)["not_checked"][-2:] == ["samples that are in two splits", "NaN and infinity in the inputs"]
     assert findings(data) == ()
     assert json.dumps(describe(data))
 

@@ -14,6 +14,7 @@ from PIL import Image
 import netwright.data as nd
 from netwright.data import pictures
 from netwright.data.batches import eval_batches
+from netwright.data.images import read_folder
 from netwright.data.sources import PathSource
 from netwright.errors import DataError, MissingFileError, UnknownNameError, UsageError
 from netwright.records import LoadOptions
@@ -172,12 +173,127 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(lost: tuple[str, ...], 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
-    """A named pipe with an image's ending would hang for ever; it is left out, as is a link to nowhere or to itself."""
+    """A pipe with an image's ending would hang for ever; like links to nowhere it counts as an unreadable image."""
     fill(tmp_path)
     os.mkfifo(tmp_path / "cat" / "pipe.png")
     (tmp_path / "cat" / "nowhere.png").symlink_to(tmp_path / "absent.png")
     (tmp_path / "cat" / "round.png").symlink_to(tmp_path / "cat" / "round.png")
-    assert sum(split.count for split in nd.load(tmp_path).spec.splits.values()) == 20
+    with pytest.raises(DataError, match="3 of 23 images"):
+        nd.load(tmp_path)
+    data = nd.load(tmp_path, options=LoadOptions(max_unreadable=0.2))
+    assert sum(split.count for split in data.spec.splits.values()) == 20
+    assert [Path(one.name).name for one in data.spec.unreadable] == ["nowhere.png", "pipe.png", "round.png"]
+    assert [one.reason for one in data.spec.unreadable[:2]] == ["a link to nowhere", "not a regular file"]
+
+
+def left_out(data: nd.Data) -> tuple[int, str]:
+    (choice,) = [choice for choice in data.spec.choices if choice.name == "left out"]
+    return choice.value, choice.reason
+
+
+def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
+    """Files that are no images, and images beside the class folders, are counted and named; none: not a word."""
+    fill(tmp_path)
+    assert all(choice.name != "left out" for choice in nd.load(tmp_path).spec.choices)
+    (tmp_path / "cat" / "notes.txt").write_text("notes")
+    draw(tmp_path / "loose.png")
+    (tmp_path / "dog" / "no\x1b[2Jending").write_bytes(b"")
+    count, reason = left_out(nd.load(tmp_path))
+    assert count == 3
+    assert "loose.png" in reason and "cat/notes.txt" in reason and "\x1b" not in reason
+
+
+def test_a_link_back_to_the_root_is_no_class(tmp_path: Path) -> None:
+    """It would hold every image of every class a second time."""
+    fill(tmp_path / "animals")
+    (tmp_path / "animals" / "loop").symlink_to(tmp_path / "animals", target_is_directory=True)
+    (tmp_path / "animals" / "cat" / "up").symlink_to(tmp_path, target_is_directory=True)
+    data = nd.load(tmp_path / "animals")
+    assert data.spec.classes == ("cat", "dog")
+    assert sum(split.count for split in data.spec.splits.values()) == 20
+    assert left_out(data)[0] == 2
+
+
+def test_a_class_folder_may_be_a_link(tmp_path: Path) -> None:
+    """Elsewhere on the disk is as good; only links upwards are none."""
+    fill(tmp_path / "store")
+    fill(tmp_path / "animals", classes=("emu",))
+    for name in ("cat", "dog"):
+        (tmp_path / "animals" / name).symlink_to(tmp_path / "store" / name, target_is_directory=True)
+    assert nd.load(tmp_path / "animals").spec.classes == ("cat", "dog", "emu")
+
+
+def test_splits_without_train_are_no_classes(tmp_path: Path) -> None:
+    """Folders val and test alone would teach a network to tell val from test."""
+    for split in ("val", "test"):
+        fill(tmp_path / split)
+    with pytest.raises(DataError, match="no train folder"):
+        nd.load(tmp_path)
+
+
+def test_splits_of_loose_images_are_no_classes(tmp_path: Path) -> None:
+    """Neither are train and test with images but no classes in them."""
+    fill(tmp_path, classes=("train", "test"))
+    with pytest.raises(DataError, match="no train folder with class folders"):
+        nd.load(tmp_path)
+
+
+def test_a_test_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    """Without labels nothing can be scored, and a test of no samples proves nothing."""
+    fill(tmp_path / "train")
+    draw(tmp_path / "test" / "1.png")
+    with pytest.raises(DataError, match="test: expected a folder for each class"):
+        nd.load(tmp_path)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    """Of val and valid one would be left out."""
+    for split in ("train", "val", "valid"):
+        fill(tmp_path / split)
+    with pytest.raises(DataError, match="one folder for val, got val, valid"):
+        nd.load(tmp_path)
+
+
+def test_a_folder_beside_the_splits_is_told(tmp_path: Path) -> None:
+    """A holdout that no split takes is named as left out."""
+    for split in ("train", "test", "holdout"):
+        fill(tmp_path / split)
+    assert left_out(nd.load(tmp_path)) == (1, "no images of a class: holdout")
+
+
+def test_trains_are_a_class_beside_buses_and_cars(tmp_path: Path) -> None:
+    """A single folder called as a split, with images right in it and other classes beside it, is a class."""
+    data = nd.load(fill(tmp_path, classes=("bus", "car", "train")))
+    assert data.spec.classes == ("bus", "car", "train")
+    assert data.spec.splits["train"].class_counts == (7, 7, 7)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list everything")
+def test_a_class_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    """Its images would be missing unseen."""
+    fill(tmp_path)
+    draw(tmp_path / "cat" / "summer" / "a.png")
+    (tmp_path / "cat" / "summer").chmod(0)
+    try:
+        with pytest.raises(DataError, match="summer: expected a folder that can be listed"):
+            nd.load(tmp_path)
+    finally:
+        (tmp_path / "cat" / "summer").chmod(0o700)
+
+
+def test_one_coloured_image_among_thousands_is_seen(tmp_path: Path) -> None:
+    """All headers are read where there are a few thousand, so no colour is lost to a sample of them."""
+    fill(tmp_path)
+    for name in ("cat", "dog"):
+        for path in sorted((tmp_path / name).iterdir()):
+            Image.open(path).convert("L").save(path)
+        for index in range(2500):
+            os.link(tmp_path / name / "00.png", tmp_path / name / f"more{index:04}.png")
+    (tmp_path / "cat" / "more1001.png").unlink()
+    draw(tmp_path / "cat" / "more1001.png", size=(8, 8))
+    raw = read_folder(tmp_path, LoadOptions())
+    assert (raw.mode, raw.size) == ("RGB", (6, 5))
+    assert "median of 2 sizes" in next(choice.reason for choice in raw.choices if choice.name == "image_size")
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:

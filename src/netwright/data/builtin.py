@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from netwright.records import Choice, LoadOptions
 
 DIGITS = tuple("0123456789")
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_RECORD = 1 + 3 * 32 * 32  # one byte of class, then red, green and blue planes
 
 
@@ -155,7 +157,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(content) < head or content[:4] != bytes((0, 0, 8, dimensions)):
         raise _spoilt(path, f"an IDX file of bytes in {dimensions} dimension(s)", f"a header {content[:4].hex()}")
     shape = tuple(int(size) for size in np.frombuffer(content[4:head], dtype=">u4"))
-    if len(content) - head != int(np.prod(shape, dtype=np.int64)):
+    if len(content) - head != math.prod(shape):
         raise _spoilt(path, f"{shape} values, as its header says", f"{len(content) - head:,} bytes")
     values: NDArray[np.uint8] = np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape).copy()
     return values  # a copy, since torch wants it writable
@@ -176,16 +178,14 @@ def read_cifar(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint
                     content = np.frombuffer(file.read(), dtype=np.uint8)
                     if len(content) % CIFAR_RECORD:
                         raise _spoilt(path, f"records of {CIFAR_RECORD:,} bytes", f"{len(content):,} in {member.name}")
-                    found[member.name] = content.reshape(-1, CIFAR_RECORD)
+                    found[Path(member.name).name] = content.reshape(-1, CIFAR_RECORD)
             while stream.read(1 << 20):  # the checksum stands behind the end of the archive
                 pass
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise _spoilt(path, "a gzipped tar archive", str(error)) from error
-    parts: dict[str, list[NDArray[np.uint8]]] = {"train": [], "test": []}
-    for name in sorted(found):
-        parts["test" if "test" in name else "train"].append(found[name])
-    if not parts["train"] or not parts["test"]:
-        raise _spoilt(path, "data_batch_1.bin to 5 and test_batch.bin", "other members")
+    if sorted(found) != sorted((*CIFAR_TRAIN, "test_batch.bin")):
+        raise _spoilt(path, "data_batch_1.bin to 5 and test_batch.bin", f"other members: {', '.join(found) or 'none'}")
+    parts = {"train": [found[name] for name in CIFAR_TRAIN], "test": [found["test_batch.bin"]]}
     whole = {split: np.concatenate(records) for split, records in parts.items()}
     return {split: (values[:, 1:].reshape(-1, 3, 32, 32), values[:, 0]) for split, values in whole.items()}
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.dataset import Data
-from netwright.data.sources import TensorSource
+from netwright.data.sources import DatasetSource, LoaderSource, TensorSource
 from netwright.records import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 FEW = 10  # samples of a class below which its scores tell little
 STRONG_IMBALANCE = 10.0  # largest class over smallest
 SHADES = " ░▒▓█"
+PORTRAIT = 14  # columns of a picture on a terminal; ten of them, five a row, fit 80 columns
+BAR = 20  # columns of the longest bar of counts
 
 
 def describe(data: Data) -> dict[str, Any]:
     """What was understood, as plain values for JSON."""
     spec = data.spec.model_dump(mode="json")
-    return spec | {"findings": [finding.model_dump(mode="json") for finding in findings(data)]}
+    found = [finding.model_dump(mode="json") for finding in findings(data)]
+    return spec | {"findings": found, "not_checked": list(not_checked(data))}
 
 
 def findings(data: Data) -> tuple[Finding, ...]:
@@ -33,45 +40,71 @@ def findings(data: Data) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: grave[finding.severity]))
 
 
+def not_checked(data: Data) -> tuple[str, ...]:
+    """What was not looked for, since it takes every sample and these do not lie in memory."""
+    sources = {name: data.split(name) for name in data.spec.splits}
+    outside = [name for name, source in sources.items() if not isinstance(source, TensorSource)]
+    missed = []
+    if outside and data.spec.kind == "image":
+        missed.append(f"images of one colour in {', '.join(outside)}")
+    if outside and len(sources) > 1:
+        missed.append("samples that are in two splits")
+    if any(isinstance(source, DatasetSource | LoaderSource) for source in sources.values()):
+        missed.append("NaN and infinity in the inputs")
+    return tuple(missed)
+
+
 def render(data: Data, console: Console) -> None:
     """Print what was understood: splits, shapes, classes, a sample of each, choices, and what looks wrong."""
     from rich.markup import escape
-    from rich.table import Table
 
     spec = data.spec
     console.print(
         f"[bold]{escape(clean(spec.name))}[/bold]  {spec.kind} {spec.task}, from {escape(clean(spec.source))}"
     )
-    for field in spec.inputs:
-        console.print(f"  input   {field.name}: {field.dtype} {field.shape}")
-    console.print(f"  target  {spec.target.name}: {spec.target.dtype} {spec.target.shape or ''}".rstrip())
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("class" if spec.classes else "")
-    for split in spec.splits:
-        table.add_column(split, justify="right")
-    table.add_row("all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold")
-    for index, name in enumerate((spec.classes or ())[:40]):
-        table.add_row(
-            escape(clean(name)), *(f"{(split.class_counts or ())[index]:,}" for split in spec.splits.values())
-        )
-    if len(spec.classes or ()) > 40:
-        table.add_row(f"… {len(spec.classes or ()) - 40} more")
-    console.print(table)
+    for field in (*spec.inputs, spec.target):
+        role = "target" if field is spec.target else "input "
+        console.print(f"  {role}  {escape(clean(field.name))}: {field.dtype} {field.shape or ''}".rstrip())
+    console.print(_table(data, bars=console.is_terminal and console.width >= 80))
     if spec.kind == "image" and spec.classes:
-        console.print(samples(data), markup=False, highlight=False)
+        drawn = portraits(data, width=console.width) if console.is_terminal else samples(data)
+        console.print(drawn, markup=False, highlight=False)
     for choice in spec.choices:
         console.print(
             f"  {choice.name}: {escape(clean(str(choice.value)))} – {escape(clean(choice.reason))}", highlight=False
         )
-    problems = findings(data)
+    problems, missed = findings(data), not_checked(data)
     for finding in problems:
         colour = {"error": "red", "warning": "yellow", "note": "cyan"}[finding.severity]
         console.print(
             f"[{colour}]{finding.code} {finding.severity}[/{colour}] {escape(clean(finding.title))}: "
             f"{escape(clean(finding.evidence))} {escape(clean(finding.cure))}"
         )
+    if missed:
+        console.print(f"not looked for: {'; '.join(missed)}", highlight=False)
     if not problems:
-        console.print("nothing looks wrong")
+        console.print("nothing looks wrong" + (" in what was looked at" if missed else ""))
+
+
+def _table(data: Data, *, bars: bool) -> Table:
+    """Counts by split and class; a bar for each class's share of train where there is room."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    spec = data.spec
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("class" if spec.classes else "")
+    for split in spec.splits:
+        table.add_column(split, justify="right")
+    table.add_row("all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold")
+    train = spec.splits["train"].class_counts or ()
+    for index, name in enumerate((spec.classes or ())[:40]):
+        counts = [f"{(split.class_counts or ())[index]:,}" for split in spec.splits.values()]
+        bar = ["█" * math.ceil(BAR * train[index] / max(1, *train))] if bars else []
+        table.add_row(escape(clean(name)), *counts, *bar)
+    if len(spec.classes or ()) > 40:
+        table.add_row(f"… {len(spec.classes or ()) - 40} more")
+    return table
 
 
 def samples(data: Data, count: int = 8, width: int = 10) -> str:
@@ -84,6 +117,51 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
             image = next(iter(data.train.gather(where[:1])[0].values()))[0].float().mean(0).numpy()
             blocks.append(_shaded(image, width))
     return "\n".join("  ".join(rows) for rows in zip(*blocks, strict=True)) if blocks else ""
+
+
+def portraits(data: Data, *, width: int, count: int = 10) -> Text:
+    """A picture of each of the first classes in half blocks, two pixels a letter, as many a row as fit ``width``."""
+    from rich.style import Style
+    from rich.text import Text
+
+    classes, targets, blocks = data.spec.classes or (), data.train.targets, []
+    for index in range(min(count, len(classes))):
+        where = np.flatnonzero(targets == index)
+        if len(where):
+            image = next(iter(data.train.gather(where[:1])[0].values()))[0].float().numpy()
+            blocks.append((clean(classes[index]), _pixels(image)))
+    drawn = Text(no_wrap=True, overflow="crop", end="")
+    each = max(1, (width + 2) // (PORTRAIT + 2))
+    for start in range(0, len(blocks), each):
+        row = blocks[start : start + each]
+        titles = [Text(name, overflow="ellipsis") for name, _ in row]
+        for title in titles:
+            title.truncate(PORTRAIT, pad=True, overflow="ellipsis")  # wide letters count twice
+        drawn.append(Text("  ").join(titles).append("\n"))
+        for line in range(0, max(len(pixels) for _, pixels in row), 2):
+            for _, pixels in row:
+                upper, lower = (_colours(pixels, line + half) for half in (0, 1))
+                for above, below in zip(upper, lower, strict=True):
+                    drawn.append("▀", Style(color=above, bgcolor=below))
+                drawn.append("  ")
+            drawn.append("\n")
+    return drawn
+
+
+def _pixels(image: NDArray[np.float32]) -> NDArray[np.int64]:
+    """An image (C, H, W) as 0 to 255, (an even number of rows, PORTRAIT, 3); its own range is spread over it."""
+    colours = image if image.shape[0] == 3 else np.repeat(image.mean(0, keepdims=True), 3, axis=0)
+    height = 2 * min(PORTRAIT, max(1, round(PORTRAIT / 2 * image.shape[1] / image.shape[2])))
+    rows = np.linspace(0, image.shape[1] - 1, height).round().astype(int)
+    columns = np.linspace(0, image.shape[2] - 1, PORTRAIT).round().astype(int)
+    picked = np.nan_to_num(colours[:, rows][:, :, columns]).transpose(1, 2, 0)
+    low, high = float(picked.min()), float(picked.max())
+    spread: NDArray[np.int64] = ((picked - low) / (high - low + 1e-9) * 255).round().astype(np.int64)
+    return spread
+
+
+def _colours(pixels: NDArray[np.int64], row: int) -> list[str]:
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in pixels[row].tolist()]
 
 
 def clean(text: str) -> str:
@@ -173,28 +251,36 @@ def _constant(data: Data) -> list[Finding]:
 
 
 def _duplicates(data: Data) -> list[Finding]:
-    """Samples of val or test that stand in train, byte for byte."""
-    if not isinstance(data.train, TensorSource):
-        return []
-    seen = {key: index for index, key in enumerate(_keys(data.train))}
+    """Samples of one split that stand in another, byte for byte."""
+    sources = {name: data.split(name) for name in data.spec.splits}
+    known = {name: source for name, source in sources.items() if isinstance(source, TensorSource)}
+    keys = {name: _keys(source) for name, source in known.items()} if len(known) > 1 else {}
     found = []
-    for name in ("val", "test"):
-        source = data.split(name) if name in data.spec.splits else None
-        if not isinstance(source, TensorSource):
+    for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        if name not in keys or other not in keys:
             continue
-        pairs = [(index, seen[key]) for index, key in enumerate(_keys(source)) if key in seen]
-        if pairs:
-            agree = sum(bool(np.all(source.targets[i] == data.train.targets[j])) for i, j in pairs)
-            first = f"{source.name(pairs[0][0])} is {data.train.name(pairs[0][1])}"
-            found.append(
-                Finding(
-                    code="D106", severity="warning" if len(pairs) > 0.001 * len(source) else "note",
-                    title=f"samples of {name} that are also in train", where=name,
-                    evidence=f"{len(pairs)} of {len(source):,} ({len(pairs) / len(source):.2%}); {agree} with the same "
-                    f"target; {first}.",
-                    cure=f"Remove them from one side: the score on {name} counts what was learned by heart.",
-                )
-            )  # fmt: skip
+        seen = defaultdict(list)
+        for index, key in enumerate(keys[other]):
+            seen[key].append(index)
+        pairs = [(index, seen[key]) for index, key in enumerate(keys[name]) if key in seen]
+        if not pairs:
+            continue
+        source, twin = known[name], known[other]
+        agree = sum(any(np.all(source.targets[i] == twin.targets[j]) for j in copies) for i, copies in pairs)
+        cure = (
+            f"the score on {name} counts what was learned by heart"
+            if other == "train"
+            else "the two scores are not independent"
+        )
+        found.append(
+            Finding(
+                code="D106", severity="warning" if len(pairs) > 0.001 * len(source) else "note",
+                title=f"samples of {name} that are also in {other}", where=name,
+                evidence=f"{len(pairs)} of {len(source):,} ({len(pairs) / len(source):.2%}); {agree} with the same "
+                f"target; {source.name(pairs[0][0])} is {twin.name(pairs[0][1][0])}.",
+                cure=f"Remove them from one side: {cure}.",
+            )
+        )  # fmt: skip
     return found
 
 

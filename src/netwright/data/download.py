@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from netwright.disk import try_lock
 from netwright.errors import DownloadError, RunError
 
 CHUNK_BYTES = 1 << 16
@@ -265,7 +266,7 @@ def _alone(path: Path) -> Iterator[Path]:
     lock = path.with_name(f"{path.name}.lock")
     while True:
         handle = lock.open("ab")
-        held = _try_lock(handle.fileno())
+        held = try_lock(handle.fileno())
         if held is None:
             handle.close()
             yield path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -280,27 +281,6 @@ def _alone(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # Windows does not remove an open file
             lock.unlink()
         handle.close()
-
-
-def _try_lock(descriptor: int) -> bool | None:
-    """Whether the lock was free; None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

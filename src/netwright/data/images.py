@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +27,19 @@ SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-# Headers read to learn sizes and colours; more tell nothing new.
-HEADERS = 2000
+# Headers read to learn sizes and colours, 50 to 500 µs each; of more files every second, third … is looked at.
+HEADERS = 20_000
 LAYOUT = "root/class/*.png, or root/train/class/*.png and root/test/class/*.png"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What lies in a folder: images by class, images that cannot be opened, and what is no image (with the reason)."""
+
+    images: dict[str, list[Path]] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def read_folder(root: Path, options: LoadOptions) -> RawData:
@@ -37,14 +49,17 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
         DataError: It holds no class folders with images, or a class only where it cannot be learned.
     """
     folders = _split_folders(root)
-    by_split = {name: _class_folders(folder) for name, folder in folders.items()}
-    classes = tuple(sorted({name for found in by_split.values() for name in found}))
+    found = {name: _class_folders(root, folder) for name, folder in folders.items()}
+    by_split = {name: one.images for name, one in found.items()}
+    classes = tuple(sorted({name for images in by_split.values() for name in images}))
     _check_classes(root, by_split, classes)
-    splits = {name: _raw_split(root, found, classes) for name, found in by_split.items()}
+    splits = {name: _raw_split(root, images, classes) for name, images in by_split.items()}
     paths = [path for split in splits.values() for path in split.paths or ()]
-    if not paths:
-        raise _nothing(root, f"{len(classes)} class folders without an image")
     size, mode, choices = _look(paths, options)
+    others = [other for one in found.values() for other in one.others]
+    if folders["train"] != root:
+        used = set(folders.values())
+        others += [_shown(root, entry) for entry in _visible(root) if entry not in used]
     train = splits["train"]
     return RawData(
         name=root.resolve().name,
@@ -55,7 +70,8 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
         test=splits.get("test"),
         mode=mode,
         size=size,
-        choices=choices,
+        choices=(*choices, *_left_out(others)),
+        unreadable=tuple(bad for one in found.values() for bad in one.unreadable),
         groups=_groups(train.names, options.group_by),
     )
 
@@ -75,13 +91,19 @@ def decode_all(
         except DataError as error:
             return Unreadable(name=str(path), reason=error.got)
 
+    kept: list[int] = []
+    bad: list[Unreadable] = []
+    images = np.zeros((0, 1, 1, 1), dtype=np.uint8)
     with ThreadPoolExecutor(max_workers) as pool:
-        results = list(_watched(pool.map(one, paths), len(paths)))
-    kept = [index for index, result in enumerate(results) if not isinstance(result, Unreadable)]
-    bad = tuple(result for result in results if isinstance(result, Unreadable))
-    good = [result for result in results if not isinstance(result, Unreadable)]
-    images = np.stack(good) if good else np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    return images, kept, bad
+        for index, result in enumerate(_watched(pool.map(one, paths), len(paths))):
+            if isinstance(result, Unreadable):
+                bad.append(result)
+                continue
+            if not kept:  # made once and filled, since a list to be stacked would need the memory twice
+                images = np.empty((len(paths), *result.shape), dtype=np.uint8)
+            images[len(kept)] = result
+            kept.append(index)
+    return images[: len(kept)], kept, tuple(bad)
 
 
 def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: LoadOptions) -> None:
@@ -103,36 +125,106 @@ def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: Lo
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    entries = {entry.name.casefold(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
-    found = {split: entries[name] for split, names in SPLITS.items() for name in names if name in entries}
-    if "train" not in found:
-        return {"train": root}
+    """The folder of each split; the root as train where the folders are classes.
+
+    Raises:
+        DataError: Folders are called as splits are, but lie as neither layout has them.
+    """
+    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    found = {split: [entry for entry in folders if entry.name.casefold() in names] for split, names in SPLITS.items()}
+    named = [entry for entries in found.values() for entry in entries]
+    nested = [entry for entry in named if any(below.is_dir() for below in _visible(entry))]
+    if not named or (len(named) == 1 and not nested and len(folders) > 1):
+        return {"train": root}  # one folder called "train", beside "bus" and "car", is a class of trains
+    listing = ", ".join(entry.name for entry in named)
+    if not any(entry in nested for entry in found["train"]):
+        raise _nothing(root, f"folders called {listing}, and no train folder with class folders in it")
+    for split, entries in found.items():
+        if len(entries) > 1:
+            raise DataError(
+                where=str(root),
+                expected=f"one folder for {split}",
+                got=", ".join(entry.name for entry in entries),
+                cure="Put them together, or move the others out of the folder.",
+            )
+        if entries and entries[0] not in nested:
+            raise _nothing(entries[0], "no class folders, so nothing says what is right")
+    return {split: entries[0] for split, entries in found.items() if entries}
+
+
+def _class_folders(root: Path, folder: Path) -> _Found:
+    """Images by class. Hidden files are left out, and whatever is no regular file is never opened."""
+    found = _Found()
+    for entry in _visible(folder):
+        if not entry.is_dir():
+            found.others.append(_shown(root, entry))
+        elif folder.resolve().is_relative_to(entry.resolve()):  # it would hold every other class
+            found.others.append(f"{_shown(root, entry)} (a link to a folder above it)")
+        else:
+            found.images[entry.name] = _images(root, entry, found)
     return found
 
 
-def _class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Images by class. Hidden files are left out, and whatever is no regular file is never opened."""
-    return {
-        entry.name: sorted(path for path in entry.rglob("*") if _is_image(path, entry))
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
+def _images(root: Path, below: Path, found: _Found) -> list[Path]:
+    """Sorted images of one class; what else lies there goes to ``found``."""
+    images = []
+    for folder, inner, files in os.walk(below, onerror=_refuse_to_skip):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        links = [path for path in (Path(folder, name) for name in inner) if path.is_symlink()]
+        found.others.extend(f"{_shown(root, path)} (a link to a folder)" for path in links)
+        for path in (Path(folder, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix.casefold() not in Image.registered_extensions():
+                found.others.append(_shown(root, path))
+            elif (reason := _no_file(path)) is not None:
+                found.unreadable.append(Unreadable(name=str(path), reason=reason))
+            else:
+                images.append(path)
+    return sorted(images)
 
 
-def _is_image(path: Path, below: Path) -> bool:
-    if any(part.startswith(".") for part in path.relative_to(below).parts):
-        return False
-    if path.suffix.casefold() not in Image.registered_extensions():
-        return False
+def _no_file(path: Path) -> str | None:
+    """Why a path must not be opened: a pipe would wait for ever, a link may lead nowhere."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # a link that points nowhere, or round in a circle
-        return False
+        return None if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
+    except FileNotFoundError:
+        return "a link to nowhere"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror or error}"
+
+
+def _refuse_to_skip(error: OSError) -> None:
+    """A class folder that cannot be listed would otherwise lose its images unseen."""
+    raise DataError(
+        where=str(error.filename),
+        expected="a folder that can be listed",
+        got=error.strerror or str(error),
+        cure="Allow it to be read, or move it out of the folder.",
+    ) from error
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        _refuse_to_skip(error)
+        raise
+
+
+def _shown(root: Path, path: Path) -> str:
+    """A path below the root, without control characters: it is printed with the choices."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(path.relative_to(root)))
+
+
+def _left_out(others: list[str]) -> tuple[Choice, ...]:
+    if not others:
+        return ()
+    listing = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+    return (Choice(name="left out", value=len(others), reason=f"no images of a class: {listing}"),)
 
 
 def _check_classes(root: Path, by_split: dict[str, dict[str, list[Path]]], classes: tuple[str, ...]) -> None:
     if not classes:
-        loose = [entry.name for entry in sorted(root.iterdir()) if entry.is_file()]
+        loose = [entry.name for entry in _visible(root) if entry.is_file()]
         raise _nothing(root, f"no folders, and files {', '.join(loose[:3])}" if loose else "an empty folder")
     empty = [name for name in classes if not by_split["train"].get(name)]
     if empty:
@@ -165,9 +257,11 @@ def _raw_split(root: Path, found: dict[str, list[Path]], classes: tuple[str, ...
 def _look(
     paths: list[Path], options: LoadOptions
 ) -> tuple[tuple[int, int] | None, Literal["L", "RGB"], tuple[Choice, ...]]:
-    """Size and colour from the headers of up to 2,000 images."""
+    """Size and colour from the headers of up to ``HEADERS`` images."""
     sizes, modes = [], set()
-    for path in paths[:: max(1, len(paths) // HEADERS)]:
+    looked = paths[:: max(1, math.ceil(len(paths) / HEADERS))]
+    of = "" if len(looked) == len(paths) else f", in {len(looked):,} headers of {len(paths):,}"
+    for path in looked:
         try:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
@@ -179,7 +273,7 @@ def _look(
             continue
     grey = bool(modes) and modes <= {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
     mode: Literal["L", "RGB"] = "L" if grey else "RGB"
-    reason = f"the images are {', '.join(sorted(modes))}" if modes else "no header could be read"
+    reason = f"the images are {', '.join(sorted(modes))}{of}" if modes else "no header could be read"
     choices = [Choice(name="image_mode", value=mode, reason=reason, asked=options.image_mode is not None)]
     if not sizes or options.image_size is not None:
         return options.image_size, mode, tuple(choices)
@@ -187,6 +281,7 @@ def _look(
     size = (round(float(np.median(heights))), round(float(np.median(widths))))
     distinct = len(set(sizes))
     why = "all images have it" if distinct == 1 else f"the median of {distinct} sizes; images are resized to it"
+    why += of
     choices.append(Choice(name="image_size", value=size, reason=why))
     return size, mode, tuple(choices)
 
@@ -226,7 +321,7 @@ def _nothing(root: Path, got: str) -> DataError:
     )
 
 
-def _watched(results, total: int):  # type: ignore[no-untyped-def]
+def _watched(results: Iterable[T], total: int) -> Iterator[T]:
     """Pass results on; show a bar where it takes long and somebody looks."""
     if total < 2000 or not sys.stderr.isatty():
         yield from results
