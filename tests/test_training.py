@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import netwright as nw
 from netwright.checkpoints import digest_of, read_weights
-from netwright.errors import LossError, NonFiniteError, UsageError
+from netwright.errors import DataError, LossError, ModelError, NonFiniteError, UsageError
 from netwright.optim import find_optimizer, make_schedule, optimizer_names
 from netwright.progress import Silent
 from netwright.tasks import loss_names
@@ -375,3 +375,59 @@ def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy() -> None
     sums = Sums.zero(torch.device("cpu"))
     sums.update(torch.tensor(0.0), 2, task.right(outputs, targets), task.answers(targets))
     assert sums.means()[1] == 1.0
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def test_one_sample_left_over_is_told_before_it_stops_a_batch_normalised_network() -> None:
+    """Asked for, it is an error at once; chosen by us, the batch size leaves no sample alone."""
+    inputs, labels = np.random.default_rng(0).normal(size=(65, 4)).astype("float32"), np.arange(65) % 2
+    data = nw.load((inputs, labels), options=nw.LoadOptions(val_fraction=0, test_fraction=0))
+    with pytest.raises(UsageError) as caught:
+        losses(normalised(), data, batch_size=16)
+    assert "--batch-size 17" in caught.value.cure
+    assert len(losses(normalised(), data, epochs=1)) > 1
+
+
+def test_a_column_of_classes_is_one_class_a_sample() -> None:
+    """Targets (N, 1) are taken as (N,); one-hot ones are refused with the way out."""
+    inputs, labels = np.zeros((20, 3), dtype="float32"), np.arange(20) % 2
+    assert nw.load((inputs, labels[:, None])).train.targets.ndim == 1
+    with pytest.raises(DataError) as caught:
+        nw.load((inputs, np.eye(2, dtype=int)[labels]))
+    assert "argmax" in caught.value.cure
+
+
+class Breaks(nn.Module):
+    """Fails in training only, as a missing key would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            raise KeyError("colour")
+        return self.body(image.flatten(1))
+
+
+def test_what_a_module_raises_in_training_is_told_with_its_own_line(digits: object) -> None:
+    """An error of the person's code names their file, and is no bare traceback."""
+    with pytest.raises(ModelError) as caught:
+        losses(Breaks(), digits)
+    assert "test_training.py" in caught.value.message
+    assert "colour" in caught.value.message
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_float32_weights(dtype: str, digits: object) -> None:
+    """The forward pass runs in the precision asked for; weights and updates stay float32."""
+    seen = []
+    model = net()
+    model[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    found = losses(model, digits, dtype=dtype, epochs=1)
+    assert found[-1] < found[0]
+    assert getattr(torch, dtype) in seen
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}

@@ -15,7 +15,7 @@ from netwright.misfit import explain_failure
 from netwright.session import Session
 
 
-def blame(session: Session, batch: Batch, error: RuntimeError | None) -> NetwrightError:
+def blame(session: Session, batch: Batch, error: Exception | None) -> NetwrightError:
     """Make the error for a failed update.
 
     Args:

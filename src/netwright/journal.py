@@ -115,7 +115,7 @@ def start_run(session: Session, where: Path | None, *, reference: str | None, ar
             RunSpec(
                 netwright=__version__,
                 net=net_spec(session.model, reference, arguments, entry),
-                data=session.data.spec.source,
+                data=_source(session.data.spec.source),
                 load=session.data.spec.options,
                 settings=session.settings,
             )
@@ -125,6 +125,12 @@ def start_run(session: Session, where: Path | None, *, reference: str | None, ar
         run.write(environment())
         run.write_findings(findings(session.data))
     return named[0]
+
+
+def _source(source: str) -> str:
+    """Where the data are, also for who resumes from another folder."""
+    path = Path(source)
+    return str(path.resolve()) if path.exists() else source
 
 
 def environment() -> Environment:

@@ -104,7 +104,10 @@ def _chooser(settings: Settings) -> Any:
 def _batch_size(train: int) -> int:
     """128, or less where that would leave fewer than about 40 updates a pass."""
     nearest = int(2 ** round(math.log2(max(1, train) / 40)))
-    return max(8, min(128, nearest))
+    size = max(8, min(128, nearest))
+    while train % size == 1 and train > 1:  # one sample alone cannot be normalised over a batch
+        size += 1
+    return size
 
 
 def _rate(settings: Settings, optimizer: str, own: bool) -> tuple[float | None, str]:

@@ -19,6 +19,7 @@ from netwright.batch import Batch
 from netwright.binding import Binding, answer, bind, call, probe
 from netwright.data.batches import eval_batches, steps_per_epoch
 from netwright.data.dataset import Data
+from netwright.data.sources import LoaderSource
 from netwright.errors import ModelError, UsageError
 from netwright.models import load_function
 from netwright.optim import Schedule, decayed_groups, find_optimizer, make_optimizer, make_schedule
@@ -120,6 +121,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
     if decided["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     per_epoch = steps_per_epoch(data, decided["batch_size"])
+    _check_last_batch(model, data, decided["batch_size"])
     optimizer = _optimizer(model, decided, settings, given)
     recipe = Recipe(
         task=task,
@@ -131,6 +133,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         max_grad_norm=settings.max_grad_norm,
         ema_decay=settings.ema_decay,
         amp_dtype=AMP_DTYPES[decided["dtype"]],
+        check_each_loss=device.type == "cpu" or settings.on_nonfinite == "skip",
     )
     state = make_state(model, optimizer, recipe, device)
     choices = (
@@ -255,6 +258,19 @@ def _check_owner(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             expected="one that holds this module's parameters",
             got="one that holds none of them",
             cure="Build it after the module: torch.optim.AdamW(net.parameters()).",
+        )
+
+
+def _check_last_batch(model: nn.Module, data: Data, batch_size: int) -> None:
+    """Batch normalisation cannot train on one sample: say so now, not at the end of the first epoch."""
+    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    alone = len(data.train) % batch_size == 1 and not isinstance(data.train, LoaderSource)
+    if normalised and alone:
+        raise UsageError(
+            where=f"--batch-size {batch_size}",
+            expected="at least 2 samples in each batch, since the module has batch normalisation",
+            got=f"1 in the last batch of {len(data.train):,} samples",
+            cure=f"Take --batch-size {batch_size + 1}.",
         )
 
 

@@ -61,6 +61,7 @@ class Recipe:
         micro_batches: Parts a batch is split into; their gradients add up to the whole batch's.
         max_grad_norm: Gradients are scaled down to this norm. None: left alone.
         amp_dtype: Precision of the forward pass. None: float32.
+        check_each_loss: Look at each loss before its update, which on a GPU waits for the device.
     """
 
     task: Task
@@ -72,6 +73,7 @@ class Recipe:
     max_grad_norm: float | None = None
     ema_decay: float | None = None
     amp_dtype: torch.dtype | None = None
+    check_each_loss: bool = True
 
 
 @dataclass(slots=True)
@@ -139,8 +141,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     else:
         optimizer.zero_grad()
         loss, count, right = _gradients(state, batch)
-        # On the CPU this reads one number; on a GPU it would wait for the device, so there the flag is read later.
-        finite = state.device.type != "cpu" or bool(torch.isfinite(loss))
+        # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
+        finite = not recipe.check_each_loss or bool(torch.isfinite(loss))
         if finite:
             _update(state)
             state.sums.update(loss, count, right, _answers(state.recipe, batch))

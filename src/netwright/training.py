@@ -9,6 +9,7 @@ run = train(net, data)                             # the body most people want
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,9 @@ def _own(source: Source) -> list[torch.Generator]:
 def _step(session: Session, batch: Batch) -> StepResult:
     try:
         result = train_step(session.state, batch)
-    except RuntimeError as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a person's module raises is told with their own lines
         raise blame(session, batch, error) from error
     if not result.finite:
         if session.settings.on_nonfinite == "stop":
@@ -264,7 +267,7 @@ def _loop(session: Session, run: Run, progress: Progress) -> None:
             elif every is not None and step.index % every == 0:
                 _save_or_say(session, run, journal)
             elif step.index % session.settings.log_every_steps == 0:
-                journal.log_train(step.epoch, current_lr(session))
+                _check_loss(session, journal.log_train(step.epoch, current_lr(session)))
             if stopper.asked():
                 break
         if stopper.received is not None:
@@ -284,6 +287,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
         if means is None:
             return False
         scores |= journal.log_val(epoch, means)
+    _check_loss(session, scores)
     _check_finite(session, scores)
     better = _is_better(scores, state.best, monitor)
     if better:
@@ -363,6 +367,17 @@ def _save_or_say(session: Session, run: Run, journal: Journal) -> None:
         save_checkpoint(session, run)
     except RunError as error:
         journal.say(f"checkpoint of update {session.state.step:,} not saved: {error}")
+
+
+def _check_loss(session: Session, scores: dict[str, float]) -> None:
+    """On a GPU a loss that is not finite is found here, when the mean is read, and not at each update."""
+    if session.settings.on_nonfinite == "stop" and not math.isfinite(scores["train/loss"]):
+        raise NonFiniteError(
+            where=f"update {session.state.step} or one since the last row of metrics",
+            expected="a finite loss",
+            got=f"{scores['train/loss']}",
+            cure="Lower --lr, or clip with --max-grad-norm 1; the last checkpoint is whole.",
+        )
 
 
 def _check_finite(session: Session, scores: dict[str, float]) -> None:

@@ -27,6 +27,15 @@ def find_classes(targets: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, .
     Raises:
         DataError: A whole number below 0 that is not the ignored one.
     """
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise DataError(
+            where="targets",
+            expected="one class a sample, (N,)",
+            got=f"whole numbers of shape {targets.shape}",
+            cure="For one-hot targets give targets.argmax(1); for values to regress on give float32.",
+        )
     if targets.dtype.kind in "US" or targets.dtype == object:
         names, codes = np.unique(targets.astype(str), return_inverse=True)
         choice = Choice(name="classes", value=len(names), reason="the targets are text: classes in sorted order")
