@@ -141,6 +141,10 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
         for name in names:
             if name not in AUGMENTATIONS:
                 raise unknown_name("augmentation", name, [*AUGMENTATIONS, "none"], where="--augment")
+        if names and spec.kind != "image":
+            raise UsageError(
+                where="--augment", expected="pictures, (C, H, W)", got=f"{spec.kind} data", cure="Leave it out."
+            )
         return names, ""
     if spec.kind != "image":
         return (), "only pictures have augmentations that keep their meaning"
@@ -151,7 +155,8 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
 
 def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
     metric = "accuracy" if spec.task == "classification" else "mae"
-    usable = {name: up for name, up in MONITORS.items() if name in (f"val/{metric}", "val/loss", "train/loss")}
+    fitting = (f"val/{metric}", "val/loss") if "val" in spec.splits else ()
+    usable = {name: up for name, up in MONITORS.items() if name in (*fitting, "train/loss")}
     if settings.monitor is not None:
         name = settings.monitor.replace("_", "/", 1) if "/" not in settings.monitor else settings.monitor
         if name not in usable:

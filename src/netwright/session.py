@@ -20,7 +20,7 @@ from netwright.binding import Binding, answer, bind, call, probe
 from netwright.data.batches import eval_batches, steps_per_epoch
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
-from netwright.errors import ModelError, UsageError
+from netwright.errors import DataError, ModelError, UsageError
 from netwright.models import load_function
 from netwright.optim import Schedule, decayed_groups, find_optimizer, make_optimizer, make_schedule
 from netwright.planning import plan as make_plan
@@ -121,6 +121,13 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
     if decided["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     per_epoch = steps_per_epoch(data, decided["batch_size"])
+    if not per_epoch:
+        raise DataError(
+            where="train loader",
+            expected="at least one batch",
+            got=f"none: {len(data.train)} samples, and the last batch is dropped",
+            cure="Take a smaller batch_size, or drop_last=False.",
+        )
     _check_last_batch(model, data, decided["batch_size"])
     optimizer = _optimizer(model, decided, settings, given)
     recipe = Recipe(

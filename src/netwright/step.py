@@ -184,8 +184,10 @@ def _forward(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Ten
         if recipe.step_fn is not None:
             return recipe.step_fn(state.model, batch), len(batch), torch.zeros((), device=state.device)
         outputs = answer(call(recipe.binding, state.model, batch.inputs))
-        targets = _targets(batch)
-        loss = recipe.objective(outputs, targets)
+    if recipe.amp_dtype is not None:
+        outputs = outputs.float()  # the loss sums many small numbers, and targets must not be rounded
+    targets = _targets(batch)
+    loss = recipe.objective(outputs, targets)
     with torch.no_grad():
         return loss, recipe.objective.count(targets), recipe.task.right(outputs, targets)
 

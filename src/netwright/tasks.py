@@ -18,12 +18,17 @@ from torch.nn import functional
 from netwright.errors import LossError, ModelError, UsageError, unknown_name
 from netwright.records import DataSpec
 
-OutputKind = Literal["logits", "log_probs", "probs", "value"]
+OutputKind = Literal["logits", "log_probs", "probs", "sigmoids", "value"]
 TargetForm = Literal["as_given", "one_hot", "like_outputs"]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 # How far a row of float32 probabilities may be from summing to 1 and still be one: rounding of C terms.
 SUM_TOLERANCE = 1e-4
+# Operations of the graph that move values about and change none.
+RESHAPES = (
+    "Squeeze", "Unsqueeze", "View", "UnsafeView", "Reshape", "Select", "Slice", "Clone", "ToCopy", "Alias", "Permute",
+    "Transpose", "TBackward", "Expand", "Contiguous",
+)  # fmt: skip
 IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss's default
 
 
@@ -107,8 +112,7 @@ def output_kind(outputs: Tensor) -> tuple[OutputKind, str]:
     """
     values = outputs.detach().float()
     if values.ndim < 2 or values.shape[1] == 1:
-        tail = type(outputs.grad_fn).__name__ if outputs.grad_fn is not None else ""
-        if "Sigmoid" in tail:
+        if last_operation(outputs).startswith("Sigmoid"):
             return "probs", "one value a sample, and it comes out of a sigmoid"
         return "value", "one value a sample"
     ones = torch.ones(())
@@ -116,12 +120,25 @@ def output_kind(outputs: Tensor) -> tuple[OutputKind, str]:
         return "probs", f"{len(values)} of {len(values)} probe rows are non-negative and sum to 1"
     if torch.allclose(values.exp().sum(1), ones, atol=SUM_TOLERANCE):
         return "log_probs", f"in {len(values)} of {len(values)} probe rows exp(output) sums to 1: log-probabilities"
+    if last_operation(outputs).startswith("Sigmoid"):
+        return "sigmoids", "each column comes out of a sigmoid, and rows do not sum to 1"
     return "logits", "rows are unnormalised: logits"
 
 
-def log_of_probabilities(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of probabilities, with their logarithm kept above the smallest float32."""
-    return functional.nll_loss(outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log(), targets)
+def last_operation(outputs: Tensor) -> str:
+    """Name of the last operation of the graph that changed values, past those that only change shapes."""
+    node = outputs.grad_fn
+    while node is not None and type(node).__name__.startswith(RESHAPES) and node.next_functions:
+        node = node.next_functions[0][0]
+    return "" if node is None else type(node).__name__
+
+
+class LogOfProbabilities(nn.NLLLoss):
+    """Cross entropy of probabilities (B, C), with their logarithm kept above the smallest float32."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over targets that are not ignored."""
+        return super().forward(outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log(), targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +159,14 @@ class Task:
             positive = outputs.reshape(-1)
             positive = positive if self.kind == "probs" else positive.sigmoid()
             return torch.stack((1 - positive, positive), dim=1)
+        if self.kind == "sigmoids":
+            return outputs / outputs.sum(1, keepdim=True).clamp_min(torch.finfo(outputs.dtype).tiny)
         return outputs if self.kind == "probs" else outputs.softmax(1)
 
     def right(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sum that the running metric is made of, 0-d: right answers, or absolute errors in regression."""
         if self.name == "regression":
-            return (outputs.reshape(targets.shape) - targets).abs().mean(tuple(range(1, targets.ndim))).sum()
+            return (outputs.reshape(targets.shape) - targets).abs().reshape(len(targets), -1).mean(1).sum()
         if outputs.ndim == 1 or outputs.shape[1] == 1:
             threshold = 0.5 if self.kind == "probs" else 0.0
             return ((outputs.reshape(-1) > threshold) == targets).sum()
@@ -210,9 +229,13 @@ def propose_loss(task: Task, weight: Tensor | None = None) -> Objective:
         return Objective(nn.NLLLoss(weight), "as_given", "NLLLoss", task.evidence)
     if task.kind == "probs":
         if task.evidence.startswith("one value"):
+            _no_weights(weight, "BCELoss")
             return Objective(nn.BCELoss(), "like_outputs", "BCELoss", f"two classes, {task.evidence}")
         reason = f"{task.evidence}: probabilities, so their logarithm is taken (logits would train better)"
-        return Objective(log_of_probabilities, "as_given", "NLLLoss of log(output)", reason)
+        return Objective(LogOfProbabilities(weight), "as_given", "NLLLoss of log(output)", reason)
+    if task.kind == "sigmoids":
+        _no_weights(weight, "BCELoss")
+        return Objective(nn.BCELoss(), "one_hot", "BCELoss", task.evidence)
     return Objective(nn.CrossEntropyLoss(weight), "as_given", "CrossEntropyLoss", task.evidence)
 
 
@@ -232,6 +255,15 @@ def use_loss(task: Task, loss_fn: LossFunction, outputs: Tensor, targets: Tensor
             got=f"{str(targets.dtype).removeprefix('torch.')} targets",
             cure="Use a regression loss, as --loss mse, or give the targets as whole numbers from 0.",
         )
+    if isinstance(loss_fn, nn.BCELoss | nn.BCEWithLogitsLoss) and task.name == "regression":
+        raise LossError(
+            where=f"--loss {name}",
+            expected="targets that are classes 0 and 1, whole numbers",
+            got=f"{str(targets.dtype).removeprefix('torch.')} targets, which are regressed on",
+            cure="Give the targets as int64: targets.astype('int64'). They are handed to the loss as it wants them.",
+        )
+    if not isinstance(loss_fn, nn.Module) and task.name == "regression" and outputs.shape != targets.shape:
+        form, reason = "like_outputs", "asked for; targets take the shape of the outputs, so nothing broadcasts"
     if isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE:
         if task.name == "classification" and outputs.ndim == 2 and outputs.shape[1] > 1:
             form, reason = "one_hot", "asked for; it compares values one by one, so classes are handed to it one-hot"
@@ -263,13 +295,15 @@ def check_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> None:
             f"{tuple(targets.shape)} {str(targets.dtype).removeprefix('torch.')}: {str(error).splitlines()[0]}",
             cure="Leave out the loss to have one chosen, or change the module's output.",
         ) from error
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or (outputs.requires_grad and not loss.requires_grad):
         found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        if isinstance(loss, Tensor) and loss.ndim == 0:
+            found = "a number without a gradient: it was detached, or made by item() or numpy()"
         raise LossError(
             where=objective.name,
-            expected="one number (0-d tensor)",
+            expected="one number (0-d tensor) with a gradient",
             got=found,
-            cure='Take the mean of it, as reduction="mean".',
+            cure='Take the mean of it, as reduction="mean", in torch alone.',
         )
 
 
@@ -287,15 +321,22 @@ def build_loss(kind: type[nn.Module], weight: Tensor | None) -> nn.Module:
     """
     if weight is None:
         return kind()
-    if "weight" not in inspect.signature(kind).parameters or kind is nn.BCELoss:
+    if kind is nn.BCEWithLogitsLoss and len(weight) == 2:
+        return nn.BCEWithLogitsLoss(pos_weight=weight[1] / weight[0])
+    if "weight" not in inspect.signature(kind).parameters or kind in (nn.BCELoss, nn.BCEWithLogitsLoss):
+        _no_weights(weight, kind.__name__)
+    arguments: dict[str, Any] = {"weight": weight}
+    return kind(**arguments)
+
+
+def _no_weights(weight: Tensor | None, loss: str) -> None:
+    if weight is not None:
         raise UsageError(
             where="--class-weights balanced",
             expected="a loss that takes class weights, as CrossEntropyLoss or NLLLoss",
-            got=kind.__name__,
+            got=loss,
             cure="Leave out --class-weights, or change the loss.",
         )
-    arguments: dict[str, Any] = {"weight": weight}
-    return kind(**arguments)
 
 
 def _some(names: tuple[str, ...]) -> str:

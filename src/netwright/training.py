@@ -84,6 +84,8 @@ def run_steps(session: Session) -> Iterator[Step]:
         session.model.train()
         if state.batch == session.steps_per_epoch:  # resumed where only the evaluation was left
             yield Step(state.step, state.epoch + 1, None, current_lr(session), epoch_end=True)
+            finish_epoch(session)
+            continue
         with contextlib.closing(_batches(session, seed=seed, augment=augment, workers=workers)) as batches:
             for batch in batches:
                 result = _step(session, batch)
@@ -248,7 +250,8 @@ def _restore(session: Session, run: Run, progress: Progress) -> None:
             progress.say(message)
         unpack_state(session.state, loaded.state["train"])
         set_loader_random(session.data.train, loaded.state["loader"], session.state.device)
-    run.rewind_metrics(session.state.step)
+    pending = session.state.batch == session.steps_per_epoch  # only the evaluation is left: its rows come again
+    run.rewind_metrics(session.state.step - pending)
     progress.say(f"going on from update {session.state.step:,} of {session.total_steps:,}")
 
 
@@ -307,7 +310,9 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
 
 def _is_better(scores: dict[str, float], best: dict[str, Any], monitor: str) -> bool:
     """Whether a score is better than the best so far; of equal ones, as small splits give, the lower loss is."""
-    if not best:
+    if not best or math.isnan(scores[monitor]):
+        return not best
+    if math.isnan(best["value"]):
         return True
     if scores[monitor] == best["value"]:
         return bool(scores.get("val/loss", scores["train/loss"]) < best["loss"])
@@ -382,8 +387,8 @@ def _check_loss(session: Session, scores: dict[str, float]) -> None:
 
 def _check_finite(session: Session, scores: dict[str, float]) -> None:
     """No weight that is not a number may reach the disk."""
-    for name, value in session.model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    for name, value in session.model.named_parameters():  # buffers may well hold -inf, as masks of attention do
+        if not bool(torch.isfinite(value).all()):
             raise NonFiniteError(
                 where=f"{name}, after update {session.state.step}",
                 expected="finite weights",

@@ -198,7 +198,8 @@ class LoaderSource:
 
     def generators(self) -> list[torch.Generator]:
         """The random generators that belong to the loader."""
-        held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
+        samplers = (self.loader.sampler, self.loader.batch_sampler, getattr(self.loader.batch_sampler, "sampler", None))
+        held = (self.loader.generator, *(getattr(sampler, "generator", None) for sampler in samplers))
         return list({id(one): one for one in held if one is not None}.values())
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
