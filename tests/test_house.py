@@ -22,7 +22,7 @@ FLOORS = (
     {"tasks", "checkpoints", "data", "models", "binding"},
     {"step"},
     {"planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},
-    {"blame", "journal", "training", "reporting", "sections"},
+    {"blame", "journal", "loop", "training", "reporting", "sections"},
     {"api"},
     {"cli", "__main__", "__init__"},
 )

@@ -182,6 +182,20 @@ def stop_after(steps: int) -> object:
     return Stop()
 
 
+@pytest.mark.parametrize("steps", [5, 10])
+def test_a_run_stopped_in_an_evaluation_only_has_that_left(tmp_path: Path, steps: int) -> None:
+    """Ctrl-C at the last update of an epoch, the last one too: no update is done twice or more, no row stands twice."""
+    data = nw.load("digits")
+    options = {"epochs": 2, "batch_size": 256, "progress": Silent(), "report": False}
+    whole = nw.train(small(), data, run=tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        nw.train(small(), data, run=tmp_path / "part", **(options | {"progress": stop_after(steps)}))
+    run = nw.resume(tmp_path / "part", model=small(), data=data, progress=Silent(), report=False)
+    assert whole_state(run.path) == whole_state(whole.path)
+    places = [(row["step"], row["split"]) for row in run.read_metrics()]
+    assert places == [(row["step"], row["split"]) for row in whole.read_metrics()]
+
+
 def small() -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10))

@@ -431,3 +431,113 @@ def test_mixed_precision_keeps_float32_weights(dtype: str, digits: object) -> No
     assert found[-1] < found[0]
     assert getattr(torch, dtype) in seen
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+
+
+class Chosen(nn.Module):
+    """A constructor argument that changes the function and no shape."""
+
+    def __init__(self, act: str = "relu") -> None:
+        super().__init__()
+        self.body, self.act = nn.Linear(64, 10), act
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return getattr(torch, self.act)(self.body(image.flatten(1)))
+
+
+def test_an_instance_with_arguments_is_not_made_again_without_them(tmp_path: Path, digits: object) -> None:
+    """Its run is opened with the module given, and refuses to guess."""
+    model = Chosen("tanh")
+    run = nw.train(model, digits, run=tmp_path / "run", epochs=1, **QUIET)
+    with pytest.raises(ModelError) as caught:
+        nw.evaluate(run)
+    assert "model=net" in caught.value.cure
+    assert nw.evaluate(run, model=Chosen("tanh"), with_baselines=False).count == 359
+
+
+def test_a_run_made_with_an_own_loss_does_not_go_on_without_it(tmp_path: Path, digits: object) -> None:
+    """The missing object is named; given again, the run goes on."""
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(outputs, targets)
+
+    run = nw.train(net(), digits, run=tmp_path / "run", epochs=1, loss=loss, **QUIET)
+    with pytest.raises(UsageError) as caught:
+        nw.resume(run, model=net(), data=digits, **QUIET)
+    assert "loss" in caught.value.got
+    nw.resume(run, model=net(), data=digits, loss=loss, **QUIET)
+
+
+def test_a_sigmoid_behind_a_reshape_is_seen() -> None:
+    """Probabilities are not put through a sigmoid again: both classes are predicted."""
+
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 1)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.fc(inputs)).squeeze(1)
+
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(400, 2)).astype("float32")
+    labels = (inputs.sum(1) > 0).astype(np.int64)
+    model = Squeezed()
+    for _ in nw.training_steps(model, (inputs, labels), epochs=20, lr=0.1):
+        pass
+    assert nw.evaluate(model, (inputs, labels), with_baselines=False).score("accuracy").value > 0.95
+
+
+def test_the_running_mean_absolute_error_is_that_of_the_evaluation(tmp_path: Path) -> None:
+    """On the validation split, whatever the batch size."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(300, 3)).astype("float32")
+    data = nw.load((inputs, inputs.sum(1)))
+    model = nn.Linear(3, 1)
+    run = nw.train(model, data, run=tmp_path / "run", epochs=1, keep="last", **QUIET)
+    logged = [row["mae"] for row in run.read_metrics() if row["split"] == "val"][-1]
+    exact = nw.evaluate(model, data, split="val", with_baselines=False).score("mae").value
+    assert logged == pytest.approx(exact, rel=1e-5)
+
+
+class NanGradient(nn.Module):
+    """A finite loss whose gradient is not a number: the root of zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        outputs = self.body(image.flatten(1))
+        return outputs + (outputs - outputs.detach()).sqrt().mean() * 0 if self.training else outputs
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "LBFGS"])
+def test_a_gradient_that_is_not_finite_changes_no_weight(optimizer: str, digits: object) -> None:
+    """Looked at before the update, also where the optimizer asks for the loss itself."""
+    model = NanGradient()
+    before = digest_of(model.state_dict())
+    with pytest.raises(NonFiniteError):
+        losses(model, digits, optimizer=optimizer, epochs=1)
+    assert digest_of(model.state_dict()) == before
+
+
+def test_minus_infinity_in_a_buffer_is_no_fault(tmp_path: Path, digits: object) -> None:
+    """Masks of attention hold it."""
+    model = net()
+    model.register_buffer("mask", torch.full((2, 2), float("-inf")))
+    nw.train(model, digits, run=tmp_path / "run", epochs=1, **QUIET)
+
+
+def test_a_monitor_of_a_split_that_is_not_there_is_refused_at_once() -> None:
+    """Without a validation split only training can be monitored."""
+    inputs, labels = np.zeros((40, 3), dtype="float32"), np.arange(40) % 2
+    data = nw.load((inputs, labels), options=nw.LoadOptions(val_fraction=0))
+    with pytest.raises(UsageError):
+        losses(nn.Linear(3, 2), data, monitor="val/loss")
+
+
+def test_a_loader_without_a_batch_is_refused() -> None:
+    """It would never end an epoch."""
+    dataset = torch.utils.data.TensorDataset(torch.zeros(5, 3), torch.tensor([0, 1, 0, 1, 0]))
+    with pytest.raises(DataError):
+        losses(nn.Linear(3, 2), torch.utils.data.DataLoader(dataset, batch_size=8, drop_last=True))

@@ -20,6 +20,8 @@ from netwright.errors import UsageError
 from netwright.evaluation import Predictions, baselines, beside_baselines, score, worst_samples
 from netwright.inference import Prediction, data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
+from netwright.loop import Step
+from netwright.loop import training_steps as loop_over
 from netwright.optim import Schedule
 from netwright.options import make_options
 from netwright.progress import Progress, choose_progress
@@ -28,7 +30,6 @@ from netwright.run import Run, open_run
 from netwright.session import Given, OptimizerGiven
 from netwright.step import StepFunction
 from netwright.tasks import LossFunction
-from netwright.training import Step
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
@@ -117,7 +118,7 @@ def training_steps(
     """Train and yield after each update; no files. Arguments as in ``train``."""
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded = data if isinstance(data, Data) else load(data)
-    return training.training_steps(model, loaded, given=given, **(options | names))
+    return loop_over(model, loaded, given=given, **(options | names))
 
 
 def evaluate(

@@ -25,7 +25,7 @@ from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
 from netwright.evaluation import Predictions
-from netwright.models import fingerprint, load_model
+from netwright.models import fingerprint, load_model, parse_arguments
 from netwright.records import DataSpec, RunSpec
 from netwright.run import Run, open_run
 from netwright.session import evaluating, probe_outputs, unchanged_random
@@ -176,7 +176,8 @@ def rebuild(run: Run, spec: RunSpec) -> nn.Module:
             got=f"a {spec.net.class_name} that was made in Python",
             cure="Give the module: nw.evaluate(run, model=net), nw.predict(run, inputs, model=net).",
         )
-    return load_model(spec.net.entry, spec.net.arguments, root=run.model_folder)
+    arguments = parse_arguments([f"{name}={value}" for name, value in spec.net.arguments.items()])
+    return load_model(spec.net.entry, arguments, root=run.model_folder)
 
 
 def check_same_model(model: nn.Module, spec: RunSpec, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import platform
@@ -102,7 +103,14 @@ class Journal:
         return scores
 
 
-def start_run(session: Session, where: Path | None, *, reference: str | None, arguments: dict[str, Any]) -> Run:
+def start_run(
+    session: Session,
+    where: Path | None,
+    *,
+    reference: str | None,
+    arguments: dict[str, Any],
+    given: tuple[str, ...] = (),
+) -> Run:
     """Make the folder and write what is known before the first update.
 
     Raises:
@@ -111,13 +119,16 @@ def start_run(session: Session, where: Path | None, *, reference: str | None, ar
     name = f"{session.data.spec.name}-{type(session.model).__name__}"
     with new_run(where, root=Path("runs"), name=name, now=datetime.now()) as (run, named):
         entry = copy_sources(session.model if reference is None else reference, run.model_folder)
+        if reference is None and _takes_arguments(type(session.model)):
+            entry = None  # what the instance was made with is not known, so it cannot be made again
         run.write_spec(
             RunSpec(
                 netwright=__version__,
-                net=net_spec(session.model, reference, arguments, entry),
+                net=net_spec(session.model, reference, {name: repr(value) for name, value in arguments.items()}, entry),
                 data=_source(session.data.spec.source),
                 load=session.data.spec.options,
                 settings=session.settings,
+                given=given,
             )
         )
         run.write(session.plan)
@@ -125,6 +136,12 @@ def start_run(session: Session, where: Path | None, *, reference: str | None, ar
         run.write(environment())
         run.write_findings(findings(session.data))
     return named[0]
+
+
+def _takes_arguments(kind: type) -> bool:
+    """Whether a class has constructor arguments of its own; nn.Module's bare *args and **kwargs are none."""
+    parameters = inspect.signature(kind).parameters.values()
+    return any(one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters)
 
 
 def _source(source: str) -> str:

@@ -247,7 +247,7 @@ class NetSpec(Record):
 
     reference: str | None = Field(default=None, description="file.py:Class as given; None for an instance from Python.")
     entry: str | None = Field(default=None, description="The same, relative to the run's model/ folder.")
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, str] = Field(default_factory=dict, description="Constructor arguments, as Python literals.")
     class_name: str
     num_parameters: int
     fingerprint: str = Field(description="SHA-256 over names, shapes and dtypes of the state dict.")
@@ -261,6 +261,7 @@ class RunSpec(Record):
     data: str
     load: LoadOptions
     settings: Settings
+    given: tuple[str, ...] = Field(default=(), description="What was handed over as Python objects: loss, step …")
 
 
 class Environment(Record):

@@ -7,6 +7,7 @@ and a resumed one to be the same, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Sums:
 
     def means(self) -> tuple[float, float]:
         """Mean loss and mean of the metric. Synchronises with the device."""
-        return self.loss.item() / max(self.count.item(), 1e-12), self.right.item() / max(self.answers.item(), 1)
+        count, answers = self.count.item(), self.answers.item()
+        return (self.loss.item() / count if count else math.nan), (self.right.item() / answers if answers else math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,12 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     for group, base in zip(optimizer.param_groups, state.base_lrs, strict=True):
         group["lr"] = base * factor
     if needs_closure(optimizer):
-        loss = _closure_step(state, batch)
-        finite = bool(torch.isfinite(loss))
+        loss, finite = _closure_step(state, batch)
     else:
         optimizer.zero_grad()
         loss, count, right = _gradients(state, batch)
         # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
-        finite = not recipe.check_each_loss or bool(torch.isfinite(loss))
+        finite = not recipe.check_each_loss or _all_finite(state, loss)
         if finite:
             _update(state)
             state.sums.update(loss, count, right, _answers(state.recipe, batch))
@@ -151,6 +152,14 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     state.step += 1
     state.batch += 1
     return StepResult(loss, finite)
+
+
+def _all_finite(state: TrainState, loss: Tensor) -> bool:
+    """Whether the loss and the norm of all gradients are numbers."""
+    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+    if state.scaler is not None or not gradients:  # the scaler looks at the gradients itself
+        return bool(torch.isfinite(loss))
+    return bool(torch.isfinite(loss + nn.utils.get_total_norm(gradients)))
 
 
 def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Tensor]:
@@ -224,7 +233,11 @@ def _update(state: TrainState) -> None:
         state.scaler.update()
 
 
-def _closure_step(state: TrainState, batch: Batch) -> Tensor:
+class _NotFiniteError(ArithmeticError):
+    """Leaves an optimizer's step before it has moved anything."""
+
+
+def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
     """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
     first: list[tuple[Tensor, Tensor | int, Tensor]] = []
 
@@ -235,13 +248,18 @@ def _closure_step(state: TrainState, batch: Batch) -> Tensor:
             nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
         if not first:
             first.append((loss, count, right))
+            if not _all_finite(state, loss):
+                raise _NotFiniteError
         return loss
 
-    with torch.enable_grad():
-        state.optimizer.step(closure)  # type: ignore[arg-type]
+    try:
+        with torch.enable_grad():
+            state.optimizer.step(closure)  # type: ignore[arg-type]
+    except _NotFiniteError:
+        return first[0][0], False
     loss, count, right = first[0]
     state.sums.update(loss, count, right, _answers(state.recipe, batch))
-    return loss
+    return loss, True
 
 
 @torch.no_grad()
@@ -307,6 +325,7 @@ def pack_state(state: TrainState) -> dict[str, Any]:
             "answers": state.sums.answers,
         },
         "best": state.best,
+        "base_lrs": state.base_lrs,
     }
 
 
@@ -322,5 +341,5 @@ def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
     state.skipped = position["skipped"]
     loss, count, right, answers = (sums[name].to(state.device) for name in ("loss", "count", "right", "answers"))
     state.sums = Sums(loss, count, right, answers)
-    state.best = packed["best"]
+    state.best, state.base_lrs = packed["best"], packed["base_lrs"]
     state.epoch_random = packed["epoch_random"]

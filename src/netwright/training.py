@@ -1,17 +1,13 @@
-"""The loop, and what is done around it: logging, evaluation, checkpoints, stopping and resuming.
+"""What is done around the loop: logging, evaluation, checkpoints, stopping and resuming.
 
-for step in training_steps(net, data, epochs=3):   # yours to write a body for
-    print(step.index, step.loss.item())
-
-run = train(net, data)                             # the body most people want
+run = train(net, data)
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,159 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from netwright import checkpoints
-from netwright.batch import Batch
-from netwright.blame import blame
-from netwright.data.batches import eval_batches, train_batches
+from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.data.sources import LoaderSource, Source
-from netwright.errors import NonFiniteError, RunError
+from netwright.errors import NonFiniteError, RunError, UsageError
 from netwright.inference import EVAL_BATCH, check_same_model, data_of, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
-from netwright.options import make_options
+from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
 from netwright.planning import MONITORS
 from netwright.progress import Progress, Silent
-from netwright.records import Settings
+from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
 from netwright.session import Given, Session, prepare
 from netwright.signals import Interrupted, Stopper, stop_on_signals
-from netwright.step import (
-    StepResult,
-    Sums,
-    pack_state,
-    random_state,
-    seed_all,
-    set_random_state,
-    train_step,
-    unpack_state,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One update, as the loop yields it.
-
-    Attributes:
-        index: Updates done so far, this one included.
-        epoch: The pass it belongs to, from 1.
-        loss: 0-d tensor on the device; None where a resumed run only has its evaluation left.
-        epoch_end: Whether this was the last update of its pass.
-    """
-
-    index: int
-    epoch: int
-    loss: Tensor | None
-    lr: float
-    epoch_end: bool
-    batch: Batch | None = None
-
-
-def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, **options: Any) -> Iterator[Step]:
-    """Train, and yield after each update. No files are written: what to do with a step is yours.
-
-    Args:
-        model: Left with the weights of the last update.
-        given: Python objects for loss, optimizer, schedule or step.
-        options: Fields of ``Settings``.
-    """
-    yield from run_steps(prepare(model, data, make_options(Settings, options), given or Given()))
-
-
-def run_steps(session: Session) -> Iterator[Step]:
-    """The loop: from the state's position to the end of the last epoch."""
-    state = session.state
-    seed, augment, workers = session.settings.seed, tuple(session.plan["augment"]), session.plan["workers"]
-    while state.epoch < session.epochs:
-        session.model.train()
-        if state.batch == session.steps_per_epoch:  # resumed where only the evaluation was left
-            yield Step(state.step, state.epoch + 1, None, current_lr(session), epoch_end=True)
-            finish_epoch(session)
-            continue
-        with contextlib.closing(_batches(session, seed=seed, augment=augment, workers=workers)) as batches:
-            for batch in batches:
-                result = _step(session, batch)
-                done = state.batch == session.steps_per_epoch
-                yield Step(state.step, state.epoch + 1, result.loss, current_lr(session), done, batch)
-                if done or state.batch == 0:
-                    break
-        finish_epoch(session)
-
-
-def finish_epoch(session: Session) -> None:
-    """Move to the start of the next pass; does nothing where that is done."""
-    state = session.state
-    if state.batch:
-        state.epoch += 1
-        state.batch = 0
-        state.sums = Sums.zero(state.device)
-        session.model.train()
-
-
-def current_lr(session: Session) -> float:
-    """The learning rate of the last update, of the first parameter group."""
-    return float(session.state.optimizer.param_groups[0]["lr"])
-
-
-def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: int) -> Generator[Batch, None, None]:
-    """The rest of the present epoch.
-
-    A person's own loader draws its order from random generators; they are set back to the start of the epoch, the
-    batches that were done are drawn again, and then the generators go on from where they were.
-    """
-    state, source = session.state, session.data.train
-    if state.batch == session.steps_per_epoch:
-        return
-    own_loader = isinstance(source, LoaderSource)
-    redo = state.batch if own_loader else 0
-    now = loader_random(source, state.device) if redo else None
-    if own_loader and not redo:
-        state.epoch_random = loader_random(source, state.device)
-    if redo:
-        set_loader_random(source, state.epoch_random, state.device)
-    batches = train_batches(
-        session.data,
-        batch_size=session.batch_size,
-        seed=seed,
-        epoch=state.epoch,
-        augment=augment,
-        workers=workers,
-        skip=0 if own_loader else state.batch,
-    )
-    for _ in range(redo):
-        next(batches)
-    if now is not None:
-        set_loader_random(source, now, state.device)
-    for batch in batches:
-        yield batch.to(state.device)
-
-
-def loader_random(source: Source, device: torch.device) -> dict[str, Any]:
-    """The random generators that a person's loader draws from: the global ones, and its own."""
-    return {"global": random_state(device), "own": [generator.get_state() for generator in _own(source)]}
-
-
-def set_loader_random(source: Source, state: dict[str, Any], device: torch.device) -> None:
-    """Set what ``loader_random`` gave."""
-    set_random_state(state["global"], device)
-    for generator, value in zip(_own(source), state["own"], strict=True):
-        generator.set_state(value)
-
-
-def _own(source: Source) -> list[torch.Generator]:
-    return source.generators() if isinstance(source, LoaderSource) else []
-
-
-def _step(session: Session, batch: Batch) -> StepResult:
-    try:
-        result = train_step(session.state, batch)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever a person's module raises is told with their own lines
-        raise blame(session, batch, error) from error
-    if not result.finite:
-        if session.settings.on_nonfinite == "stop":
-            raise blame(session, batch, None)
-        session.state.skipped += 1
-    return result
+from netwright.step import pack_state, seed_all, unpack_state
 
 
 def train(
@@ -203,7 +59,13 @@ def train(
     settings = settings or Settings()
     progress = progress or Silent()
     session = prepare(model, data, settings, given or Given())
-    folder = start_run(session, None if run is None else Path(run), reference=reference, arguments=arguments or {})
+    folder = start_run(
+        session,
+        None if run is None else Path(run),
+        reference=reference,
+        arguments=arguments or {},
+        given=tuple(sorted(given.names())) if given is not None else (),
+    )
     for line in describe_choices((*data.spec.choices, *session.plan.choices)):
         progress.say(line)
     with locked(folder):
@@ -229,6 +91,7 @@ def resume(
     progress = progress or Silent()
     spec = folder.read_spec()
     with locked(folder):
+        _check_given(spec, given or Given(), folder)
         seed_all(spec.settings.seed)
         module = rebuild(folder, spec) if model is None else model
         lazy = is_lazy(module)
@@ -240,6 +103,18 @@ def resume(
         _restore(session, folder, progress)
         _loop(session, folder, progress)
     return folder
+
+
+def _check_given(spec: RunSpec, given: Given, run: Run) -> None:
+    """A run that was made with Python objects goes on with the same ones, or not at all."""
+    missing = sorted(set(spec.given) - given.names())
+    if missing:
+        raise UsageError(
+            where=str(run.path),
+            expected=f"the {', '.join(spec.given)} that the run was started with",
+            got=f"no {', '.join(missing)}",
+            cure=f"Give it again: nw.resume(run, {', '.join(f'{name}=…' for name in missing)}).",
+        )
 
 
 def _restore(session: Session, run: Run, progress: Progress) -> None:
@@ -257,6 +132,15 @@ def _restore(session: Session, run: Run, progress: Progress) -> None:
 
 def _loop(session: Session, run: Run, progress: Progress) -> None:
     """Log, evaluate, save; end with the weights asked for."""
+    try:
+        _log_and_save(session, run, progress)
+        session.model.load_state_dict(checkpoints.read_weights(run.weights_file))
+        session.model.eval()
+    finally:
+        plain_layout(session.model)
+
+
+def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
     state = session.state
     with stop_on_signals() as stopper, Journal(session, run, progress) as journal:
         if state.step == 0:
@@ -276,7 +160,6 @@ def _loop(session: Session, run: Run, progress: Progress) -> None:
         if stopper.received is not None:
             save_checkpoint(session, run)
             raise Interrupted(stopper.received, run.path)
-    _finish(session, run)
 
 
 def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -> bool:
@@ -284,6 +167,8 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
     state = session.state
     monitor = session.plan["monitor"]
     epoch = state.epoch + 1
+    if state.skipped:
+        journal.say(f"{state.skipped} updates skipped so far: their loss or gradient was not finite")
     scores = journal.log_train(epoch, current_lr(session), epoch_end=session.data.val is None)
     if session.data.val is not None:
         means = validate(session, stopper)
@@ -395,10 +280,3 @@ def _check_finite(session: Session, scores: dict[str, float]) -> None:
                 got=f"NaN or infinity (train/loss {scores.get('train/loss', float('nan')):.4g})",
                 cure="Lower --lr, or clip with --max-grad-norm 1; the last checkpoint is whole.",
             )
-
-
-def _finish(session: Session, run: Run) -> None:
-    """Leave the model on its device in plain layout, with the weights the run ends with."""
-    session.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    session.model.load_state_dict(checkpoints.read_weights(run.weights_file))
-    session.model.eval()

@@ -1,0 +1,162 @@
+"""The loop: batches in, updates out, one ``Step`` after each. What is done around it is in ``training``.
+
+for step in training_steps(net, data, epochs=3):   # yours to write a body for
+    print(step.index, step.loss.item())
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.batch import Batch
+from netwright.blame import blame
+from netwright.data.batches import train_batches
+from netwright.data.dataset import Data
+from netwright.data.sources import LoaderSource, Source
+from netwright.options import make_options
+from netwright.records import Settings
+from netwright.session import Given, Session, prepare
+from netwright.step import StepResult, Sums, random_state, set_random_state, train_step
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update, as the loop yields it.
+
+    Attributes:
+        index: Updates done so far, this one included.
+        epoch: The pass it belongs to, from 1.
+        loss: 0-d tensor on the device; None where a resumed run only has its evaluation left.
+        epoch_end: Whether this was the last update of its pass.
+    """
+
+    index: int
+    epoch: int
+    loss: Tensor | None
+    lr: float
+    epoch_end: bool
+    batch: Batch | None = None
+
+
+def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, **options: Any) -> Iterator[Step]:
+    """Train, and yield after each update. No files are written: what to do with a step is yours.
+
+    Args:
+        model: Left with the weights of the last update.
+        given: Python objects for loss, optimizer, schedule or step.
+        options: Fields of ``Settings``.
+    """
+    session = prepare(model, data, make_options(Settings, options), given or Given())
+    try:
+        yield from run_steps(session)
+    finally:
+        plain_layout(session.model)
+
+
+def run_steps(session: Session) -> Iterator[Step]:
+    """The loop: from the state's position to the end of the last epoch."""
+    state = session.state
+    seed, augment, workers = session.settings.seed, tuple(session.plan["augment"]), session.plan["workers"]
+    while state.epoch < session.epochs:
+        session.model.train()
+        if state.batch == session.steps_per_epoch:  # resumed where only the evaluation was left
+            yield Step(state.step, state.epoch + 1, None, current_lr(session), epoch_end=True)
+            finish_epoch(session)
+            continue
+        with contextlib.closing(_batches(session, seed=seed, augment=augment, workers=workers)) as batches:
+            for batch in batches:
+                result = _step(session, batch)
+                done = state.batch == session.steps_per_epoch
+                yield Step(state.step, state.epoch + 1, result.loss, current_lr(session), done, batch)
+                if done or state.batch == 0:
+                    break
+        finish_epoch(session)
+
+
+def finish_epoch(session: Session) -> None:
+    """Move to the start of the next pass; does nothing where that is done."""
+    state = session.state
+    if state.batch:
+        state.epoch += 1
+        state.batch = 0
+        state.sums = Sums.zero(state.device)
+        session.model.train()
+
+
+def current_lr(session: Session) -> float:
+    """The learning rate of the last update, of the first parameter group."""
+    return float(session.state.optimizer.param_groups[0]["lr"])
+
+
+def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: int) -> Generator[Batch, None, None]:
+    """The rest of the present epoch.
+
+    A person's own loader draws its order from random generators; they are set back to the start of the epoch, the
+    batches that were done are drawn again, and then the generators go on from where they were.
+    """
+    state, source = session.state, session.data.train
+    if state.batch == session.steps_per_epoch:
+        return
+    own_loader = isinstance(source, LoaderSource)
+    redo = state.batch if own_loader else 0
+    now = loader_random(source, state.device) if redo else None
+    if own_loader and not redo:
+        state.epoch_random = loader_random(source, state.device)
+    if redo:
+        set_loader_random(source, state.epoch_random, state.device)
+    batches = train_batches(
+        session.data,
+        batch_size=session.batch_size,
+        seed=seed,
+        epoch=state.epoch,
+        augment=augment,
+        workers=workers,
+        skip=0 if own_loader else state.batch,
+    )
+    for _ in range(redo):
+        next(batches)
+    if now is not None:
+        set_loader_random(source, now, state.device)
+    for batch in batches:
+        yield batch.to(state.device)
+
+
+def loader_random(source: Source, device: torch.device) -> dict[str, Any]:
+    """The random generators that a person's loader draws from: the global ones, and its own."""
+    return {"global": random_state(device), "own": [generator.get_state() for generator in _own(source)]}
+
+
+def set_loader_random(source: Source, state: dict[str, Any], device: torch.device) -> None:
+    """Set what ``loader_random`` gave."""
+    set_random_state(state["global"], device)
+    for generator, value in zip(_own(source), state["own"], strict=True):
+        generator.set_state(value)
+
+
+def _own(source: Source) -> list[torch.Generator]:
+    return source.generators() if isinstance(source, LoaderSource) else []
+
+
+def _step(session: Session, batch: Batch) -> StepResult:
+    try:
+        result = train_step(session.state, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a person's module raises is told with their own lines
+        raise blame(session, batch, error) from error
+    if not result.finite:
+        if session.settings.on_nonfinite == "stop":
+            raise blame(session, batch, None)
+        session.state.skipped += 1
+    return result
+
+
+def plain_layout(model: nn.Module) -> None:
+    """Parameters in the layout that a module is made with, whatever the training had laid them out in."""
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
