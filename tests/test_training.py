@@ -154,7 +154,7 @@ def test_averaged_weights_are_those_of_the_formula(tmp_path: Path, digits: objec
     """The run's weights are the running average; the last checkpoint holds the model's own as well."""
     model = net()
     average = {name: value.clone() for name, value in model.state_dict().items()}
-    for count, _ in enumerate(nw.training_steps(model, digits, epochs=1, ema_decay=0.9), start=0):
+    for count, _ in enumerate(nw.training_steps(model, digits, epochs=1), start=0):
         decay = min(0.9, (1 + count) / (10 + count))
         for name, value in model.state_dict().items():
             average[name].lerp_(value, 1 - decay)

@@ -18,6 +18,7 @@ from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
 from netwright.evaluation import Predictions, baselines, beside_baselines, score, worst_samples
+from netwright.given import Given, OptimizerGiven
 from netwright.inference import Prediction, data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
 from netwright.loop import Step
@@ -27,7 +28,6 @@ from netwright.options import make_options
 from netwright.progress import Progress, choose_progress
 from netwright.records import Evaluation, Settings
 from netwright.run import Run, open_run
-from netwright.session import Given, OptimizerGiven
 from netwright.step import StepFunction
 from netwright.tasks import LossFunction
 

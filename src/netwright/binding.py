@@ -183,6 +183,19 @@ def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> An
     return model(*[inputs[field] for field in positional], **named)
 
 
+def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The module's answer to one batch, (B, ...).
+
+    A lone sample whose dimension a ``squeeze()`` took away gets it back.
+
+    Raises:
+        ModelError: There is no answer in what came back.
+    """
+    output = answer(call(binding, model, inputs))
+    samples = len(next(iter(inputs.values())))
+    return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
+
+
 def answer(output: object) -> Tensor:
     """Find the answer in what a module returned.
 

@@ -5,14 +5,21 @@ Runs the same batch once more, slowly, with hooks. Called only when training can
 
 from __future__ import annotations
 
+import traceback
+
 import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import answer, call
+from netwright.binding import ask, call
 from netwright.errors import ModelError, NetwrightError, NonFiniteError
 from netwright.misfit import explain_failure
 from netwright.session import Session
+from netwright.step import backward, update
+from netwright.tasks import Objective
+from netwright.traces import own_line, own_trace
+
+PHASES = ((Objective.__call__, "the loss"), (backward, "the backward pass"), (update, "the optimizer's step"))
 
 
 def blame(session: Session, batch: Batch, error: Exception | None) -> NetwrightError:
@@ -23,12 +30,30 @@ def blame(session: Session, batch: Batch, error: Exception | None) -> NetwrightE
     """
     if isinstance(error, NetwrightError):
         return error
+    phase = "" if error is None else _phase(error)
+    if error is not None and phase:
+        line, message = own_line(error), str(error).strip().split("\n")[0].rstrip(".")
+        return ModelError(
+            where=f"{phase} of update {session.state.step}" + (f" at {line}" if line else ""),
+            expected=f"{phase} without errors",
+            got=f"{type(error).__name__}: {message}",
+            cure=f"{own_trace(error)}\nThe forward pass went well; correct what comes after it.".lstrip("\n"),
+        )
     if error is not None:
         with torch.no_grad():
             return explain_failure(
                 error, session.model, batch.inputs, lambda inputs: call(session.binding, session.model, inputs)
             )
     return _not_finite(session, batch)
+
+
+def _phase(error: Exception) -> str:
+    """What was running when an update failed; empty for the forward pass."""
+    running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+    for function, phase in PHASES:
+        if function.__code__ in running:
+            return phase
+    return ""
 
 
 def _not_finite(session: Session, batch: Batch) -> NonFiniteError:
@@ -80,7 +105,7 @@ def _first_bad_layer(session: Session, batch: Batch) -> tuple[str, Tensor]:
             watch(name, module)
     try:
         with torch.no_grad():
-            outputs = answer(call(session.binding, session.model, batch.inputs))
+            outputs = ask(session.binding, session.model, batch.inputs)
     except (RuntimeError, ModelError):
         return "", torch.empty(0, dtype=torch.int64)
     finally:

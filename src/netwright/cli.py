@@ -233,8 +233,10 @@ def _train(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     from netwright import training
     from netwright.api import finish
+    from netwright.records import LoadOptions
 
-    others = [name for name in ("net", "data", "folder") if getattr(arguments, name) is not None]
+    names = ("net", "data", "folder", *LoadOptions.model_fields)
+    others = [name for name in names if getattr(arguments, name) is not None] + (["arg"] if arguments.arg else [])
     if others or _settings(arguments):
         raise UsageError(
             where="--resume",
@@ -312,7 +314,7 @@ def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int
     print(f"\nrun     {path}")
     if run.report_file.is_file():
         print(f"report  {run.report_file}")
-    else:
+    elif not arguments.no_report:
         print("report  not written: pip install 'netwright[report]'")
     return 0
 

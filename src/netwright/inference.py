@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from netwright import preprocess
 from netwright.batch import Batch
-from netwright.binding import Binding, answer, bind, call
+from netwright.binding import Binding, ask, bind
 from netwright.checkpoints import digest_of, read_weights
 from netwright.data import load, tensors
 from netwright.data.batches import eval_batches
@@ -91,11 +91,11 @@ def split_means(
             here = batch.to(device)
             if here.targets is None:
                 raise DataError(where="evaluation", expected="targets", got="none", cure="Give inputs and targets.")
-            outputs = answer(call(binding, model, here.inputs)).float()
+            outputs = ask(binding, model, here.inputs).float()
             loss = objective(outputs, here.targets)
-            sums.update(
-                loss, objective.count(here.targets), task.right(outputs, here.targets), task.answers(here.targets)
-            )
+            count = objective.count(here.targets)
+            mean = loss / count if objective.sums else loss
+            sums.update(mean, count, task.right(outputs, here.targets), task.answers(here.targets))
     return sums.means()
 
 
@@ -115,7 +115,7 @@ def predict_split(model: nn.Module, data: Data, split: str, *, batch_size: int =
                 task, binding = _fit(model, data.spec, batch, device)
             here = batch.to(device)
             with evaluating(model), torch.no_grad():
-                outputs = task.probabilities(answer(call(binding, model, here.inputs)))
+                outputs = task.probabilities(ask(binding, model, here.inputs))
             ids.append(batch.sample_ids.numpy())
             answers.append(outputs.cpu().numpy())
             if batch.targets is not None:
@@ -286,7 +286,7 @@ def _answer_arrays(trained: Trained, arrays: list[NDArray[Any]]) -> NDArray[np.f
     with unchanged_random(device):
         task, binding = _fit(trained.model, spec, batch, device)
     with answering(trained.model, device):
-        outputs = task.probabilities(answer(call(binding, trained.model, batch.to(device).inputs)))
+        outputs = task.probabilities(ask(binding, trained.model, batch.to(device).inputs))
     return outputs.cpu().numpy()
 
 

@@ -19,7 +19,7 @@ from netwright import __version__
 from netwright.data.describe import findings
 from netwright.models import copy_sources, net_spec
 from netwright.progress import Progress, Row
-from netwright.records import Choice, Environment, RunSpec
+from netwright.records import Choice, Environment, RunSpec, Settings
 from netwright.run import Run, new_run, not_writable
 from netwright.session import Session
 
@@ -129,6 +129,7 @@ def start_run(
                 load=session.data.spec.options,
                 settings=session.settings,
                 given=given,
+                functions=_keep_functions(session.settings, run),
             )
         )
         run.write(session.plan)
@@ -136,6 +137,19 @@ def start_run(
         run.write(environment())
         run.write_findings(findings(session.data))
     return named[0]
+
+
+def _keep_functions(settings: Settings, run: Run) -> dict[str, str]:
+    """Copy the files of a loss, an optimizer or a schedule beside the module's; where each lies, from the run."""
+    kept = {}
+    for name in ("loss", "optimizer", "schedule"):
+        reference = getattr(settings, name)
+        if reference is not None and ":" in reference:
+            folder = run.functions_folder / name
+            entry = copy_sources(reference, folder)
+            if entry is not None:
+                kept[name] = entry if entry == reference else f"{folder.relative_to(run.path).as_posix()}/{entry}"
+    return kept
 
 
 def _takes_arguments(kind: type) -> bool:

@@ -19,10 +19,14 @@ from netwright.blame import blame
 from netwright.data.batches import train_batches
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
+from netwright.given import Given, refuse
 from netwright.options import make_options
 from netwright.records import Settings
-from netwright.session import Given, Session, prepare
+from netwright.session import Session, prepare
 from netwright.step import StepResult, Sums, random_state, set_random_state, train_step
+
+# Options of what is done around the loop.
+OF_A_RUN = ("checkpoint_every_steps", "ema_decay", "keep", "log_every_steps", "monitor", "patience")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,9 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
         given: Python objects for loss, optimizer, schedule or step.
         options: Fields of ``Settings``.
     """
-    session = prepare(model, data, make_options(Settings, options), given or Given())
+    settings = make_options(Settings, options)
+    refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))
+    session = prepare(model, data, settings, given or Given())
     try:
         yield from run_steps(session)
     finally:

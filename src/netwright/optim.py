@@ -122,14 +122,15 @@ def make_schedule(name: str, *, total_steps: int, warmup_steps: int = 0) -> Sche
     Args:
         name: One of ``SCHEDULES``.
         total_steps: Updates in the whole run.
-        warmup_steps: Updates over which the factor rises in a straight line before the schedule starts.
+        warmup_steps: Updates over which the factor rises in a straight line before the schedule starts; it takes the
+            place of the rise that ``one_cycle`` has by itself.
 
     Raises:
         UnknownNameError: There is no such schedule.
     """
     if name not in SCHEDULES:
         raise unknown_name("schedule", name, SCHEDULES, where="--schedule")
-    shape = SCHEDULES[name]
+    shape = cosine if name == "one_cycle" and warmup_steps else SCHEDULES[name]
 
     def factor(step: int) -> float:
         if step < warmup_steps:

@@ -150,6 +150,8 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
         return (), "only pictures have augmentations that keep their meaning"
     if own:
         return (), "an optimizer was asked for, so the recipe is the person's own"
+    if spec.source in ("python:dataset", "python:loader"):
+        return (), "a person's own data set changes its pictures itself"
     return ("shift",), "moving a picture a little keeps its class; turning or mirroring it may not"
 
 

@@ -262,6 +262,9 @@ class RunSpec(Record):
     load: LoadOptions
     settings: Settings
     given: tuple[str, ...] = Field(default=(), description="What was handed over as Python objects: loss, step …")
+    functions: dict[str, str] = Field(
+        default_factory=dict, description="Loss, optimizer or schedule from a file: where the run keeps a copy."
+    )
 
 
 class Environment(Record):

@@ -93,6 +93,11 @@ class Run:
         return self.path / "model"
 
     @property
+    def functions_folder(self) -> Path:
+        """Source of losses, optimizers and schedules that lie in files, copied."""
+        return self.path / "functions"
+
+    @property
     def lock_file(self) -> Path:
         """Held while a process trains here."""
         return self.path / ".lock"
@@ -192,6 +197,8 @@ def _take_name(draft: Path, target: Path, *, number: bool) -> Path:
     while True:
         if not path.exists() or (not number and path.is_dir() and not any(path.iterdir())):
             try:
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # an empty one, where the system does not replace it
                 draft.replace(path)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not number:

@@ -6,28 +6,26 @@ What ``training`` loops over. Knows nothing of the run folder.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import Binding, answer, bind, call, probe
+from netwright.binding import Binding, ask, bind, probe
 from netwright.data.batches import eval_batches, steps_per_epoch
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
 from netwright.errors import DataError, ModelError, UsageError
+from netwright.given import Given, build_optimizer, build_schedule, refuse_idle, with_given
 from netwright.models import load_function
-from netwright.optim import Schedule, decayed_groups, find_optimizer, make_optimizer, make_schedule
+from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
 from netwright.records import Choice, Plan, Settings
-from netwright.step import Recipe, StepFunction, TrainState, make_state, random_state, seed_all, set_random_state
+from netwright.step import Recipe, TrainState, make_state, random_state, seed_all, set_random_state
 from netwright.tasks import (
-    LossFunction,
     Objective,
     Task,
     balanced_weights,
@@ -42,22 +40,6 @@ from netwright.tasks import (
 AMP_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A prime number of samples: a module that mixes up the batch with another dimension is likelier to fail on it.
 PROBE_SAMPLES = 7
-
-OptimizerGiven = torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Python objects handed over in place of names."""
-
-    loss: LossFunction | None = None
-    optimizer: OptimizerGiven | None = None
-    schedule: Schedule | None = None
-    step: StepFunction | None = None
-
-    def names(self) -> frozenset[str]:
-        """Names of what was handed over."""
-        return frozenset(name for name in ("loss", "optimizer", "schedule", "step") if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +86,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
             got="none",
             cure="Modules kept in a Python list are not registered: use nn.ModuleList or nn.Sequential.",
         )
+    refuse_idle(settings, given, data)
     decided = make_plan(model, data.spec, settings, given=given.names())
     device = torch.device(decided["device"])
     if settings.threads is not None:
@@ -129,12 +112,19 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
             cure="Take a smaller batch_size, or drop_last=False.",
         )
     _check_last_batch(model, data, decided["batch_size"])
-    optimizer = _optimizer(model, decided, settings, given)
+    optimizer = build_optimizer(model, decided, settings, given)
+    if needs_closure(optimizer) and decided["dtype"] == "float16":
+        raise UsageError(
+            where="--dtype float16",
+            expected=f"an optimizer that takes gradients; {type(optimizer).__name__} asks for the loss itself",
+            got="half precision, whose gradients are scaled before the update",
+            cure="Take --dtype float32 or bfloat16, or another optimizer.",
+        )
     recipe = Recipe(
         task=task,
         objective=objective,
         binding=binding,
-        schedule=_schedule(decided, given, decided["epochs"] * per_epoch),
+        schedule=build_schedule(decided, given, decided["epochs"] * per_epoch),
         step_fn=given.step,
         micro_batches=decided["gradient_accumulation_steps"],
         max_grad_norm=settings.max_grad_norm,
@@ -152,7 +142,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
             asked=settings.loss is not None or given.loss is not None,
         ),
     )
-    whole = Plan(choices=(*choices, *decided.choices))
+    whole = Plan(choices=(*choices, *with_given(decided.choices, optimizer, data, settings, given)))
     return Session(model, data, settings, whole, state, per_epoch, binding, task)
 
 
@@ -166,7 +156,19 @@ def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Tensor:
     probe(model, binding, batch.inputs)
     with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch warns of is shown when training begins
-        return answer(call(binding, model, batch.inputs))
+        inputs = batch.inputs
+        if not any(parameter.requires_grad for parameter in model.parameters()):  # a frozen one has no graph of its own
+            leaves = {name: value.detach().clone() for name, value in inputs.items()}
+            inputs = {n: v.requires_grad_() * 1 if v.is_floating_point() else v for n, v in leaves.items()}
+        outputs = ask(binding, model, inputs)
+    if len(outputs) != len(batch):
+        raise ModelError(
+            where="the module's output",
+            expected=f"one answer for each of the {len(batch)} samples of a batch",
+            got=f"shape {tuple(outputs.shape)}",
+            cure="Keep the first dimension, the batch: x.flatten(1), x.mean(dim=1), and no sum or mean over all.",
+        )
+    return outputs
 
 
 @contextlib.contextmanager
@@ -231,43 +233,6 @@ def _objective(
     return objective
 
 
-def _optimizer(model: nn.Module, decided: Plan, settings: Settings, given: Given) -> torch.optim.Optimizer:
-    made: Any = given.optimizer  # an optimizer, its class, or a function of the parameters
-    if made is None and settings.optimizer is not None and ":" in settings.optimizer:
-        made = load_function(settings.optimizer, where="--optimizer")
-    if isinstance(made, torch.optim.Optimizer):
-        _check_owner(model, made)
-        return made
-    arguments = dict(settings.optimizer_args)
-    if settings.lr is not None or made is None:
-        arguments["lr"] = decided["lr"]
-    if made is not None and not (inspect.isclass(made) and issubclass(made, torch.optim.Optimizer)):
-        built: torch.optim.Optimizer = made(model.parameters())
-        if settings.lr is not None:
-            for group in built.param_groups:
-                group["lr"] = settings.lr
-        return built
-    kind: type[torch.optim.Optimizer] = made if made is not None else find_optimizer(decided["optimizer"])
-    decay = decided["weight_decay"]
-    if settings.optimizer is None and made is None:
-        return make_optimizer(kind, decayed_groups(model, decay), arguments)
-    if decay is not None:
-        arguments["weight_decay"] = decay
-    return make_optimizer(kind, model.parameters(), arguments)
-
-
-def _check_owner(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    own = {id(parameter) for parameter in model.parameters()}
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if not own & held:
-        raise UsageError(
-            where="optimizer",
-            expected="one that holds this module's parameters",
-            got="one that holds none of them",
-            cure="Build it after the module: torch.optim.AdamW(net.parameters()).",
-        )
-
-
 def _check_last_batch(model: nn.Module, data: Data, batch_size: int) -> None:
     """Batch normalisation cannot train on one sample: say so now, not at the end of the first epoch."""
     normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
@@ -279,12 +244,3 @@ def _check_last_batch(model: nn.Module, data: Data, batch_size: int) -> None:
             got=f"1 in the last batch of {len(data.train):,} samples",
             cure=f"Take --batch-size {batch_size + 1}.",
         )
-
-
-def _schedule(decided: Plan, given: Given, total_steps: int) -> Schedule:
-    if given.schedule is not None:
-        return given.schedule
-    if ":" in decided["schedule"]:
-        function: Schedule = load_function(decided["schedule"], where="--schedule")
-        return function
-    return make_schedule(decided["schedule"], total_steps=total_steps, warmup_steps=decided["warmup_steps"])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import Binding, answer, call
+from netwright.binding import Binding, ask
 from netwright.optim import Schedule, needs_closure
 from netwright.tasks import Objective, Task
 
@@ -145,8 +145,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
         # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
         finite = not recipe.check_each_loss or _all_finite(state, loss)
         if finite:
-            _update(state)
-            state.sums.update(loss, count, right, _answers(state.recipe, batch))
+            update(state)
+            _add(state, batch, loss, count, right)
     if finite and state.ema is not None:
         _average(state)
     state.step += 1
@@ -168,7 +168,7 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, T
     parts = batch.split(recipe.micro_batches)
     if len(parts) == 1:
         loss, count, right = _forward(state, batch)
-        _backward(state, loss)
+        backward(state, loss)
         return loss.detach(), count, right
     counts = [_count(recipe, part) for part in parts]
     total = sum(counts[1:], start=counts[0])
@@ -178,9 +178,11 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, T
             continue
         loss, _, right = _forward(state, part)
         share = loss if recipe.objective.sums else loss * (part_count / total)
-        _backward(state, share)
+        backward(state, share)
         losses.append(share.detach())
         rights.append(right)
+    if not losses:  # what a whole batch without a target gives too
+        return torch.full((), math.nan, device=state.device), total, torch.zeros((), device=state.device)
     return torch.stack(losses).sum(), total, torch.stack(rights).sum()
 
 
@@ -192,7 +194,7 @@ def _forward(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Ten
     with amp:
         if recipe.step_fn is not None:
             return recipe.step_fn(state.model, batch), len(batch), torch.zeros((), device=state.device)
-        outputs = answer(call(recipe.binding, state.model, batch.inputs))
+        outputs = ask(recipe.binding, state.model, batch.inputs)
     if recipe.amp_dtype is not None:
         outputs = outputs.float()  # the loss sums many small numbers, and targets must not be rounded
     targets = _targets(batch)
@@ -205,8 +207,14 @@ def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
     return len(batch) if recipe.step_fn is not None else recipe.objective.count(_targets(batch))
 
 
-def _answers(recipe: Recipe, batch: Batch) -> Tensor | int:
-    return len(batch) if recipe.step_fn is not None else recipe.task.answers(_targets(batch))
+def _add(state: TrainState, batch: Batch, loss: Tensor, count: Tensor | int, right: Tensor) -> None:
+    """Add an update to the running sums, its loss as a mean."""
+    recipe = state.recipe
+    if recipe.step_fn is not None:
+        state.sums.update(loss, count, right, len(batch))
+        return
+    mean = loss / count if recipe.objective.sums else loss
+    state.sums.update(mean, count, right, recipe.task.answers(_targets(batch)))
 
 
 def _targets(batch: Batch) -> Tensor:
@@ -215,13 +223,15 @@ def _targets(batch: Batch) -> Tensor:
     return batch.targets
 
 
-def _backward(state: TrainState, loss: Tensor) -> None:
+def backward(state: TrainState, loss: Tensor) -> None:
+    """Add the gradients of a loss to those that are there."""
     if state.scaler is not None:
         loss = state.scaler.scale(loss)
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def _update(state: TrainState) -> None:
+def update(state: TrainState) -> None:
+    """Clip the gradients, and let the optimizer do its step."""
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
     if state.recipe.max_grad_norm is not None:
@@ -258,7 +268,7 @@ def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
     except _NotFiniteError:
         return first[0][0], False
     loss, count, right = first[0]
-    state.sums.update(loss, count, right, _answers(state.recipe, batch))
+    _add(state, batch, loss, count, right)
     return loss, True
 
 

@@ -19,7 +19,7 @@ from netwright.errors import LossError, ModelError, UsageError, unknown_name
 from netwright.records import DataSpec
 
 OutputKind = Literal["logits", "log_probs", "probs", "sigmoids", "value"]
-TargetForm = Literal["as_given", "one_hot", "like_outputs"]
+TargetForm = Literal["as_given", "one_hot", "like_outputs", "signs"]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 # How far a row of float32 probabilities may be from summing to 1 and still be one: rounding of C terms.
@@ -38,7 +38,8 @@ class Objective:
 
     Attributes:
         loss_fn: Called as ``loss_fn(outputs, targets)`` on the whole batch, as the person made it.
-        form: What is done with the targets before: nothing, one-hot, or given the outputs' shape and dtype.
+        form: What is done with the targets before: nothing, one-hot, given the outputs' shape and dtype, or
+            one of these with -1 in the place of 0.
         name: For people.
         reason: Why this loss, and why this form.
     """
@@ -50,10 +51,13 @@ class Objective:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss, as the person's object gives it: usually a mean, float (0-d)."""
-        if self.form == "one_hot":
-            targets = functional.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
-        elif self.form == "like_outputs":
+        columns = outputs.shape[1] if outputs.ndim > 1 else 1
+        if self.form == "one_hot" or (self.form == "signs" and columns > 1):
+            targets = functional.one_hot(targets, columns).to(outputs.dtype)
+        elif self.form in ("like_outputs", "signs"):
             targets = targets.reshape(outputs.shape).to(outputs.dtype)
+        if self.form == "signs":
+            targets = 2 * targets - 1
         return self.loss_fn(outputs, targets)
 
     def count(self, targets: Tensor) -> Tensor | int:
@@ -264,7 +268,16 @@ def use_loss(task: Task, loss_fn: LossFunction, outputs: Tensor, targets: Tensor
         )
     if not isinstance(loss_fn, nn.Module) and task.name == "regression" and outputs.shape != targets.shape:
         form, reason = "like_outputs", "asked for; targets take the shape of the outputs, so nothing broadcasts"
-    if isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE:
+    if isinstance(loss_fn, nn.HingeEmbeddingLoss):
+        raise LossError(
+            where=f"--loss {name}",
+            expected="a loss of answers",
+            got="one of distances between pairs",
+            cure="Compute it in a step of your own: nw.train(net, data, step=…).",
+        )
+    if isinstance(loss_fn, nn.SoftMarginLoss) and task.name == "classification":
+        form, reason = "signs", "asked for; it wants -1 and 1, so that is what it is handed, column by column"
+    elif isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE:
         if task.name == "classification" and outputs.ndim == 2 and outputs.shape[1] > 1:
             form, reason = "one_hot", "asked for; it compares values one by one, so classes are handed to it one-hot"
         else:
@@ -275,7 +288,7 @@ def use_loss(task: Task, loss_fn: LossFunction, outputs: Tensor, targets: Tensor
 # Losses of torch.nn that compare outputs and targets value by value, in the same shape.
 ELEMENTWISE = frozenset(
     {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "PoissonNLLLoss", "KLDivLoss",
-     "MultiLabelSoftMarginLoss", "SoftMarginLoss"}
+     "MultiLabelSoftMarginLoss"}
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from netwright import checkpoints
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.errors import NonFiniteError, RunError, UsageError
+from netwright.given import Given
 from netwright.inference import EVAL_BATCH, check_same_model, data_of, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
@@ -25,7 +26,7 @@ from netwright.planning import MONITORS
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
-from netwright.session import Given, Session, prepare
+from netwright.session import Session, prepare
 from netwright.signals import Interrupted, Stopper, stop_on_signals
 from netwright.step import pack_state, seed_all, unpack_state
 
@@ -97,12 +98,22 @@ def resume(
         lazy = is_lazy(module)
         if not lazy:
             check_same_model(module, spec, folder)
-        session = prepare(module, data_of(folder, spec, data), spec.settings, given or Given())
+        settings = _with_functions(spec, folder)
+        session = prepare(module, data_of(folder, spec, data), settings, given or Given())
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
         _loop(session, folder, progress)
     return folder
+
+
+def _with_functions(spec: RunSpec, run: Run) -> Settings:
+    """The settings, with the run's own copies of what lies in files."""
+    copies = {
+        name: str(run.path / entry) if entry.startswith(run.functions_folder.name) else entry
+        for name, entry in spec.functions.items()
+    }
+    return spec.settings.model_copy(update=copies)
 
 
 def _check_given(spec: RunSpec, given: Given, run: Run) -> None:
