@@ -15,7 +15,7 @@ setup: $(STAMP)
 stamp:
 	@echo $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP):
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "netwright needs Python 3.10 or newer; name one with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

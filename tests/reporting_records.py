@@ -76,7 +76,7 @@ def run_spec() -> RunSpec:
         net=NetSpec(
             reference="examples/tutorial/net.py:Net",
             entry="net.py:Net",
-            arguments={"hidden": 128},
+            arguments={"hidden": "128"},
             class_name="Net",
             num_parameters=1_199_882,
             fingerprint="3f" * 32,

@@ -82,6 +82,19 @@ def test_each_python_block_runs(page: str, index: int, kind: str, code: str, che
     run(f"{sys.executable} block.py", checkout)
 
 
+def test_a_second_make_installs_nothing(checkout: Path) -> None:
+    """Whatever the age of the files: a copy must not take the environment of another folder over."""
+    (checkout / "pyproject.toml").touch()
+    venv = Path(sys.executable).parent.parent
+    told = subprocess.run(
+        ["make", "-n", "demo", f"VENV={venv}"], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    stamp = subprocess.run(["make", "-s", "stamp", f"VENV={venv}"], cwd=checkout, capture_output=True, text=True)
+    if not Path(stamp.stdout.strip()).exists():
+        pytest.skip(f"not run from an environment that `make` set up: {venv}")
+    assert "pip install" not in told.stdout
+
+
 def test_pip_install_of_the_folder_works(checkout: Path, tmp_path: Path) -> None:
     """`pip install .` builds a wheel that holds the templates, and its command starts."""
     target = tmp_path / "site"

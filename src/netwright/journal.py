@@ -124,7 +124,7 @@ def start_run(
         run.write_spec(
             RunSpec(
                 netwright=__version__,
-                net=net_spec(session.model, reference, {name: repr(value) for name, value in arguments.items()}, entry),
+                net=net_spec(session.model, reference, arguments, entry),
                 data=_source(session.data.spec.source),
                 load=session.data.spec.options,
                 settings=session.settings,

@@ -331,7 +331,7 @@ def net_spec(
     return NetSpec(
         reference=reference,
         entry=entry,
-        arguments=dict(arguments or {}),
+        arguments={name: repr(value) for name, value in (arguments or {}).items()},
         class_name=type(model).__qualname__,
         num_parameters=sum(p.numel() for p in parameters),
         fingerprint=fingerprint(model),
