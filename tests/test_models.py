@@ -509,7 +509,7 @@ def test_the_fingerprint_tells_shapes_and_not_values():
 
 
 def test_the_description_goes_to_json_and_back():
-    """Reference and entry are kept as given, arguments as they are written; tied weights count once; lazy ones not yet."""
+    """References are kept as given, arguments as written; tied weights count once; lazy ones not yet."""
     arguments = {"hidden": 12, "sizes": [64, 20]}
     reference = f"{SHAPES}/arguments.py:Net"
     spec = net_spec(load_model(reference, arguments), reference, arguments, "arguments.py:Net")

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class NetwrightError(Exception):
@@ -51,6 +52,15 @@ class NetwrightError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = {"where": self.where, "expected": self.expected, "got": self.got, "cure": self.cure}
+        return _again, (type(self), parts)
+
+
+def _again(kind: type[NetwrightError], parts: dict[str, str]) -> NetwrightError:
+    """An error that came from another process."""
+    return kind(**parts)
 
 
 class UsageError(NetwrightError, ValueError):

@@ -6,7 +6,7 @@ Always in eval mode, without gradients, with the random generators left as they 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from netwright.data.dataset import Data
 from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
-from netwright.records import DataSpec, RunSpec
+from netwright.records import DataSpec, FieldSpec, RunSpec
 from netwright.run import Run, open_run
 from netwright.session import evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
@@ -242,7 +242,7 @@ def predict(
     answers: list[Prediction] = []
     for start in range(0, len(inputs), batch_size):
         chunk = inputs[start : start + batch_size]
-        decoded: list[tuple[int, NDArray[Any]]] = []
+        decoded: list[tuple[int, dict[str, NDArray[Any]]]] = []
         failed: dict[int, Prediction] = {}
         for index, raw in enumerate(chunk):
             name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
@@ -258,31 +258,51 @@ def predict(
     return answers
 
 
-def _decode(raw: Any, spec: DataSpec) -> NDArray[Any]:
-    if isinstance(raw, str):
-        raw = Path(raw)
-    if isinstance(raw, Tensor):
-        raw = raw.numpy()
+def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
+    """One input by field, as the training data were stored."""
     if spec.preprocess.decode:
-        return preprocess.decode(spec.preprocess, raw)
-    if isinstance(raw, Path):
+        path = Path(raw) if isinstance(raw, str) else raw
+        image = path.numpy() if isinstance(path, Tensor) else path
+        return {spec.inputs[0].name: preprocess.decode(spec.preprocess, image)}
+    if isinstance(raw, str | Path):
         raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
-    array = np.asarray(raw)
-    if array.shape != spec.inputs[0].shape:
+    names = [field.name for field in spec.inputs]
+    several = len(names) > 1
+    parts = raw if isinstance(raw, Mapping) else dict(zip(names, raw, strict=False)) if several else {names[0]: raw}
+    if set(parts) != set(names) or (several and len(raw) != len(names)):
         raise DataError(
             where="input",
-            expected=f"shape {spec.inputs[0].shape}",
-            got=f"{array.shape}",
-            cure="Shape it as in training.",
+            expected=f"the fields {', '.join(names)}, as a mapping or in this order",
+            got=", ".join(map(str, parts)) if isinstance(raw, Mapping) else f"{len(raw)} values",
+            cure=f"Give {{{', '.join(f'{name!r}: …' for name in names)}}}.",
         )
-    return array
+    return {field.name: _as_stored(parts[field.name], field) for field in spec.inputs}
 
 
-def _answer_arrays(trained: Trained, arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
+def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
+    array, wanted = np.asarray(value), np.dtype(field.dtype)
+    if array.dtype.kind not in "biuf" or (wanted.kind in "iu" and array.dtype.kind == "f"):
+        raise DataError(
+            where=f"input `{field.name}`", expected=f"{field.dtype} numbers", got=f"{array.dtype}", cure="Convert them."
+        )
+    if array.ndim == 3 and array.shape != field.shape == array.transpose(2, 0, 1).shape:
+        array = array.transpose(2, 0, 1)  # channels last, as loading moves them too
+    if array.shape != field.shape:
+        raise DataError(
+            where=f"input `{field.name}`",
+            expected=f"shape {field.shape}",
+            got=f"{array.shape}",
+            cure="Shape it as in training, without the batch.",
+        )
+    return array.astype(wanted)
+
+
+def _answer_arrays(trained: Trained, samples: list[dict[str, NDArray[Any]]]) -> NDArray[np.float32]:
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
-    stacked = tensors.apply(spec.preprocess, torch.from_numpy(np.stack(arrays)))
-    batch = Batch({spec.inputs[0].name: stacked}, None, torch.arange(len(arrays)))
+    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+    inputs = {name: tensors.apply(spec.preprocess, value) for name, value in stacked.items()}
+    batch = Batch(inputs, None, torch.arange(len(samples)))
     with unchanged_random(device):
         task, binding = _fit(trained.model, spec, batch, device)
     with answering(trained.model, device):

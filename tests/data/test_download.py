@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from data.loopback import serving
+from netwright.data import download
 from netwright.data.download import fetch, store
+from netwright.disk import try_lock
 from netwright.errors import DownloadError, RunError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -242,6 +244,21 @@ def test_a_redirection_is_followed(path: Path) -> None:
         server.redirect = target.url
         quick([server.url], path, sha256=SHA256)
     assert path.read_bytes() == CONTENT
+
+
+def test_waiting_for_another_process_is_told_and_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process that hangs with the lock does not hold this one for ever."""
+    monkeypatch.setattr(download, "LONGEST_WAIT_S", 1.5)
+    lock = path.with_name(f"{path.name}.lock")
+    lock.parent.mkdir(parents=True)
+    with lock.open("ab") as held:
+        assert try_lock(held.fileno())
+        with serving(CONTENT) as server, pytest.raises(DownloadError, match="lock"):
+            quick([server.url], path, sha256=SHA256)
+    assert capsys.readouterr().err.count("waiting for another process") == 1
+    lock.unlink()
 
 
 def test_two_processes_share_one_download(path: Path) -> None:

@@ -140,3 +140,12 @@ def test_the_statistics_come_from_train_alone() -> None:
     assert nd.load((changed, targets)).spec.preprocess == data.spec.preprocess
     changed[parts["train"][0]] += 1000
     assert nd.load((changed, targets)).spec.preprocess != data.spec.preprocess
+
+
+def test_a_class_with_too_few_samples_for_all_splits_is_named() -> None:
+    """At once, with its own count, and not with what is left of it after the first split."""
+    labels = np.array([0] * 50 + [1] * 50 + [2, 2])
+    with pytest.raises(DataError) as caught:
+        nd.load((np.zeros((102, 3), dtype="float32"), labels))
+    assert "2 (2)" in caught.value.where
+    assert "at least 3" in caught.value.expected

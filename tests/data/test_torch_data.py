@@ -103,11 +103,11 @@ def test_numpy_items_and_python_numbers_become_float32() -> None:
 
 
 def test_targets_are_taken_where_they_stand() -> None:
-    """With an attribute ``targets`` only the first item is read."""
+    """With an attribute ``targets`` the first item is read, and three to see that the attribute is true."""
     items = Items(pairs)
     items.targets = [i % 2 for i in range(40)]  # type: ignore[attr-defined]
     nd.load(items)
-    assert items.read == 1
+    assert items.read == 4
 
 
 def test_any_map_style_object_will_do() -> None:
@@ -199,3 +199,35 @@ def test_a_loader_without_a_length_is_refused() -> None:
 
     with pytest.raises(DataError, match="Stream"):
         nd.load(DataLoader(Stream()))
+
+
+class Renamed(Dataset):
+    """As torchvision's: labels in `targets`, changed by a `target_transform` when an item is read."""
+
+    def __init__(self) -> None:
+        self.targets = [index % 10 for index in range(40)]
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.zeros(3), int(self.targets[index] >= 5)
+
+
+def test_targets_are_those_of_the_items() -> None:
+    """Not those of an attribute that says otherwise."""
+    assert nd.load(Renamed()).spec.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("extra", [{"name": "a file"}, {"box": None}, {"kept": object()}])
+def test_a_field_that_is_no_number_is_named(extra: dict) -> None:
+    """With its type and the cure."""
+
+    class Named(Renamed):
+        def __getitem__(self, index: int) -> dict:
+            return {"x": torch.zeros(3), "label": index % 2} | extra
+
+    with pytest.raises(DataError) as caught:
+        nd.load(Named())
+    assert f"`{next(iter(extra))}`" in caught.value.where
+    assert type(next(iter(extra.values()))).__name__ in caught.value.got

@@ -21,7 +21,8 @@ from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
-from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack
+from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack_or_error
+from netwright.errors import DataError
 
 
 def steps_per_epoch(data: Data, batch_size: int) -> int:
@@ -92,11 +93,14 @@ def _reader(
             items,
             batch_sampler=[part.tolist() for part in parts],
             num_workers=workers,
-            collate_fn=stack,
+            collate_fn=stack_or_error,
             generator=torch.Generator(),  # else a number is drawn from the module's own generator
             worker_init_fn=_one_thread,
         )
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
         return
     own = SeededItems(source, seed, epoch) if isinstance(source, DatasetSource) else None
     for part in parts:
@@ -104,7 +108,10 @@ def _reader(
 
 
 def _gather_seeded(items: SeededItems, part: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
-    return stack([items[int(index)] for index in part])
+    batch = stack_or_error([items[int(index)] for index in part])
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
 
 
 def _one_thread(worker: int) -> None:

@@ -23,6 +23,7 @@ from netwright.disk import try_lock
 from netwright.errors import DownloadError, RunError
 
 CHUNK_BYTES = 1 << 16
+LONGEST_WAIT_S = 3600.0  # for another process that downloads the same file
 # Answers that may be better a moment later: RFC 9110, sections 15.5.9 and 15.6, and RFC 6585 for 429.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
@@ -264,6 +265,7 @@ def _alone(path: Path) -> Iterator[Path]:
     part of its own.
     """
     lock = path.with_name(f"{path.name}.lock")
+    start, told = time.monotonic(), False
     while True:
         handle = lock.open("ab")
         held = try_lock(handle.fileno())
@@ -274,6 +276,17 @@ def _alone(path: Path) -> Iterator[Path]:
         if held and _same_file(handle.fileno(), lock):  # else the one before has just removed it
             break
         handle.close()
+        waited = time.monotonic() - start
+        if waited > LONGEST_WAIT_S:
+            raise DownloadError(
+                where=str(lock),
+                expected=f"the process that downloads {path.name} to end",
+                got=f"a lock that is held for {waited:.0f} seconds",
+                cure="End that process; the lock goes with it, and what it has downloaded is gone on with.",
+            )
+        if waited > 1 and not told:
+            sys.stderr.write(f"waiting for another process that downloads {path.name}\n")
+            told = True
         time.sleep(0.05)
     try:
         yield path.with_name(f"{path.name}.part")

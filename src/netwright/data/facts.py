@@ -78,9 +78,11 @@ def choose_splits(
             0.0 if has_val else (1 / 12 if has_test else 0.1) if options.val_fraction is None else options.val_fraction
         ),
     }
-    for name, share in shares.items():
-        if share <= 0:
-            continue
+    wanted = [name for name, share in shares.items() if share > 0]
+    if classes is not None and groups is None and wanted:
+        _check_rare(targets, classes, wanted)
+    for name in wanted:
+        share = shares[name]
         here = parts["train"]
         of_rest = min(share * len(targets) / len(here), 0.9)
         kept, taken = split_off(
@@ -96,6 +98,20 @@ def choose_splits(
         value = f"{len(taken):,} samples, {how}, split seed {options.split_seed}"
         choices.append(Choice(name=f"{name} split", value=value, reason=reason, asked=asked))
     return parts, tuple(choices)
+
+
+def _check_rare(targets: NDArray[Any], classes: Sequence[str], wanted: Sequence[str]) -> None:
+    """Each class needs a sample to learn from, and one for each split that is to be made."""
+    counts = np.bincount(targets[targets >= 0], minlength=len(classes))
+    least = 1 + len(wanted)
+    rare = [(classes[i], int(count)) for i, count in enumerate(counts) if 0 < count < least]
+    if rare:
+        raise DataError(
+            where=f"class {', '.join(f'{name} ({count})' for name, count in rare[:8])}",
+            expected=f"at least {least} samples of each class: one to learn from, one each for {' and '.join(wanted)}",
+            got=str(rare[0][1]),
+            cure="Add samples, remove the class, or give the splits yourself, as folders train/, val/ and test/.",
+        )
 
 
 def split_specs(targets: Mapping[str, NDArray[Any]], classes: Sequence[str] | None) -> dict[str, SplitSpec]:

@@ -228,9 +228,12 @@ class SeededItems:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor] | DataError:
         seeded(item_seed(self.seed, self.epoch, index))
-        return self.source.item(index)
+        try:
+            return self.source.item(index)
+        except DataError as error:  # a worker process would make another error of it
+            return error
 
 
 def seeded(seed: int) -> None:
@@ -238,6 +241,21 @@ def seeded(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
+
+
+def stack_or_error(
+    items: Iterable[tuple[dict[str, Tensor], Tensor] | DataError],
+) -> tuple[dict[str, Tensor], Tensor] | DataError:
+    """As ``stack``, but an error is returned, to be raised where it is seen."""
+    good = []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        good.append(item)
+    try:
+        return stack(good)
+    except DataError as error:
+        return error
 
 
 def stack(items: Iterable[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, Tensor], Tensor]:
@@ -269,10 +287,11 @@ def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tenso
     if isinstance(item, dict):
         key = next((key for key in TARGET_KEYS if key in item), None)
         if key is not None:
-            return {name: as_tensor(value) for name, value in item.items() if name != key}, as_tensor(item[key])
+            inputs = {name: _field(name, value) for name, value in item.items() if name != key}
+            return inputs, _field(key, item[key])
     elif isinstance(item, tuple | list) and len(item) >= 2:
         names = fields if len(fields) == len(item) - 1 else tuple(f"input_{i}" for i in range(len(item) - 1))
-        return {name: as_tensor(value) for name, value in zip(names, item, strict=False)}, as_tensor(item[-1])
+        return {name: _field(name, value) for name, value in zip(names, item, strict=False)}, _field("y", item[-1])
     found = f"keys {', '.join(map(str, item))}" if isinstance(item, dict) else type(item).__name__
     raise DataError(
         where="the data set",
@@ -280,6 +299,18 @@ def unpack(item: Any, fields: tuple[str, ...]) -> tuple[dict[str, Tensor], Tenso
         got=found,
         cure="Return (x, y) from __getitem__, or from the collate function.",
     )
+
+
+def _field(name: str, value: Any) -> Tensor:
+    try:
+        return as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            where=f"`{name}` in an item of the data set",
+            expected="a number, an array or a tensor",
+            got=f"{type(value).__name__} {str(value)[:40]!r}",
+            cure="Leave it out of what __getitem__ returns, or turn it into numbers there.",
+        ) from error
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -83,18 +85,21 @@ def _all_targets(dataset: Any) -> NDArray[Any]:
         raise DataError(
             where="the data set", expected="at least one item", got="none", cure="Give a data set with items."
         )
-    for value in (getattr(dataset, "targets", None), (getattr(dataset, "tensors", None) or [None])[-1]):
-        if value is not None and hasattr(value, "__len__") and len(value) == size:
-            return np.asarray(value)
 
-    def read() -> list[NDArray[Any]]:
+    def read(indices: Iterable[int]) -> NDArray[Any]:
         found = []
-        for index in range(size):
+        for index in indices:
             seeded(0)
             found.append(unpack(dataset[index], ())[1].numpy())
-        return found
+        return np.stack(found)
 
-    return np.stack(undisturbed(read))
+    some = sorted({0, size // 2, size - 1})
+    for value in (getattr(dataset, "targets", None), (getattr(dataset, "tensors", None) or [None])[-1]):
+        if value is not None and hasattr(value, "__len__") and len(value) == size:
+            held = np.asarray(value)
+            if np.array_equal(held[some], undisturbed(partial(read, some))):  # a target_transform may change them
+                return held
+    return np.asarray(undisturbed(partial(read, range(size))))
 
 
 def _first(dataset: Any) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]:
