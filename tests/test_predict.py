@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import netwright as nw
-from netwright.errors import NetwrightError
+from netwright.errors import NetwrightError, UsageError
 from netwright.progress import Silent
 
 QUIET = {"progress": Silent(), "report": False, "epochs": 1}
@@ -109,3 +109,66 @@ def test_an_error_in_a_worker_process_is_told_as_it_is(workers: int) -> None:
             pass
     assert "one shape" in caught.value.expected
     assert caught.value.cure
+
+
+def test_pixels_of_another_kind_are_cast(tmp_path: Path) -> None:
+    """Lists, tensors, mappings and other dtypes where no number changes; the rest is told."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 9), dtype=np.uint8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 2))
+    run = nw.train(model, (pixels, np.arange(60) % 2), run=tmp_path / "run", **QUIET)
+    one = pixels[0]
+    alike = [one.tolist(), one.astype("int64"), one.astype("float64"), torch.tensor(one), {"image": one}]
+    expected, *found = nw.predict(run, [one, *alike], model=model)
+    assert [(each.error, each.confidence) for each in found] == [(None, expected.confidence)] * len(alike)
+    wrong = [one / 255, (one > 99).astype("float32"), one.astype(int) + 200, None, 5]
+    for refused in nw.predict(run, wrong, model=model):
+        assert refused.error
+        assert refused.label is None
+
+
+def test_numbers_that_would_change_are_told(tmp_path: Path) -> None:
+    """Token ids do not wrap round, and are not rounded; whole numbers of another dtype are the same ids."""
+    tokens = np.random.default_rng(0).integers(0, 50, (60, 3)).astype("int32")
+    model = nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(12, 2))
+    run = nw.train(model, (tokens, np.arange(60) % 2), run=tmp_path / "run", **QUIET)
+    given = [[2**32 + 1, 2, 3], [1.5, 2, 3], [1.0, 2.0, 3.0], np.array([1, 2, 3], dtype="uint8")]
+    wrapped, rounded, *whole = nw.predict(run, given, model=model)
+    assert "int32 numbers, got int64 that it cannot hold" in wrapped.error
+    assert "got float64 that it cannot hold" in rounded.error
+    assert all(one.error is None for one in whole)
+
+
+def test_odd_inputs_fail_alone(tmp_path: Path) -> None:
+    """Whatever they are, those beside them are answered; NaN is no answer."""
+    inputs, labels = table()
+    model = nn.Linear(3, 2)
+    run = nw.train(model, (inputs, labels), run=tmp_path / "run", **QUIET)
+    odd = [None, 5, b"abc", object(), [[1], [1, 2]], torch.ones(3, dtype=torch.bfloat16), [1e300, 0, 0], [np.nan, 0, 0]]
+    *refused, good, grad = nw.predict(run, [*odd, inputs[0], torch.ones(3, requires_grad=True)], model=model)
+    assert all(one.error and one.label is None for one in refused)
+    assert good.error is grad.error is None
+
+
+@pytest.mark.parametrize("one", ["a.png", b"png", {"inputs": [1, 2, 3]}])
+def test_one_input_that_is_no_list_is_told(tmp_path: Path, one: object) -> None:
+    """Its letters or keys are not taken for inputs."""
+    with pytest.raises(UsageError, match="a list of inputs"):
+        nw.predict(tmp_path, one)
+
+
+def test_several_inputs_given_otherwise_are_told(tmp_path: Path) -> None:
+    """With the names that are wanted."""
+    model = TwoInputs()
+    run = nw.train(model, Pairs(), run=tmp_path / "run", **QUIET)
+    wrong = [5, None, np.ones(2), ([1, 2, 3],), {"a": [1, 2, 3], "c": [1, 2]}]
+    for refused in nw.predict(run, wrong, model=model):
+        assert "a, b" in refused.error
+
+
+def test_axes_are_moved_in_pictures_alone(tmp_path: Path) -> None:
+    """Of other arrays (12, 5, 6) it cannot be told whether (5, 6, 12) is meant so."""
+    inputs = np.random.default_rng(0).random((60, 12, 5, 6)).astype("float32")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(360, 2))
+    run = nw.train(model, (inputs, np.arange(60) % 2), run=tmp_path / "run", **QUIET)
+    (refused,) = nw.predict(run, [inputs[0].transpose(1, 2, 0)], model=model)
+    assert "expected shape (12, 5, 6), got (5, 6, 12)" in refused.error

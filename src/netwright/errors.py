@@ -43,12 +43,9 @@ class NetwrightError(Exception):
         self.expected = expected
         self.got = got
         self.cure = cure
+        # No property: from a worker process, torch would call a class that has a `message` with nothing but that.
+        self.message = f"{where}: expected {expected}, got {got}.\n{cure}"
         super().__init__(self.message)
-
-    @property
-    def message(self) -> str:
-        """The sentence a person reads: where, expected, got; the cure on its own line."""
-        return f"{self.where}: expected {self.expected}, got {self.got}.\n{self.cure}"
 
     def __str__(self) -> str:
         return self.message

@@ -237,6 +237,9 @@ def predict(
 
     An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
     """
+    if isinstance(inputs, str | bytes | Path | Mapping):  # each of its letters or keys would be taken for an input
+        kind = type(inputs).__name__
+        raise UsageError(where="inputs", expected="a list of inputs", got=f"one {kind}", cure="Give [input].")
     trained = open_trained(run, model)
     spec = trained.data_spec
     answers: list[Prediction] = []
@@ -248,7 +251,7 @@ def predict(
             name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
             try:
                 decoded.append((index, _decode(raw, spec)))
-            except (NetwrightError, OSError, ValueError, SyntaxError) as error:
+            except (NetwrightError, OSError, ValueError, TypeError, SyntaxError) as error:
                 failed[index] = Prediction(name, error=str(error).splitlines()[0])
         good = list(_answer_arrays(trained, [array for _, array in decoded])) if decoded else []
         by_index = {index: row for (index, _), row in zip(decoded, good, strict=True)}
@@ -260,32 +263,55 @@ def predict(
 
 def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
     """One input by field, as the training data were stored."""
-    if spec.preprocess.decode:
-        path = Path(raw) if isinstance(raw, str) else raw
-        image = path.numpy() if isinstance(path, Tensor) else path
-        return {spec.inputs[0].name: preprocess.decode(spec.preprocess, image)}
-    if isinstance(raw, str | Path):
+    if isinstance(raw, str | Path) and not spec.preprocess.decode:
         raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
     names = [field.name for field in spec.inputs]
     several = len(names) > 1
-    parts = raw if isinstance(raw, Mapping) else dict(zip(names, raw, strict=False)) if several else {names[0]: raw}
-    if set(parts) != set(names) or (several and len(raw) != len(names)):
+    values = list(raw) if several and isinstance(raw, tuple | list) else [raw]
+    parts = raw if isinstance(raw, Mapping) else dict(zip(names, values, strict=False))
+    if set(parts) != set(names) or (not isinstance(raw, Mapping) and len(values) != len(names)):
+        found = f"{len(values)} values" if isinstance(raw, tuple | list) else type(raw).__name__
         raise DataError(
             where="input",
             expected=f"the fields {', '.join(names)}, as a mapping or in this order",
-            got=", ".join(map(str, parts)) if isinstance(raw, Mapping) else f"{len(raw)} values",
+            got=", ".join(map(str, parts)) if isinstance(raw, Mapping) else found,
             cure=f"Give {{{', '.join(f'{name!r}: …' for name in names)}}}.",
         )
+    if spec.preprocess.decode:
+        return {names[0]: preprocess.decode(spec.preprocess, _as_picture(parts[names[0]]))}
     return {field.name: _as_stored(parts[field.name], field) for field in spec.inputs}
 
 
+def _as_picture(value: Any) -> Any:
+    """A path, or pixels as uint8 where that changes no number; the rest is for ``decode`` to refuse."""
+    if not isinstance(value, list | tuple | np.ndarray | Tensor):
+        return Path(value) if isinstance(value, str) else value
+    array = _array(value)
+    # Real numbers up to 1 may be shares of 255, and not pixels that are almost black.
+    if array.size and (array.dtype.kind in "iu" or (array.dtype.kind == "f" and array.max() > 1)):
+        with np.errstate(invalid="ignore"):
+            pixels = array.astype(np.uint8)
+        return pixels if np.array_equal(pixels, array) else array
+    return array
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+
+
 def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
-    array, wanted = np.asarray(value), np.dtype(field.dtype)
-    if array.dtype.kind not in "biuf" or (wanted.kind in "iu" and array.dtype.kind == "f"):
+    array, wanted = _array(value), np.dtype(field.dtype)
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted) if array.dtype.kind in "biuf" else None
+    if cast is None or (wanted.kind != "f" and not np.array_equal(cast, array)):
         raise DataError(
-            where=f"input `{field.name}`", expected=f"{field.dtype} numbers", got=f"{array.dtype}", cure="Convert them."
+            where=f"input `{field.name}`",
+            expected=f"{field.dtype} numbers",
+            got=f"{array.dtype}" + ("" if cast is None else " that it cannot hold"),
+            cure="Convert them.",
         )
-    if array.ndim == 3 and array.shape != field.shape == array.transpose(2, 0, 1).shape:
+    array = cast
+    if field.name == "image" and array.ndim == 3 and array.shape != field.shape == array.transpose(2, 0, 1).shape:
         array = array.transpose(2, 0, 1)  # channels last, as loading moves them too
     if array.shape != field.shape:
         raise DataError(
@@ -294,7 +320,7 @@ def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
             got=f"{array.shape}",
             cure="Shape it as in training, without the batch.",
         )
-    return array.astype(wanted)
+    return array
 
 
 def _answer_arrays(trained: Trained, samples: list[dict[str, NDArray[Any]]]) -> NDArray[np.float32]:
@@ -311,6 +337,8 @@ def _answer_arrays(trained: Trained, samples: list[dict[str, NDArray[Any]]]) -> 
 
 
 def _prediction(name: str, row: NDArray[np.float32], spec: DataSpec) -> Prediction:
+    if not np.isfinite(row).all():
+        return Prediction(name, error=f"{name}: expected an answer in finite numbers, got NaN or infinity.")
     if spec.task == "regression":
         return Prediction(name, value=tuple(float(value) for value in np.atleast_1d(row)))
     classes = spec.classes or ()

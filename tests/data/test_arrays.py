@@ -225,3 +225,22 @@ def test_loaded_data_are_handed_back() -> None:
     """Loading what is loaded changes nothing."""
     data = load(RNG.normal(size=(60, 2)))
     assert nd.load(data) is data
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "kind"),
+    [
+        ((60, 12, 16, 18), "none found, left as they are", "tensor"),
+        ((60, 16, 18, 2), "none found, left as they are", "tensor"),
+        ((60, 4, 5, 3), "first", "image"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_channels_that_cannot_be_told_are_a_choice(shape: tuple[int, ...], value: str, kind: str, dtype: str) -> None:
+    """What was decided stands in the record: as they are where no axis has 1, 3 or 4, first where both have."""
+    data = load(RNG.integers(0, 256, shape).astype(dtype))
+    assert data.spec.kind == kind
+    assert data.spec.inputs[0].shape == shape[1:]
+    (choice,) = [choice for choice in data.spec.choices if choice.name == "channels"]
+    assert choice.value == value
+    assert str(shape) in choice.reason

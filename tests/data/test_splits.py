@@ -149,3 +149,20 @@ def test_a_class_with_too_few_samples_for_all_splits_is_named() -> None:
         nd.load((np.zeros((102, 3), dtype="float32"), labels))
     assert "2 (2)" in caught.value.where
     assert "at least 3" in caught.value.expected
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 0.6), (4, 0.7)])
+def test_a_class_that_a_large_test_split_uses_up_is_named(count: int, share: float) -> None:
+    """With the count it had, and not only what is left of it for the second split."""
+    labels = np.array([0] * 50 + [1] * 50 + [2] * count)
+    with pytest.raises(DataError) as caught:
+        nd.load((np.zeros((len(labels), 3), dtype="float32"), labels), options=LoadOptions(test_fraction=share))
+    assert caught.value.where == f"class 2 ({count})"
+    assert caught.value.got == f"1 of {count}"
+    assert "--test-fraction" in caught.value.cure
+
+
+def test_one_ignored_sample_is_no_class() -> None:
+    """It is not asked to be in each split."""
+    data = nd.load((np.zeros((101, 3), dtype="float32"), np.array([0] * 50 + [1] * 50 + [-100])))
+    assert sum(split.count for split in data.spec.splits.values()) == 101

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import netwright.data as nd
+from netwright.data import torch_data
 from netwright.data.batches import eval_batches, train_batches
 from netwright.errors import DataError
 from netwright.records import LoadOptions
@@ -103,11 +104,11 @@ def test_numpy_items_and_python_numbers_become_float32() -> None:
 
 
 def test_targets_are_taken_where_they_stand() -> None:
-    """With an attribute ``targets`` the first item is read, and three to see that the attribute is true."""
+    """With an attribute ``targets`` the first item is read, and a few to see that the attribute is true."""
     items = Items(pairs)
     items.targets = [i % 2 for i in range(40)]  # type: ignore[attr-defined]
     nd.load(items)
-    assert items.read == 4
+    assert items.read == 1 + torch_data.LOOKED_AT < len(items)
 
 
 def test_any_map_style_object_will_do() -> None:
@@ -150,7 +151,7 @@ def test_shapes_that_differ_are_named() -> None:
     data = nd.load(
         Items(lambda i: (torch.zeros(3 + i % 2), i % 2)), options=LoadOptions(val_fraction=0, test_fraction=0)
     )
-    with pytest.raises(DataError, match=r"\(3,\), \(4,\)"):
+    with pytest.raises(DataError, match=r"inputs \(3,\), target \(\); inputs \(4,\)"):
         first(data)
 
 
@@ -231,3 +232,93 @@ def test_a_field_that_is_no_number_is_named(extra: dict) -> None:
         nd.load(Named())
     assert f"`{next(iter(extra))}`" in caught.value.where
     assert type(next(iter(extra.values()))).__name__ in caught.value.got
+
+
+class Late(Dataset):
+    """Its ninth item is unlike the others; `targets` spares reading it when loading."""
+
+    def __init__(self, odd: object) -> None:
+        self.odd, self.targets = odd, [index % 2 for index in range(40)]
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> object:
+        return self.odd if index == 9 else {"x": torch.zeros(3), "y": index % 2}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("odd", "where", "got"),
+    [
+        ({"x": "text", "y": 1}, "`x`", "str"),
+        ({"x": None, "y": 1}, "`x`", "NoneType"),
+        ({"x": torch.zeros(4), "y": 1}, "a batch", "x (3,), target (); x (4,), target ()"),
+        ({"z": torch.zeros(3), "y": 1}, "a batch", "z (3,)"),
+    ],
+)
+@pytest.mark.parametrize("loader", [False, True])
+def test_an_item_that_cannot_be_put_into_a_batch_is_named(
+    odd: object, where: str, got: str, workers: int, loader: bool
+) -> None:
+    """By field, in place of what torch says of it; from a person's own loader as from a data set."""
+    whole = LoadOptions(val_fraction=0, test_fraction=0)
+    data = nd.load(DataLoader(Late(odd), batch_size=4, num_workers=workers) if loader else Late(odd), options=whole)
+    with pytest.raises(DataError) as caught:
+        list(eval_batches(data, "train", batch_size=4, workers=workers))
+    assert where in caught.value.where
+    assert got in caught.value.got
+
+
+def test_a_fault_of_a_collate_function_stays_as_it_is() -> None:
+    """It is the person's own code, and may well take what torch does not."""
+
+    def collate(items: list[dict]) -> dict:
+        raise KeyError("mine")
+
+    data = nd.load(DataLoader(Late({"x": torch.zeros(3), "y": 1}), batch_size=4, collate_fn=collate))
+    with pytest.raises(KeyError, match="mine"):
+        list(eval_batches(data, "train", batch_size=4, workers=0))
+
+
+def test_targets_of_different_shapes_are_told() -> None:
+    """They cannot be one array."""
+    with pytest.raises(DataError, match=r"one shape, got \(1,\), \(2,\)"):
+        nd.load(Items(lambda i: (torch.zeros(3), torch.zeros(1 + i % 2))))
+
+
+def test_items_that_require_gradients_are_taken() -> None:
+    """A data set that a person made of parameters."""
+    data = nd.load(Items(lambda i: (torch.zeros(3, requires_grad=True), torch.tensor(float(i), requires_grad=True))))
+    assert data.spec.task == "regression"
+
+
+class Held(Renamed):
+    """Counts how many items are read."""
+
+    reads = 0
+
+    def __init__(self, *, transform: object = None, target_transform: object = None) -> None:
+        self.targets = [int(index == 7) for index in range(400)]
+        self.transform, self.target_transform = transform, target_transform
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.reads += 1
+        target = self.targets[index]
+        return torch.zeros(3), target if self.target_transform is None else self.target_transform(target)
+
+
+def test_a_target_transform_is_believed() -> None:
+    """Though the items that are looked at first happen to be those it leaves alone."""
+    data = Held(target_transform=lambda target: 2 * target)
+    assert nd.load(data, options=LoadOptions(val_fraction=0, test_fraction=0)).train.targets[7] == 2
+
+
+def test_other_transforms_keep_the_targets_that_are_held() -> None:
+    """Not each item is read for them."""
+    data = Held(transform=lambda x: x)
+    assert nd.load(data, options=LoadOptions(val_fraction=0, test_fraction=0)).train.targets[7] == 1
+    assert data.reads < 20

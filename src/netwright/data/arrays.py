@@ -104,7 +104,12 @@ def _pair(pair: Any, split: str) -> Pair:
 
 def _pixels(inputs: NDArray[Any], choices: list[Choice]) -> NDArray[Any]:
     """Images with their channels first."""
-    if inputs.ndim == 4 and inputs.shape[1] not in (1, 3, 4) and inputs.shape[3] in (1, 3, 4):
+    colours = [inputs.ndim == 4 and inputs.shape[axis] in (1, 3, 4) for axis in (1, 3)]
+    if inputs.ndim == 4 and colours[0] == colours[1]:
+        value = "first" if colours[0] else "none found, left as they are"
+        reason = f"{'both' if colours[0] else 'neither'} of axes 1 and 3 of {inputs.shape} could be 1, 3 or 4 colours"
+        choices.append(Choice(name="channels", value=value, reason=reason))
+    if colours == [False, True]:
         choices.append(
             Choice(name="channels", value="last, moved first", reason=f"the arrays have shape (N, {inputs.shape[1:]})")
         )

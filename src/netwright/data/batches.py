@@ -22,7 +22,7 @@ from netwright.data.augment import augment as augment_images
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack_or_error
-from netwright.errors import DataError
+from netwright.errors import NetwrightError
 
 
 def steps_per_epoch(data: Data, batch_size: int) -> int:
@@ -98,7 +98,7 @@ def _reader(
             worker_init_fn=_one_thread,
         )
         for batch in loader:
-            if isinstance(batch, DataError):
+            if isinstance(batch, NetwrightError):
                 raise batch
             yield batch
         return
@@ -109,7 +109,7 @@ def _reader(
 
 def _gather_seeded(items: SeededItems, part: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
     batch = stack_or_error([items[int(index)] for index in part])
-    if isinstance(batch, DataError):
+    if isinstance(batch, NetwrightError):
         raise batch
     return batch
 

@@ -70,7 +70,7 @@ def choose_splits(
 ) -> tuple[dict[str, Indices], tuple[Choice, ...]]:
     """Which samples train, and which are kept for val and test where those are not given."""
     parts: dict[str, Indices] = {"train": np.arange(len(targets))}
-    choices = []
+    choices: list[Choice] = []
     how = "whole groups" if groups is not None else "stratified by class" if classes is not None else "at random"
     shares = {
         "test": (0.0 if has_test else 0.2 if options.test_fraction is None else options.test_fraction),
@@ -84,6 +84,8 @@ def choose_splits(
     for name in wanted:
         share = shares[name]
         here = parts["train"]
+        if choices and classes is not None and groups is None:
+            _check_rest(targets, here, classes, name)
         of_rest = min(share * len(targets) / len(here), 0.9)
         kept, taken = split_off(
             targets[here],
@@ -111,6 +113,19 @@ def _check_rare(targets: NDArray[Any], classes: Sequence[str], wanted: Sequence[
             expected=f"at least {least} samples of each class: one to learn from, one each for {' and '.join(wanted)}",
             got=str(rare[0][1]),
             cure="Add samples, remove the class, or give the splits yourself, as folders train/, val/ and test/.",
+        )
+
+
+def _check_rest(targets: NDArray[Any], here: Indices, classes: Sequence[str], split: str) -> None:
+    """A large first split may leave one sample of a class, which cannot be split again."""
+    every, left = (np.bincount(of[of >= 0], minlength=len(classes)) for of in (targets, targets[here]))
+    rare = [f"{name} ({count})" for name, count, rest in zip(classes, every, left, strict=True) if rest == 1]
+    if rare:
+        raise DataError(
+            where=f"class {', '.join(rare[:8])}",
+            expected=f"at least 2 samples of each class for train and {split}, after the test split",
+            got=f"1 of {every[left == 1][0]}",
+            cure="Make --test-fraction smaller, add samples, or remove the class.",
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from netwright import preprocess
 from netwright.data.dataset import Data
 from netwright.data.facts import channel_statistics, choose_splits, digest, split_specs
-from netwright.data.images import check_unreadable, decode_all
+from netwright.data.images import check_all, check_unreadable, decode_all
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
@@ -111,8 +111,9 @@ def _read(split: RawSplit, decoder: Preprocess, name: str) -> tuple[Source, list
     channels = 1 if decoder.operations[0] == DecodeImage(mode="L") else 3
     needed = len(paths) * channels * (resize.height * resize.width if resize is not None else 224 * 224)
     if needed > MEMORY_LIMIT_BYTES:
+        kept, bad = check_all(paths, decoder)
         source = PathSource(paths, torch.from_numpy(split.targets), split.names, decoder)
-        return source, everything, ()
+        return _take(source, np.asarray(kept, dtype=np.int64)), kept, bad
     images, kept, bad = decode_all(paths, decoder)
     names = tuple(split.names[index] for index in kept)
     source_in_memory = TensorSource(

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from netwright import preprocess
 from netwright.data.order import item_seed
-from netwright.errors import DataError
+from netwright.errors import DataError, NetwrightError
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, Unreadable
 
@@ -178,8 +178,7 @@ class LoaderSource:
 
     def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """One pass, in the loader's own order."""
-        for item in self.loader:
-            yield unpack(item, self.fields)
+        yield from self._pass(self.loader)
 
     def in_order(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Each item once, in the data set's own order, through the loader's collate function.
@@ -193,8 +192,18 @@ class LoaderSource:
             num_workers=self.loader.num_workers,
             generator=torch.Generator(),
         )
-        for item in plain:
-            yield unpack(item, self.fields)
+        yield from self._pass(plain)
+
+    def _pass(self, loader: DataLoader[Any]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        try:
+            for item in loader:
+                yield unpack(item, self.fields)
+        except (TypeError, AttributeError, KeyError, RuntimeError) as error:
+            if loader.collate_fn is default_collate and "DataLoader worker (pid" not in str(error):  # not a killed one
+                first = unpack(loader.dataset[0], self.fields)
+                for index in range(len(self)):  # torch does not say which item it could not collate: these do
+                    stack([first, unpack(loader.dataset[index], self.fields)])
+            raise
 
     def generators(self) -> list[torch.Generator]:
         """The random generators that belong to the loader."""
@@ -228,11 +237,11 @@ class SeededItems:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor] | DataError:
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor] | NetwrightError:
         seeded(item_seed(self.seed, self.epoch, index))
         try:
             return self.source.item(index)
-        except DataError as error:  # a worker process would make another error of it
+        except NetwrightError as error:  # a worker process would make another error of it
             return error
 
 
@@ -244,12 +253,12 @@ def seeded(seed: int) -> None:
 
 
 def stack_or_error(
-    items: Iterable[tuple[dict[str, Tensor], Tensor] | DataError],
-) -> tuple[dict[str, Tensor], Tensor] | DataError:
+    items: Iterable[tuple[dict[str, Tensor], Tensor] | NetwrightError],
+) -> tuple[dict[str, Tensor], Tensor] | NetwrightError:
     """As ``stack``, but an error is returned, to be raised where it is seen."""
     good = []
     for item in items:
-        if isinstance(item, DataError):
+        if isinstance(item, NetwrightError):
             return item
         good.append(item)
     try:
@@ -262,18 +271,19 @@ def stack(items: Iterable[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, 
     """Single samples as a batch.
 
     Raises:
-        DataError: They have different shapes.
+        DataError: They have different shapes or fields.
     """
     pairs = list(items)
     try:
         inputs = {name: torch.stack([pair[0][name] for pair in pairs]) for name in pairs[0][0]}
         return inputs, torch.stack([pair[1] for pair in pairs])
-    except RuntimeError as error:
-        shapes = sorted({str(tuple(value.shape)) for pair in pairs for value in pair[0].values()})
+    except (RuntimeError, KeyError) as error:
+        forms = [{**pair[0], "target": pair[1]} for pair in pairs]
+        shapes = sorted({", ".join(f"{name} {tuple(value.shape)}" for name, value in form.items()) for form in forms})
         raise DataError(
             where="a batch",
-            expected="samples of one shape",
-            got=", ".join(shapes[:4]),
+            expected="samples of one shape, with the same fields",
+            got="; ".join(shapes[:4]),
             cure="Resize or pad them in the data set, or give a DataLoader with a collate function.",
         ) from error
 

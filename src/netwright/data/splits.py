@@ -56,7 +56,7 @@ def split_off(
                 got="1",
                 cure="Add samples, remove the class, or give train/ and test/ folders of your own.",
             )
-        stratify = targets
+        stratify = np.where(targets >= 0, targets, counts.argmax() if len(counts) else 0)  # ignored ones are no class
     taken_count = max(round(share * len(targets)), 1)
     if classes is not None:  # each class in each part, where there are enough samples
         taken_count = min(max(taken_count, len(classes)), len(targets) - len(classes))

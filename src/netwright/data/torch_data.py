@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
 
 AS_IT_IS = Choice(name="preprocess", value="none of ours", reason="a person's own data set prepares its items itself")
+LOOKED_AT = 16  # items that are read to see whether their targets are those of `dataset.targets`
 
 
 def load_dataset(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:
@@ -90,15 +92,25 @@ def _all_targets(dataset: Any) -> NDArray[Any]:
         found = []
         for index in indices:
             seeded(0)
-            found.append(unpack(dataset[index], ())[1].numpy())
+            found.append(unpack(dataset[index], ())[1].detach().cpu().numpy())
+        shapes = sorted({value.shape for value in found})
+        if len(shapes) > 1:
+            raise DataError(
+                where="targets of the data set",
+                expected="one shape",
+                got=", ".join(map(str, shapes[:4])),
+                cure="Pad them to one shape in __getitem__.",
+            )
         return np.stack(found)
 
-    some = sorted({0, size // 2, size - 1})
-    for value in (getattr(dataset, "targets", None), (getattr(dataset, "tensors", None) or [None])[-1]):
+    some = np.unique(np.linspace(0, size - 1, LOOKED_AT).astype(int)).tolist()
+    held_ones = (getattr(dataset, "targets", None), (getattr(dataset, "tensors", None) or [None])[-1])
+    for value in held_ones if getattr(dataset, "target_transform", None) is None else ():
         if value is not None and hasattr(value, "__len__") and len(value) == size:
-            held = np.asarray(value)
-            if np.array_equal(held[some], undisturbed(partial(read, some))):  # a target_transform may change them
-                return held
+            with contextlib.suppress(TypeError, ValueError):  # no one array; an item that cannot be read is told below
+                held = np.asarray(value)
+                if np.array_equal(held[some], undisturbed(partial(read, some))):  # items may change them yet
+                    return held
     return np.asarray(undisturbed(partial(read, range(size))))
 
 
@@ -148,7 +160,7 @@ def _spec(
     options: LoadOptions,
 ) -> DataSpec:
     task: Literal["classification", "regression"] = "classification" if classes is not None else "regression"
-    items = [(f"first/{field}", value.numpy()) for field, value in first.items()]
+    items = [(f"first/{field}", value.detach().cpu().numpy()) for field, value in first.items()]
     image = len(first) == 1 and next(iter(first.values())).ndim == 3
     return DataSpec(
         name=name,
