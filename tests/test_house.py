@@ -12,13 +12,13 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 13_600
+MOST_LINES_IN_ALL = 14_500
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
     {"errors", "traces"},
     {"preprocess", "records", "batch", "disk", "extracts", "sources", "signals"},
-    {"intervals", "metrics", "optim", "options", "run", "references", "misfit"},
+    {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "models", "binding"},
     {"step"},
     {"given", "planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},

@@ -1,0 +1,56 @@
+"""Blocks to build networks with: plain modules and functions, which need nothing else of this package.
+
+    from netwright.blocks import TransformerEncoder, mean_pool
+
+Sequences are (B, T, D) with lengths, int64 (B,), or a mask, bool (B, T), True where a position is real. What stands in
+the padding changes no answer.
+"""
+
+from netwright.blocks.activations import (
+    LearnableSwish,
+    Mish,
+    RoundStraightThrough,
+    Swish,
+    learnable_swish,
+    mish,
+    round_straight_through,
+    swish,
+)
+from netwright.blocks.attention import SelfAttention, TransformerEncoder, TransformerLayer
+from netwright.blocks.convolutions import DepthwiseConv, ResidualBlock, SqueezeExcite, TemporalConv
+from netwright.blocks.masks import hide, mask_of, reverse
+from netwright.blocks.mlp import CategoryEmbeddings, mlp
+from netwright.blocks.pooling import AttentionPool, MaskedBatchNorm, max_pool, mean_pool
+from netwright.blocks.positions import SinusoidalPositions, rotate, sinusoids
+from netwright.blocks.recurrent import Recurrent
+
+__all__ = [
+    "AttentionPool",
+    "CategoryEmbeddings",
+    "DepthwiseConv",
+    "LearnableSwish",
+    "MaskedBatchNorm",
+    "Mish",
+    "Recurrent",
+    "ResidualBlock",
+    "RoundStraightThrough",
+    "SelfAttention",
+    "SinusoidalPositions",
+    "SqueezeExcite",
+    "Swish",
+    "TemporalConv",
+    "TransformerEncoder",
+    "TransformerLayer",
+    "hide",
+    "learnable_swish",
+    "mask_of",
+    "max_pool",
+    "mean_pool",
+    "mish",
+    "mlp",
+    "reverse",
+    "rotate",
+    "round_straight_through",
+    "sinusoids",
+    "swish",
+]
