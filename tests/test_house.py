@@ -21,14 +21,14 @@ FLOORS = (
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "models", "binding"},
     {"step"},
-    {"given", "planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},
+    {"starters", "given", "planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},
     {"blame", "journal", "loop", "training", "reporting", "sections"},
     {"api"},
-    {"cli", "__main__", "__init__"},
+    {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
-    "errors", "traces", "records", "preprocess", "disk", "run", "progress", "cli", "reporting", "plots", "sections",
-    "wording", "metrics", "evaluation", "intervals", "tables",
+    "errors", "traces", "records", "preprocess", "disk", "run", "progress", "cli", "commands", "starters", "reporting",
+    "plots", "sections", "wording", "metrics", "evaluation", "intervals", "tables",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}

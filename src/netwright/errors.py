@@ -22,6 +22,7 @@ Knows nothing of torch, of the command line or of the run folder.
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -118,6 +119,27 @@ class MissingExtraError(NetwrightError, ImportError):
     """An optional package that is not installed."""
 
     exit_code = 2
+
+
+def require(package: str, extra: str) -> Any:
+    """Import an optional package.
+
+    Args:
+        package: Its name to import.
+        extra: What brings it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(
+            where=extra,
+            expected=f"the `{extra}` extra, with {package}",
+            got=f"no {error.name}",
+            cure=f"pip install 'netwright[{extra}]'",
+        ) from error
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, where: str) -> UnknownNameError:

@@ -23,6 +23,7 @@ from netwright.checkpoints import digest_of, read_weights
 from netwright.data import load, tensors
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
+from netwright.data.ragged import laid_out, padded
 from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
@@ -233,7 +234,7 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
 def predict(
     run: Run | Path | str, inputs: Sequence[Any], *, model: nn.Module | None = None, batch_size: int = 64
 ) -> list[Prediction]:
-    """Answer raw inputs: paths of images, bytes, or arrays as the training data were.
+    """Answer raw inputs: texts, paths of images, bytes, or arrays as the training data were.
 
     An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
     """
@@ -263,6 +264,8 @@ def predict(
 
 def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
     """One input by field, as the training data were stored."""
+    if spec.preprocess.text is not None:
+        return {"tokens": preprocess.tokenise(spec.preprocess.text, [raw])[0]}
     if isinstance(raw, str | Path) and not spec.preprocess.decode:
         raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
     names = [field.name for field in spec.inputs]
@@ -326,8 +329,12 @@ def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
 def _answer_arrays(trained: Trained, samples: list[dict[str, NDArray[Any]]]) -> NDArray[np.float32]:
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
-    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
-    inputs = {name: tensors.apply(spec.preprocess, value) for name, value in stacked.items()}
+    if spec.preprocess.text is not None:
+        flat, starts = laid_out([sample["tokens"] for sample in samples])
+        inputs = padded(flat, starts[:-1], np.diff(starts))
+    else:
+        stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+        inputs = {name: tensors.apply(spec.preprocess, value) for name, value in stacked.items()}
     batch = Batch(inputs, None, torch.arange(len(samples)))
     with unchanged_random(device):
         task, binding = _fit(trained.model, spec, batch, device)

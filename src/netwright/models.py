@@ -10,6 +10,7 @@ import ast
 import difflib
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ from torch import nn
 
 from netwright.errors import ModelError, NetwrightError, UsageError, unknown_name
 from netwright.extracts import class_source
-from netwright.records import NetSpec
+from netwright.records import DataSpec, NetSpec
 from netwright.references import (
     Reference,
     import_dotted,
@@ -85,6 +86,26 @@ def load_model(reference: str | None, arguments: Arguments | None = None, *, roo
             cure="Return the module at its end: `return model`.",
         )
     return model
+
+
+def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
+    """Constructor arguments whose values the data know, by their names: num_classes, vocab_size, in_channels …
+
+    Raises:
+        MissingFileError: No such file; and the other errors of ``load_model`` before the module is made.
+    """
+    shape = spec.inputs[0].shape
+    known: dict[str, Any] = {
+        "num_classes": None if spec.classes is None else len(spec.classes),
+        "vocab_size": None if spec.preprocess.text is None else spec.preprocess.text.vocab_size,
+        "in_channels": shape[0] if spec.kind == "image" else None,
+        "in_features": None if min(shape, default=0) < 1 else math.prod(shape),
+    }
+    try:
+        parameters = inspect.signature(load_function(reference, where=reference)).parameters
+    except (TypeError, ValueError):  # a class without a signature
+        return {}
+    return {name: value for name, value in known.items() if value is not None and name in parameters}
 
 
 def load_function(reference: str, *, where: str, root: Path | None = None) -> Callable[..., Any]:

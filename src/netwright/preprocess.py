@@ -1,13 +1,15 @@
 """Preprocessing as data: a closed set of operations, written once, run alike in training and in serving.
 
-NumPy and Pillow only; ``data/tensors.py`` holds the twin in torch. Shapes: ``C`` channels, ``H`` height, ``W`` width,
-``B`` batch. Operations come in two phases: ``decode`` ones take a raw sample to uint8 (C, H, W), once; ``tensor`` ones
-take a batch (B, C, H, W) to float32, each time.
+No torch here; ``data/tensors.py`` holds the twin of what runs on batches. Shapes: ``C`` channels, ``H`` height, ``W``
+width, ``B`` batch, ``T`` tokens. Operations come in two phases: some take a raw sample to uint8 (C, H, W), or to
+tokens, once; ``tensor`` ones take a batch (B, C, H, W) to float32, each time.
 """
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
-from netwright.errors import DataError
+from netwright.errors import DataError, require
 
 # Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
@@ -56,7 +58,17 @@ class Normalise(_Operation):
     std: tuple[float, ...]
 
 
-Operation = Annotated[DecodeImage | Resize | Scale | Normalise, Field(discriminator="op")]
+class Tokenise(_Operation):
+    """Text to token ids, int32 (T,): 0 is padding, 1 what training had not; cut behind ``max_length`` tokens."""
+
+    op: Literal["tokenise"] = "tokenise"
+    kind: Literal["word", "character", "bpe", "file"]
+    vocab_size: int = Field(gt=0)
+    max_length: int = Field(gt=0)
+    tokenizer: str = Field(repr=False, description="The tokenizer, in the JSON of Hugging Face's tokenizers.")
+
+
+Operation = Annotated[DecodeImage | Resize | Scale | Normalise | Tokenise, Field(discriminator="op")]
 
 
 class Preprocess(_Operation):
@@ -68,6 +80,11 @@ class Preprocess(_Operation):
     def decode(self) -> tuple[DecodeImage | Resize, ...]:
         """Operations run once a sample."""
         return tuple(one for one in self.operations if isinstance(one, DecodeImage | Resize))
+
+    @property
+    def text(self) -> Tokenise | None:
+        """The operation that makes tokens of text; None for other data."""
+        return next((one for one in self.operations if isinstance(one, Tokenise)), None)
 
     @property
     def tensor(self) -> tuple[Scale | Normalise, ...]:
@@ -96,6 +113,27 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
                 image = image.resize((operation.width, operation.height), Image.Resampling.BILINEAR)
     array = np.asarray(image if image is not None else read_image(raw, mode), dtype=np.uint8)
     return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def tokenise(operation: Tokenise, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    """Token ids of each text, int32 (T,), T from 0 to ``max_length``.
+
+    Raises:
+        MissingExtraError: The ``text`` extra is not installed.
+        DataError: What was given is no text.
+    """
+    for text in texts:
+        if not isinstance(text, str):
+            raise DataError(where="input", expected="text", got=type(text).__name__, cure="Give a str.")
+    # A lone surrogate, as broken JSON has it, is no Unicode text: the tokenizer would refuse the whole batch.
+    clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    encoded = _tokenizer(operation.tokenizer).encode_batch(clean, add_special_tokens=False)
+    return [np.asarray(one.ids[: operation.max_length], dtype=np.int32) for one in encoded]
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(definition: str) -> Any:  # tokenizers.Tokenizer, imported late
+    return require("tokenizers", "text").Tokenizer.from_str(definition)
 
 
 def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> Image.Image:

@@ -97,11 +97,16 @@ class LoadOptions(Record):
         default=None, description="Regular expression on a file's name; what it matches stays together."
     )
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
+    input: str | None = Field(default=None, description="Column of the text, in a file with columns.")
+    target: str | None = Field(default=None, description="Column of what is to be answered.")
+    tokenizer: str | None = Field(default=None, description="word, character, bpe, or a tokenizer.json.")
+    vocab_size: int = Field(default=20_000, ge=3, description="Most different tokens; the others count as unknown.")
+    max_length: int | None = Field(default=None, ge=1, description="Tokens after which a text is cut.")
     max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
 
 
 class FieldSpec(Record):
-    """One input or target: its name, shape without the batch, dtype as torch names it."""
+    """One input or target: its name, shape without the batch (-1 where it varies), dtype as torch names it."""
 
     name: str
     shape: tuple[int, ...]
@@ -138,7 +143,7 @@ class DataSpec(Record):
 
     name: str
     source: str
-    kind: Literal["image", "tensor"]
+    kind: Literal["image", "text", "tensor"]
     task: Literal["classification", "regression"]
     inputs: tuple[FieldSpec, ...]
     target: FieldSpec
@@ -216,6 +221,7 @@ class WorstSample(Record):
     confidence: float | None = None
     error: float | None = None
     picture: str | None = Field(default=None, description="PNG as a data URI.")
+    text: str | None = Field(default=None, description="What was written, where the input is text.")
 
 
 class Evaluation(Record):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_CLASS_ROWS = 20
 MAX_CONFUSION = 12
 MAX_NAME = 24
+BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic regression", "tfidf_ridge": "TF-IDF + ridge regression"}
 # What stands in records in one word, as people say it.
 METHODS = {
     "wilson": "Wilson",
@@ -70,7 +71,7 @@ def _headline(evaluation: Evaluation) -> str:
     best = best_baseline(evaluation)
     if best is not None:
         lines.append(
-            f"best baseline {_text(best.name.replace('_', ' '))} "
+            f"best baseline {_baseline(best)} "
             f"{number(best.score.name, best.score.value, count=evaluation.count)}{_in_brackets(best.score, evaluation)}"
         )
     return "\n".join(lines)
@@ -105,7 +106,7 @@ def _baselines(evaluation: Evaluation) -> Table:
     for one in evaluation.baselines:
         value = number(one.score.name, one.score.value, count=evaluation.count)
         ends = interval(one.score, count=evaluation.count)
-        table.add_row(_text(one.name.replace("_", " ")), value, ends, escape(harmless(one.detail)))
+        table.add_row(_baseline(one), value, ends, escape(harmless(one.detail)))
     return table
 
 
@@ -147,6 +148,10 @@ def _table(*columns: str, numbers: tuple[int, ...]) -> Table:
 
 def _name(name: str) -> str:
     return NAMES.get(name) or _text(name.replace("_", " "), 60)
+
+
+def _baseline(one: Baseline) -> str:
+    return BASELINES.get(one.name) or _text(one.name.replace("_", " "))
 
 
 def _text(text: str, size: int = MAX_NAME) -> str:

@@ -132,6 +132,6 @@ def operations_text(preprocess: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Each preprocessing operation as its name and its arguments."""
     rows = []
     for operation in preprocess.get("operations", ()):
-        rest = {key: value for key, value in operation.items() if key != "op"}
+        rest = {key: value for key, value in operation.items() if key not in ("op", "tokenizer")}  # that one is long
         rows.append((str(operation.get("op", "")), value_text(rest)))
     return rows

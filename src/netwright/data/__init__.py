@@ -19,11 +19,13 @@ def load(
     val: Any = None,
     test: Any = None,
 ) -> Data:
-    """Load data from a name, a folder, arrays, a torch data set or a loader.
+    """Load data from a name, a folder, a file, arrays, a torch data set or a loader.
 
     Args:
-        source: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, ``"cifar10"``; a folder of class folders;
-            ``(inputs, targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a ``DataLoader``.
+        source: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, ``"cifar10"``, or a folder in the store; a
+            folder of class folders of images or .txt files, or of train, val and test files; a CSV, TSV, JSONL or
+            Parquet file of texts; ``(inputs, targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a
+            ``DataLoader``.
         options: Image size, shares of the splits, and so on.
         val: Validation data of the same kind, for arrays, data sets and loaders.
         test: Test data, likewise.
@@ -63,27 +65,46 @@ def load(
 
 def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.builtin import NAMES, read
-    from netwright.data.images import read_folder
+    from netwright.data.columns import SUFFIXES
+    from netwright.data.download import store
     from netwright.data.pictures import assemble
+    from netwright.data.texts import load_text_files
 
     if str(source) in NAMES:
         return assemble(read(str(source), options), options)
     path = Path(source)
+    if not path.exists() and path.name == str(source) and (store() / path).is_dir():
+        path = store() / path
     if path.is_dir():
-        return assemble(read_folder(path, options), options)
+        return _load_folder(path, options)
+    if path.suffix in SUFFIXES and path.is_file():
+        return load_text_files({"train": path}, options, source=path)
     if path.exists():
         raise DataError(
             where=str(source),
-            expected="a folder of class folders, or the name of a data set",
-            got="a file",
+            expected=f"a folder, a file that ends in {', '.join(SUFFIXES)}, or the name of a data set",
+            got="another file",
             cure="Give the folder; unpack an archive first.",
         )
     if isinstance(source, Path) or "/" in str(source) or "\\" in str(source) or "." in str(source):
         beside = sorted(entry.name for entry in path.parent.iterdir())[:8] if path.parent.is_dir() else []
         raise MissingFileError(
             where=f"--data {source}",
-            expected="a folder",
+            expected="a folder or a file",
             got=f"nothing there; {path.parent} holds {', '.join(beside)}" if beside else "nothing there",
             cure=f"Check the path, or name one of {', '.join(NAMES)}.",
         )
     raise unknown_name("data set, or a folder", str(source), NAMES, where="--data")
+
+
+def _load_folder(path: Path, options: LoadOptions) -> Data:
+    from netwright.data.images import read_folder, split_folders
+    from netwright.data.pictures import assemble
+    from netwright.data.texts import holds_texts, load_text_files, load_text_folder, split_files
+
+    files = split_files(path)
+    if files:
+        return load_text_files(files, options, source=path)
+    if holds_texts(path):
+        return load_text_folder(split_folders(path), options, source=path)
+    return assemble(read_folder(path, options), options)

@@ -21,6 +21,7 @@ from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
+from netwright.data.ragged import RaggedSource, by_length
 from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack_or_error
 from netwright.errors import NetwrightError
 
@@ -35,7 +36,7 @@ def steps_per_epoch(data: Data, batch_size: int) -> int:
 def train_batches(
     data: Data, *, batch_size: int, seed: int, epoch: int, augment: tuple[str, ...], workers: int, skip: int = 0
 ) -> Iterator[Batch]:
-    """One pass over the training split, shuffled by (seed, epoch).
+    """One pass over the training split, shuffled by (seed, epoch); samples of different lengths beside similar ones.
 
     Args:
         augment: Names of augmentations for images.
@@ -43,7 +44,10 @@ def train_batches(
         skip: Whole batches to pass over without reading them.
     """
     order = permutation(len(data.train), seed=seed, epoch=epoch)
-    parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
+    if isinstance(data.train, RaggedSource):
+        parts = by_length(data.train.lengths, order, batch_size, seed=seed, epoch=epoch)[skip:]
+    else:
+        parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
     for batch in _read(data, data.train, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
         if augment:
             yield _augmented(data, batch, augment, seed=seed, epoch=epoch)

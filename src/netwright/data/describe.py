@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.dataset import Data
+from netwright.data.ragged import RaggedSource
 from netwright.data.sources import DatasetSource, LoaderSource, TensorSource
 from netwright.records import Finding
 
@@ -35,7 +36,7 @@ def describe(data: Data) -> dict[str, Any]:
 
 def findings(data: Data) -> tuple[Finding, ...]:
     """What looks wrong in data, the gravest first."""
-    found = [*_unreadable(data), *_classes(data), *_constant(data), *_duplicates(data)]
+    found = [*_unreadable(data), *_classes(data), *_constant(data), *_lengths(data), *_duplicates(data)]
     grave = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(found, key=lambda finding: grave[finding.severity]))
 
@@ -43,7 +44,7 @@ def findings(data: Data) -> tuple[Finding, ...]:
 def not_checked(data: Data) -> tuple[str, ...]:
     """What was not looked for, since it takes every sample and these do not lie in memory."""
     sources = {name: data.split(name) for name in data.spec.splits}
-    outside = [name for name, source in sources.items() if not isinstance(source, TensorSource)]
+    outside = [name for name, source in sources.items() if not isinstance(source, TensorSource | RaggedSource)]
     missed = []
     if outside and data.spec.kind == "image":
         missed.append(f"images of one colour in {', '.join(outside)}")
@@ -69,6 +70,9 @@ def render(data: Data, console: Console) -> None:
     if spec.kind == "image" and spec.classes:
         drawn = portraits(data, width=console.width) if console.is_terminal else samples(data)
         console.print(drawn, markup=False, highlight=False)
+    if spec.kind == "text":
+        for line in quotations(data):
+            console.print(f"  {escape(clean(line))}", highlight=False, overflow="ellipsis", no_wrap=True)
     for choice in spec.choices:
         console.print(
             f"  {choice.name}: {escape(clean(str(choice.value)))} – {escape(clean(choice.reason))}", highlight=False
@@ -117,6 +121,18 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
             image = next(iter(data.train.gather(where[:1])[0].values()))[0].float().mean(0).numpy()
             blocks.append(_shaded(image, width))
     return "\n".join("  ".join(rows) for rows in zip(*blocks, strict=True)) if blocks else ""
+
+
+def quotations(data: Data, count: int = 10) -> list[str]:
+    """A text of each of the first classes, or the first texts where there are no classes."""
+    source = data.train
+    if not isinstance(source, RaggedSource):
+        return []
+    classes = (data.spec.classes or ())[:count]
+    if not classes:
+        return [f"{source.targets[index]:.4g}: {source.texts[index]}" for index in range(min(count, len(source)))]
+    where = [np.flatnonzero(source.targets == index) for index in range(len(classes))]
+    return [f"{name}: {source.texts[found[0]]}" for name, found in zip(classes, where, strict=True) if len(found)]
 
 
 def portraits(data: Data, *, width: int, count: int = 10) -> Text:
@@ -250,10 +266,33 @@ def _constant(data: Data) -> list[Finding]:
     return found
 
 
+def _lengths(data: Data) -> list[Finding]:
+    """Texts without a token, and texts that lose their end."""
+    found = []
+    for name in data.spec.splits:
+        source, operation = data.split(name), data.spec.preprocess.text
+        if not isinstance(source, RaggedSource) or operation is None:
+            continue
+        empty, full = (np.flatnonzero(source.lengths == size) for size in (0, operation.max_length))
+        for code, where, title, cure in (
+            ("D107", empty, "texts without a token", "Remove them: all of them get one and the same answer."),
+            ("D108", full, "texts as long as the limit or cut there", "Raise --max-length if their ends matter."),
+        ):
+            if len(where) and (code == "D107" or len(where) > 0.01 * len(source)):
+                examples = ", ".join(source.name(int(index)) for index in where[:3])
+                found.append(
+                    Finding(
+                        code=code, severity="warning" if code == "D107" else "note", title=title, where=name,
+                        evidence=f"{len(where)} of {len(source):,} in {name}: {examples}.", cure=cure,
+                    )
+                )  # fmt: skip
+    return found
+
+
 def _duplicates(data: Data) -> list[Finding]:
     """Samples of one split that stand in another, byte for byte."""
     sources = {name: data.split(name) for name in data.spec.splits}
-    known = {name: source for name, source in sources.items() if isinstance(source, TensorSource)}
+    known = {name: source for name, source in sources.items() if isinstance(source, TensorSource | RaggedSource)}
     keys = {name: _keys(source) for name, source in known.items()} if len(known) > 1 else {}
     found = []
     for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
@@ -284,7 +323,9 @@ def _duplicates(data: Data) -> list[Finding]:
     return found
 
 
-def _keys(source: TensorSource) -> list[bytes]:
+def _keys(source: TensorSource | RaggedSource) -> list[bytes]:
+    if isinstance(source, RaggedSource):
+        return [text.encode("utf-8", "replace") for text in source.texts]
     arrays = [value.numpy() for value in source.inputs.values()]
     return [
         hashlib.blake2b(

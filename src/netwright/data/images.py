@@ -49,7 +49,7 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
     Raises:
         DataError: It holds no class folders with images, or a class only where it cannot be learned.
     """
-    folders = _split_folders(root)
+    folders = split_folders(root)
     found = {name: _class_folders(root, folder) for name, folder in folders.items()}
     by_split = {name: one.images for name, one in found.items()}
     classes = tuple(sorted({name for images in by_split.values() for name in images}))
@@ -145,7 +145,7 @@ def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: Lo
     )
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """The folder of each split; the root as train where the folders are classes.
 
     Raises:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
+from netwright.evaluation.text_baselines import MAX_TEXTS, tfidf_answers
 from netwright.intervals import bootstrap_t, wilson
 from netwright.metrics import IGNORE_INDEX
 from netwright.records import Baseline, Score
@@ -75,6 +76,8 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
     if task == "classification" and len(np.unique(targets[0])) < 2:
         return tuple(found)
     generator = np.random.default_rng(seed)
+    if data.spec.preprocess.text is not None:
+        return (*found, *_of_texts(data, split, (train_ids, scored_ids), targets, task=task, seed=seed))
     shape = math.prod(max((field.shape for field in data.spec.inputs), key=math.prod, default=(1,)))
     affordable = max(100, MAX_READ // max(1, shape))
     fit_on = _pick(train_ids, targets[0], min(MAX_TRAIN, affordable), generator, task=task)
@@ -99,6 +102,34 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
         score = _score(answers, asked.targets, task, seed)
         found.append(Baseline(name=name, detail=f"{how}on the raw input; {on}", score=score))
     return tuple(found)
+
+
+def _of_texts(
+    data: Data,
+    split: str,
+    ids: tuple[NDArray[np.int64], NDArray[np.int64]],
+    targets: tuple[NDArray[Any], NDArray[Any]],
+    *,
+    task: Task,
+    seed: int,
+) -> tuple[Baseline, ...]:
+    """A linear model on n-grams."""
+    from netwright.data.ragged import RaggedSource
+
+    train, scored = data.train, data.split(split)
+    if not isinstance(train, RaggedSource) or not isinstance(scored, RaggedSource):
+        return ()
+    picked = _pick(np.arange(len(ids[0])), targets[0], MAX_TEXTS, np.random.default_rng(seed), task=task)
+    given = [train.texts[index] for index in ids[0][picked]]
+    asked = [scored.texts[index] for index in ids[1]]
+    unspaced = data.spec.preprocess.text is not None and data.spec.preprocess.text.kind == "character"
+    try:
+        answers, what = tfidf_answers(given, targets[0][picked], asked, task=task, unspaced=unspaced)
+    except ValueError:  # no text has a word
+        return ()
+    name = "tfidf_logistic_regression" if task == "classification" else "tfidf_ridge"
+    on = f"fitted on {len(given):,} training samples, scored on {_of(len(asked), len(ids[1]))}"
+    return (Baseline(name=name, detail=f"on {what}; {on}", score=_score(answers, targets[1], task, seed)),)
 
 
 def _labelled(source: Source, task: Task) -> NDArray[np.int64]:

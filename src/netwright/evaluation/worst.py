@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Pixels of a thumbnail's longer side: 24 of them are about 150 kB in a report.
 THUMBNAIL = 96
 MAX_NUMBERS = 4
+MAX_LETTERS = 2_000
 
 
 def worst_samples(data: Data, split: str, predictions: Predictions, *, count: int = 24) -> tuple[WorstSample, ...]:
@@ -35,6 +36,8 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
         Worst first; of equals the one that comes first. Pictures are PNG of at most 96 x 96 pixels, where the input is
         a grey or colour image (C, H, W) and the source keeps its samples in a known order.
     """
+    from netwright.data.ragged import RaggedSource
+
     source = data.split(split)
     classification = data.spec.task == "classification"
     if classification:
@@ -61,7 +64,15 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
             texts = _numbers(targets[place]), _numbers(targets[place] + own)
         target, prediction = texts
         found.append(
-            WorstSample(sample_id=sample_id, name=name, target=target, prediction=prediction, picture=picture, **answer)
+            WorstSample(
+                sample_id=sample_id,
+                name=name,
+                target=target,
+                prediction=prediction,
+                picture=picture,
+                text=source.texts[sample_id][:MAX_LETTERS] if isinstance(source, RaggedSource) else None,
+                **answer,
+            )
         )
     return tuple(found)
 

@@ -1,0 +1,287 @@
+"""What each verb of the command line takes, does and prints. Imports what a verb needs only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from netwright.records import LoadOptions
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", nargs="?", metavar="NET", help="file.py:Class, package.module:Class or file.py:function")
+    parser.add_argument("--data", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
+    )
+    parser.add_argument("--run", dest="folder", metavar="DIR", help="new folder for the run")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; takes no other option")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the report")
+    _add_fields(parser, "training")
+    _add_fields(parser, "data")
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("starter", nargs="?", metavar="NAME", help="which one; --list names them")
+    parser.add_argument("folder", nargs="?", metavar="DIR", type=Path, help="where to write it")
+    parser.add_argument("--list", action="store_true", help="name the starters")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
+    _add_fields(parser, "data")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("--split", metavar="NAME", help="train, val or test; test where there is one")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the simple methods")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files or texts; @file.txt has a text a line")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of a run")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write; report.html in the run otherwise")
+
+
+def _add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
+    """One option a field of the record; values stay text here and are validated by the record."""
+    from netwright.records import LoadOptions, Settings
+
+    group = parser.add_argument_group(kind)
+    record = Settings if kind == "training" else LoadOptions
+    for name, field in record.model_fields.items():
+        flag = "--" + name.replace("_", "-").removesuffix("s" if name == "optimizer_args" else "")
+        if name == "optimizer_args":
+            group.add_argument(flag, dest=name, action="append", metavar="NAME=VALUE", help=field.description)
+        elif name == "augment":
+            group.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=field.description)
+        else:
+            group.add_argument(flag, dest=name, metavar="VALUE", help=field.description)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    if arguments.resume is not None:
+        return _resume(arguments)
+    for name, value, example in (("NET", arguments.net, "net.py:Net"), ("--data", arguments.data, "--data mnist")):
+        if value is None:
+            raise UsageError(
+                where="netwright train",
+                expected=f"{name}",
+                got="nothing",
+                cure=f"Give it, as {example}: netwright train net.py:Net --data mnist",
+            )
+    from netwright import training
+    from netwright.api import finish
+    from netwright.data import load
+    from netwright.models import arguments_from, load_model, parse_arguments
+    from netwright.options import make_options
+    from netwright.records import Settings
+    from netwright.step import seed_all
+
+    settings = make_options(Settings, _settings(arguments))
+    data = load(arguments.data, options=_load_options(arguments))
+    seed_all(settings.seed)
+    progress = _progress(arguments)
+    known = arguments_from(arguments.net, data.spec)
+    made_with = known | parse_arguments(arguments.arg)
+    if known:
+        progress.say(f"  {', '.join(f'{name}={value}' for name, value in known.items())}  – known from the data")
+    model = load_model(arguments.net, made_with)
+    run = training.train(
+        model,
+        data,
+        run=arguments.folder,
+        progress=progress,
+        reference=arguments.net,
+        arguments=made_with,
+        settings=settings,
+    )
+    evaluation = finish(run, model, data, write_report=not arguments.no_report, lang=arguments.lang)
+    return _show_run(arguments, run.path, evaluation)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from netwright import training
+    from netwright.api import finish
+    from netwright.records import LoadOptions
+
+    names = ("net", "data", "folder", *LoadOptions.model_fields)
+    others = [name for name in names if getattr(arguments, name) is not None] + (["arg"] if arguments.arg else [])
+    if others or _settings(arguments):
+        raise UsageError(
+            where="--resume",
+            expected="a run to go on with, and no other option",
+            got=f"also {', '.join([*others, *_settings(arguments)])}",
+            cure="A resumed run keeps what it was started with; leave the others out.",
+        )
+    run = training.resume(arguments.resume, progress=_progress(arguments))
+    evaluation = finish(run, None, None, write_report=not arguments.no_report, lang=arguments.lang)
+    return _show_run(arguments, run.path, evaluation)
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from netwright.starters import STARTERS, write_starter
+
+    if arguments.list:
+        if arguments.json:
+            print(json.dumps({name: starter.title for name, starter in STARTERS.items()}))
+        else:
+            print("\n".join(f"{name:<6} {starter.title}" for name, starter in STARTERS.items()))
+        return 0
+    if arguments.starter is None or arguments.folder is None:
+        raise UsageError(
+            where="netwright new",
+            expected="a starter and a folder",
+            got="less",
+            cure=f"As netwright new cnn my_cnn. Starters: {', '.join(STARTERS)}.",
+        )
+    files = write_starter(arguments.starter, arguments.folder)
+    if arguments.json:
+        print(json.dumps({"files": [str(file) for file in files]}))
+        return 0
+    print("\n".join(map(str, files)))
+    print(f"\nnetwright train {files[0]}:Net --data {STARTERS[arguments.starter].data}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from netwright.api import evaluate
+    from netwright.tables import render_evaluation
+
+    evaluation = evaluate(arguments.folder, split=arguments.split, with_baselines=not arguments.no_baselines)
+    if arguments.json:
+        print(evaluation.model_dump_json())
+    else:
+        render_evaluation(evaluation, _console())
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from netwright.api import predict
+
+    answers = predict(arguments.folder, _raw_inputs(arguments))
+    for answer in answers:
+        if arguments.json:
+            print(json.dumps(asdict(answer), ensure_ascii=False))
+        elif answer.error is not None:
+            print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
+        elif answer.label is not None:
+            print(f"{answer.name}\t{answer.label}\t{answer.confidence:.4f}")
+        else:
+            print(f"{answer.name}\t{', '.join(f'{value:.6g}' for value in answer.value or ())}")
+    return 1 if any(answer.error is not None for answer in answers) else 0
+
+
+def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
+    """Texts as they stand, or a line each of @file; paths for a run on anything else."""
+    from netwright.run import open_run
+
+    if open_run(arguments.folder).read_data().preprocess.text is None:
+        return [Path(name) for name in arguments.inputs]
+    texts: list[Any] = []
+    for given in arguments.inputs:
+        texts += Path(given[1:]).read_text(encoding="utf-8").splitlines() if given.startswith("@") else [given]
+    return texts
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from netwright.run import open_run
+
+    run = open_run(arguments.folder)
+    from netwright.reporting import report
+
+    path = report(run.path, lang=arguments.lang, out=arguments.out)
+    print(json.dumps({"report": str(path)}) if arguments.json else f"report  {path}")
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from netwright.data import load
+    from netwright.data.describe import describe, render
+
+    data = load(arguments.source, options=_load_options(arguments))
+    if arguments.json:
+        print(json.dumps(describe(data), ensure_ascii=False))
+    else:
+        render(data, _console())
+    return 0
+
+
+def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int:
+    from netwright.run import Run
+    from netwright.tables import render_evaluation
+
+    run = Run(path)
+    if arguments.json:
+        print(json.dumps({"run": str(path), "evaluation": evaluation.model_dump(mode="json")}, ensure_ascii=False))
+        return 0
+    render_evaluation(evaluation, _console())
+    print(f"\nrun     {path}")
+    if run.report_file.is_file():
+        print(f"report  {run.report_file}")
+    elif not arguments.no_report:
+        print("report  not written: pip install 'netwright[report]'")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, still as text."""
+    from netwright.models import parse_arguments
+    from netwright.records import Settings
+
+    given = {name: getattr(arguments, name) for name in Settings.model_fields if getattr(arguments, name) is not None}
+    if "optimizer_args" in given:
+        given["optimizer_args"] = parse_arguments(given["optimizer_args"])
+    return given
+
+
+def _load_options(arguments: argparse.Namespace) -> LoadOptions:
+    from netwright.options import make_options
+    from netwright.records import LoadOptions
+
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in LoadOptions.model_fields if getattr(arguments, name) is not None
+    }
+    if "image_size" in given:
+        sizes = given["image_size"].lower().split("x")
+        given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
+    return make_options(LoadOptions, given)
+
+
+def _progress(arguments: argparse.Namespace) -> Any:
+    from netwright.progress import Silent, choose_progress
+
+    return Silent() if arguments.json else choose_progress(sys.stderr)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+VERBS = (
+    ("new", "write a short network to start from", "netwright new cnn my_cnn", _add_new, _new),
+    ("data", "show what is understood of data", "netwright data digits", _add_data, _data),
+    ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),
+    ("evaluate", "score a run on a split", "netwright evaluate runs/2026-11-23-mnist-net", _add_evaluate, _evaluate),
+    ("predict", "answer new inputs", "netwright predict runs/2026-11-23-mnist-net a.png", _add_predict, _predict),
+    ("report", "write a run's report", "netwright report runs/2026-11-23-mnist-net --lang zh", _add_report, _report),
+)

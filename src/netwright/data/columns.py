@@ -1,0 +1,120 @@
+"""Files with columns: CSV, TSV, JSONL, Parquet. Reads them, and finds the columns of the input and the target."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netwright.errors import DataError, require, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+TARGETS = ("label", "labels", "target", "class", "category", "y", "sentiment", "intent", "topic")
+TEXTS = (
+    "text",
+    "sentence",
+    "title",
+    "question",
+    "content",
+    "review",
+    "input",
+    "comment",
+    "message",
+    "body",
+    "document",
+)
+PEEK = 200  # rows looked at to tell a header
+
+
+def read_columns(path: Path) -> pd.DataFrame:
+    """Read a file with columns, all values of CSV and TSV as text.
+
+    The first row of a CSV or TSV is a header where none of its cells stands again in its column and none is a number;
+    without one, columns are called ``column_0``, ``column_1`` …
+
+    Raises:
+        DataError: It is empty, not UTF-8, or its rows have different lengths.
+        MissingExtraError: The ``text`` extra is not installed.
+    """
+    pandas = require("pandas", "text")
+    try:
+        if path.suffix == ".jsonl":
+            frame = pandas.read_json(path, lines=True, dtype=False, convert_dates=False)
+        elif path.suffix == ".parquet":
+            frame = pandas.read_parquet(path)
+        else:
+            frame = _read_separated(pandas, path)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            where=str(path),
+            expected="text in UTF-8",
+            got=f"byte 0x{error.object[error.start]:02x} at {error.start}",
+            cure=f"Convert it: iconv -f GB18030 -t UTF-8 {path.name} (or -f LATIN1), and give the result.",
+        ) from error
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        raise DataError(
+            where=str(path),
+            expected=f"a {path.suffix[1:].upper()} file",
+            got=str(error).strip().splitlines()[0],
+            cure="Mend the row it names.",
+        ) from error
+    if not len(frame):
+        raise DataError(where=str(path), expected="at least one row", got="none", cure="Give a file with rows.")
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _read_separated(pandas: Any, path: Path) -> pd.DataFrame:
+    tabs = path.suffix == ".tsv"
+    # A tab-separated file knows no quotes: a title that begins with one is no quoted field.
+    options: dict[str, Any] = {
+        "sep": "\t" if tabs else ",",
+        "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+        "dtype": str,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "header": None,
+    }
+    if not path.stat().st_size:
+        raise ValueError("an empty file")
+    peek = pandas.read_csv(path, nrows=PEEK, **options)
+    if _has_header(peek):
+        return pandas.read_csv(path, **(options | {"header": 0}))
+    frame = pandas.read_csv(path, **options)
+    frame.columns = [f"column_{index}" for index in range(frame.shape[1])]
+    return frame
+
+
+def _has_header(peek: pd.DataFrame) -> bool:
+    first, rest = peek.iloc[0], peek.iloc[1:]
+    return len(rest) > 0 and not any(
+        is_number(str(first[column])) or not str(first[column]).strip() or (rest[column] == first[column]).any()
+        for column in peek.columns
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell holds a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def find_column(frame: pd.DataFrame, asked: str | None, usual: Sequence[str], *, option: str, path: Path) -> str | None:
+    """The column that was asked for, or the first of a usual name; None where there is none.
+
+    Raises:
+        UnknownNameError: The file has no such column.
+    """
+    if asked is not None:
+        if asked not in frame.columns:
+            raise unknown_name(f"column of {path.name}", asked, list(frame.columns), where=option)
+        return asked
+    folded = {str(name).casefold(): str(name) for name in frame.columns}
+    return next((folded[name] for name in usual if name in folded), None)

@@ -1,0 +1,92 @@
+"""Starters: what ``netwright new`` writes is short, passes its own test, and is not changed by padding."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from netwright.cli import main
+from netwright.errors import UnknownNameError, UsageError
+from netwright.models import load_model
+from netwright.starters import STARTERS, write_starter
+
+OF_TEXTS = ("rnn", "text")
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_a_starter_passes_the_test_that_comes_with_it(name: str, tmp_path: Path) -> None:
+    """Run as a person would, in its folder."""
+    assert main(["new", name, str(tmp_path / name), "--json"]) == 0
+    assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["README.md", "net.py", "test_net.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_net.py"],
+        cwd=tmp_path / name, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_a_starter_is_short(name: str, tmp_path: Path) -> None:
+    """Under 80 lines that a student can read."""
+    (net, *_) = write_starter(name, tmp_path)
+    assert len(net.read_text(encoding="utf-8").splitlines()) < 80
+
+
+@pytest.mark.parametrize("name", OF_TEXTS)
+def test_padding_changes_no_answer_of_a_starter(name: str, tmp_path: Path) -> None:
+    """Alone, and in a batch padded to four times its length, to 1e-5; the loss has the same gradient."""
+    (net, *_) = write_starter(name, tmp_path)
+    torch.manual_seed(0)
+    model = load_model(f"{net}:Net", {"vocab_size": 50}).eval()
+    found = []
+    for size, count in ((5, 1), (20, 3)):
+        tokens = torch.zeros(count, size, dtype=torch.int64)
+        tokens[0, :5] = torch.tensor([3, 9, 27, 31, 8])
+        tokens[1:] = 7
+        lengths = torch.tensor([5, 20, 11][:count])
+        mask = torch.arange(size)[None] < lengths[:, None]
+        tokens = tokens * mask
+        answer = model(tokens, mask) if name == "text" else model(tokens, lengths, mask)
+        loss = torch.nn.functional.cross_entropy(answer[:1], torch.tensor([1]))
+        found.append((answer[:1], *torch.autograd.grad(loss, list(model.parameters()))))
+    for alone, among in zip(*found, strict=True):
+        torch.testing.assert_close(alone, among, atol=1e-5, rtol=1e-4)
+
+
+def test_starters_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with what it is for."""
+    assert main(["new", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed and starter.title in listed for name, starter in STARTERS.items())
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    """And a misspelt name is answered with the nearest."""
+    (tmp_path / "net.py").write_text("mine")
+    with pytest.raises(UsageError, match=r"net\.py"):
+        write_starter("cnn", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.py"]
+    assert (tmp_path / "net.py").read_text() == "mine"
+    with pytest.raises(UnknownNameError, match='"cnn"'):
+        write_starter("cn", tmp_path)
+
+
+def test_without_a_name_the_starters_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, as for all wrong usage."""
+    assert main(["new"]) == 2
+    assert "mlp, cnn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_starter_for_pictures_learns_digits(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what the data know of its constructor filled in: pictures of 8 x 8."""
+    write_starter(name, tmp_path / name)
+    command = ["train", f"{tmp_path / name}/net.py:Net", "--data", "digits", "--epochs", "2", "--no-report"]
+    assert main([*command, "--run", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr()
+    assert "num_classes=10" in shown.err
+    assert "known from the data" in shown.err
