@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
-FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 14_500
+MOST_LINES_IN_ALL = 16_000
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -147,5 +147,6 @@ def test_settings_are_a_frozen_list() -> None:
         "workers", "seed",
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
-        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "max_unreadable",
+        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "input", "target",
+        "tokenizer", "vocab_size", "max_length", "max_unreadable",
     ]  # fmt: skip

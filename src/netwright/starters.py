@@ -27,15 +27,16 @@ class Starter:
     outputs: tuple[int, ...]
 
 
+TEXTS = "examples/texts/requests.csv"
 PICTURES = "torch.rand(2, 1, 28, 28)"
 TOKENS = "torch.tensor([[5, 7, 9, 2], [4, 8, 0, 0]])"
 MASK = "torch.tensor([[True, True, True, True], [True, True, False, False]])"
 STARTERS = {
     "mlp": Starter("a multi-layer perceptron, for pictures as a start", "digits", PICTURES, (2, 10)),
     "cnn": Starter("a convolutional network, for pictures", "digits", PICTURES, (2, 10)),
-    "rnn": Starter("a two-way LSTM, for texts", "texts.csv", f"{TOKENS}, torch.tensor([4, 2]), {MASK}", (2, 2)),
+    "rnn": Starter("a two-way LSTM, for texts", TEXTS, f"{TOKENS}, torch.tensor([4, 2]), {MASK}", (2, 2)),
     "text": Starter(
-        "embedding, convolution and self-attention, for texts", "texts.csv", f"{TOKENS}, {MASK}", (2, 2)
+        "embedding, convolution and self-attention, for texts", TEXTS, f"{TOKENS}, {MASK}", (2, 2)
     ),
 }  # fmt: skip
 

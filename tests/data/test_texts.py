@@ -332,3 +332,14 @@ def test_preprocess_of_texts_is_told_short() -> None:
     """The tokenizer's JSON is not printed."""
     operation, _ = fit_tokenizer(ANIMALS, LoadOptions())
     assert len(repr(Preprocess(operations=(operation,)))) < 300
+
+
+@pytest.mark.parametrize(("line", "word"), [('{"text": "a", "label"', "line 3"), ("[1, 2]", "line 3"), ("3", "int")])
+def test_a_broken_line_of_json_is_named(tmp_path: Path, line: str, word: str) -> None:
+    """With its number; other line ends may stand inside a text."""
+    good = [json.dumps({"text": f"a\u2028b {i}", "label": str(i % 2)}, ensure_ascii=False) for i in range(30)]
+    path = write(tmp_path / "a.jsonl", good)
+    assert sum(split.count for split in nd.load(path).spec.splits.values()) == 30
+    write(path, [*good[:2], line, *good[2:]])
+    with pytest.raises(DataError, match=word):
+        nd.load(path)

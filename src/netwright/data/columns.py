@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def read_columns(path: Path) -> pd.DataFrame:
     pandas = require("pandas", "text")
     try:
         if path.suffix == ".jsonl":
-            frame = pandas.read_json(path, lines=True, dtype=False, convert_dates=False)
+            frame = pandas.DataFrame(_read_lines(path))
         elif path.suffix == ".parquet":
             frame = pandas.read_parquet(path)
         else:
@@ -66,6 +67,20 @@ def read_columns(path: Path) -> pd.DataFrame:
         raise DataError(where=str(path), expected="at least one row", got="none", cure="Give a file with rows.")
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8-sig") as file:  # lines end at \n alone: other ends may stand in a text
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line) if line.strip() else None
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from error
+            if row is not None and not isinstance(row, dict):
+                raise ValueError(f"line {number}: {type(row).__name__}, and not an object with names")
+            rows += [] if row is None else [row]
+    return rows
 
 
 def _read_separated(pandas: Any, path: Path) -> pd.DataFrame:
