@@ -3,7 +3,7 @@
     python bench/quality.py                      # every line
     python bench/quality.py trec --seeds 3
 
-Prints for each line the test score with its interval, the best baseline with its own, and the seconds of the whole command.
+Prints for each line the test score with its interval, the best baseline with its own, and the whole command's seconds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
                     line = f"{data:<16} {starter:<5} seed {seed}  {found['name']} {shown(found)}  {beside}"
                     print(f"{line}  {seconds:.0f} s", flush=True)
                 if asked.seeds > 1:
-                    print(f"{data:<16} {starter:<5} {spread(values, found['name'], 4)}", flush=True)
+                    print(f"{data:<16} {starter:<5} {spread(values, 'accuracy', 4)}", flush=True)
 
 
 if __name__ == "__main__":
