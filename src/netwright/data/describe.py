@@ -65,7 +65,7 @@ def render(data: Data, console: Console) -> None:
     )
     for field in (*spec.inputs, spec.target):
         role = "target" if field is spec.target else "input "
-        console.print(f"  {role}  {escape(clean(field.name))}: {field.dtype} {field.shape or ''}".rstrip())
+        console.print(f"  {role}  {escape(clean(field.name))}: {field.dtype} {_shape(field.shape)}".rstrip())
     console.print(_table(data, bars=console.is_terminal and console.width >= 80))
     if spec.kind == "image" and spec.classes:
         drawn = portraits(data, width=console.width) if console.is_terminal else samples(data)
@@ -88,6 +88,10 @@ def render(data: Data, console: Console) -> None:
         console.print(f"not looked for: {'; '.join(missed)}", highlight=False)
     if not problems:
         console.print("nothing looks wrong" + (" in what was looked at" if missed else ""))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"({', '.join('T' if size < 0 else str(size) for size in shape)})" if shape else ""
 
 
 def _table(data: Data, *, bars: bool) -> Table:
