@@ -91,7 +91,7 @@ def render(data: Data, console: Console) -> None:
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return f"({', '.join('T' if size < 0 else str(size) for size in shape)})" if shape else ""
+    return str(shape).replace("-1", "T") if shape else ""
 
 
 def _table(data: Data, *, bars: bool) -> Table:

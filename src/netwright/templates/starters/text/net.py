@@ -27,7 +27,7 @@ class Net(nn.Module):
         num_classes: int = 2,
         features: int = 128,
         num_pairs: int = 50_021,
-        forget: float = 0.15,
+        forget: float = 0.1,
     ) -> None:
         super().__init__()
         self.forget = forget
