@@ -83,7 +83,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
         raise DataError(
             where=str(source),
             expected=f"a folder, a file that ends in {', '.join(SUFFIXES)}, or the name of a data set",
-            got="another file",
+            got="a file",
             cure="Give the folder; unpack an archive first.",
         )
     if isinstance(source, Path) or "/" in str(source) or "\\" in str(source) or "." in str(source):

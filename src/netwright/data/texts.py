@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadab
 if TYPE_CHECKING:
     import pandas as pd
 
+LOOKED_AT = 2_000  # files that tell a folder of texts from one of images
 CLASS_FILES = ("class.txt", "classes.txt", "labels.txt")
 
 
@@ -84,8 +86,10 @@ def load_text_folder(folders: dict[str, Path], options: LoadOptions, *, source: 
 
 
 def holds_texts(folder: Path) -> bool:
-    """Whether the class folders of a folder hold .txt files."""
-    return any(True for _ in folder.glob("*/*.txt")) or any(True for _ in folder.glob("train/*/*.txt"))
+    """Whether most of the first files in its folders are .txt: a note among images makes no texts of them."""
+    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
+    files = [path.suffix for path in islice(inside, LOOKED_AT) if path.is_file() and not path.name.startswith(".")]
+    return 2 * files.count(".txt") > len(files)
 
 
 def _columns(frame: pd.DataFrame, options: LoadOptions, path: Path) -> tuple[str, str, list[Choice]]:
