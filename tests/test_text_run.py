@@ -108,3 +108,23 @@ def test_a_resumed_run_on_texts_equals_the_unbroken_one(tmp_path: Path) -> None:
     part = model()
     nw.resume(tmp_path / "part", model=part, progress=Silent(), report=False)
     assert digest_of(part.state_dict()) == digest_of(whole.state_dict())
+
+
+def test_a_run_is_not_scored_with_another_tokenizer(tmp_path: Path) -> None:
+    """The texts are the same, the ids are not: every answer would be nonsense."""
+    from netwright.data.tokenisers import fit_tokenizer
+    from netwright.errors import DataError
+    from netwright.models import load_model
+
+    table = str(write_table(tmp_path / "texts.csv", SUBJECTS, joint=" "))
+    file = tmp_path / "tokenizer.json"
+    options = nw.LoadOptions(tokenizer=str(file))
+    file.write_text(fit_tokenizer(["the rocket", "a goal"], nw.LoadOptions())[0].tokenizer)
+    write_starter("rnn", tmp_path / "mine")
+    model = load_model(f"{tmp_path}/mine/net.py:Net", {"vocab_size": 60, "num_classes": 3, "features": 8})
+    data = nw.load(table, options=options)
+    run = nw.train(model, data, run=tmp_path / "run", epochs=1, progress=Silent(), report=False)
+    nw.evaluate(run, model=model, with_baselines=False)
+    file.write_text(fit_tokenizer(["a goal", "goal rocket"], nw.LoadOptions())[0].tokenizer)
+    with pytest.raises(DataError, match=r"tokenizer\.json"):
+        nw.evaluate(run, model=model, with_baselines=False)

@@ -228,6 +228,13 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
             got=f"other data (digest {data.spec.digest[:12]})",
             cure="Bring the files back as they were, or train a new run on the new ones.",
         )
+    if data.spec.preprocess != known.preprocess:
+        raise DataError(
+            where=data.spec.source,
+            expected="the preprocessing the run was made with",
+            got="another one of the same data: other options, another tokenizer.json, or another version of a library",
+            cure="Load them with the run's own options, and with the tokenizer.json as it was.",
+        )
     return data
 
 

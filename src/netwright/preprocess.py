@@ -24,6 +24,9 @@ from netwright.errors import DataError, require
 MAX_PIXELS = 89_478_485
 
 
+AT_ONCE = 4096  # texts
+
+
 class _Operation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -127,8 +130,12 @@ def tokenise(operation: Tokenise, texts: Sequence[str]) -> list[NDArray[np.int32
             raise DataError(where="input", expected="text", got=type(text).__name__, cure="Give a str.")
     # A lone surrogate, as broken JSON has it, is no Unicode text: the tokenizer would refuse the whole batch.
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    encoded = _tokenizer(operation.tokenizer).encode_batch(clean, add_special_tokens=False)
-    return [np.asarray(one.ids[: operation.max_length], dtype=np.int32) for one in encoded]
+    tokenizer = _tokenizer(operation.tokenizer)
+    found: list[NDArray[np.int32]] = []
+    for start in range(0, len(clean), AT_ONCE):  # what it gives for a text is far larger than the ids alone
+        encoded = tokenizer.encode_batch(clean[start : start + AT_ONCE], add_special_tokens=False)
+        found += [np.asarray(one.ids[: operation.max_length], dtype=np.int32) for one in encoded]
+    return found
 
 
 @functools.lru_cache(maxsize=4)
