@@ -26,6 +26,9 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+# What each extra brings.
+EXTRAS = {"report": "Jinja2 and matplotlib", "text": "tokenizers, pandas and pyarrow"}
+
 
 class NetwrightError(Exception):
     """Tell a person what went wrong and what to do.
@@ -134,12 +137,17 @@ def require(package: str, extra: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingExtraError(
-            where=extra,
-            expected=f"the `{extra}` extra, with {package}",
-            got=f"no {error.name}",
-            cure=f"pip install 'netwright[{extra}]'",
-        ) from error
+        raise missing_extra(extra, error) from error
+
+
+def missing_extra(extra: str, error: ImportError) -> MissingExtraError:
+    """Make the error for an optional package that could not be imported."""
+    return MissingExtraError(
+        where=extra,
+        expected=f"the `{extra}` extra, with {EXTRAS[extra]}",
+        got=f"no {error.name}",
+        cure=f"pip install 'netwright[{extra}]'",
+    )
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, where: str) -> UnknownNameError:

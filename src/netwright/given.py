@@ -49,8 +49,6 @@ def refuse_idle(settings: Settings, given: Given, data: Data) -> None:
     idle: dict[str, str] = {}
     if isinstance(given.optimizer, torch.optim.Optimizer):
         idle |= dict.fromkeys(("lr", "weight_decay", "optimizer_args"), "the optimizer that was given, with its own")
-    elif _is_function(given.optimizer):
-        idle |= dict.fromkeys(("weight_decay", "optimizer_args"), "a function that makes the optimizer")
     if given.schedule is not None or ":" in (settings.schedule or ""):
         idle["warmup_steps"] = "a schedule that is a function of the step"
     if given.loss is not None or given.step is not None or ":" in (settings.loss or ""):
@@ -91,12 +89,11 @@ def build_optimizer(model: nn.Module, decided: Plan, settings: Settings, given: 
     made: Any = given.optimizer
     if made is None and settings.optimizer is not None and ":" in settings.optimizer:
         made = load_function(settings.optimizer, where="--optimizer")
-        if _is_function(made):
-            refuse(settings, dict.fromkeys(("weight_decay", "optimizer_args"), "a function that makes the optimizer"))
     if isinstance(made, torch.optim.Optimizer):
         _check_owner(model, made)
         return made
     if _is_function(made):
+        refuse(settings, dict.fromkeys(("weight_decay", "optimizer_args"), "a function that makes the optimizer"))
         built: torch.optim.Optimizer = made(model.parameters())
         _check_owner(model, built)
         for group in built.param_groups if settings.lr is not None else ():

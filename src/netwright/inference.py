@@ -95,8 +95,9 @@ def split_means(
             outputs = ask(binding, model, here.inputs).float()
             loss = objective(outputs, here.targets)
             count = objective.count(here.targets)
-            mean = loss / count if objective.sums else loss
-            sums.update(mean, count, task.right(outputs, here.targets), task.answers(here.targets))
+            sums.update(
+                objective.mean(loss, count), count, task.right(outputs, here.targets), task.answers(here.targets)
+            )
     return sums.means()
 
 

@@ -147,8 +147,8 @@ def _keep_functions(settings: Settings, run: Run) -> dict[str, str]:
         if reference is not None and ":" in reference:
             folder = run.functions_folder / name
             entry = copy_sources(reference, folder)
-            if entry is not None:
-                kept[name] = entry if entry == reference else f"{folder.relative_to(run.path).as_posix()}/{entry}"
+            if entry is not None and entry != reference:  # of an installed module nothing is copied
+                kept[name] = f"{folder.relative_to(run.path).as_posix()}/{entry}"
     return kept
 
 

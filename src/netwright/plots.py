@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from netwright.errors import MissingExtraError
+from netwright.errors import missing_extra
 from netwright.intervals import wilson
 from netwright.records import CalibrationBin
 
@@ -182,7 +182,7 @@ def _figure(width: float, height: float) -> Iterator[Any]:
         from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise missing_report(error) from error
+        raise missing_extra("report", error) from error
     ours = {
         "svg.fonttype": "none",
         "svg.hashsalt": "netwright",
@@ -195,16 +195,6 @@ def _figure(width: float, height: float) -> Iterator[Any]:
     }
     with style.context(["default", ours]):
         yield Figure(figsize=(width / 72, height / 72), dpi=72)
-
-
-def missing_report(error: ImportError) -> MissingExtraError:
-    """The error for a page that cannot be made without the ``report`` extra."""
-    return MissingExtraError(
-        where="report",
-        expected="the `report` extra, with Jinja2 and matplotlib",
-        got=f"no {error.name}",
-        cure="pip install 'netwright[report]'",
-    )
 
 
 def _finish(axes: Any, *, x: str = "", y: str = "") -> None:

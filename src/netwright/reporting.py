@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from netwright import plots, sections, wording
 from netwright.disk import atomic_write_text
-from netwright.errors import RunError
+from netwright.errors import RunError, missing_extra
 from netwright.records import Choice, DataSpec, Environment, Evaluation, Finding, LoadOptions, Plan, RunSpec, Settings
 from netwright.run import Run, open_run
 
@@ -137,7 +137,7 @@ def _jinja(words: wording.Words) -> jinja2.Environment:
         import jinja2
         from markupsafe import Markup
     except ImportError as error:
-        raise plots.missing_report(error) from error
+        raise missing_extra("report", error) from error
 
     def finalize(value: object) -> object:
         return wording.harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value

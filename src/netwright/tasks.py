@@ -73,6 +73,10 @@ class Objective:
             return loss_fn.weight[targets[valid]].sum()
         return len(targets)
 
+    def mean(self, loss: Tensor, count: Tensor | int) -> Tensor:
+        """The loss by target, where it is a sum; itself where it is a mean already."""
+        return loss / count if self.sums else loss
+
     @property
     def sums(self) -> bool:
         """Whether the loss is a sum over samples, so that micro-batches just add up."""

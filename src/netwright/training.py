@@ -109,10 +109,7 @@ def resume(
 
 def _with_functions(spec: RunSpec, run: Run) -> Settings:
     """The settings, with the run's own copies of what lies in files."""
-    copies = {
-        name: str(run.path / entry) if entry.startswith(run.functions_folder.name) else entry
-        for name, entry in spec.functions.items()
-    }
+    copies = {name: str(run.path / entry) for name, entry in spec.functions.items()}
     return spec.settings.model_copy(update=copies)
 
 

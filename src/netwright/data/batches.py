@@ -101,10 +101,7 @@ def _reader(
             generator=torch.Generator(),  # else a number is drawn from the module's own generator
             worker_init_fn=_one_thread,
         )
-        for batch in loader:
-            if isinstance(batch, NetwrightError):
-                raise batch
-            yield batch
+        yield from map(_good, loader)
         return
     own = SeededItems(source, seed, epoch) if isinstance(source, DatasetSource) else None
     for part in parts:
@@ -112,7 +109,11 @@ def _reader(
 
 
 def _gather_seeded(items: SeededItems, part: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
-    batch = stack_or_error([items[int(index)] for index in part])
+    return _good(stack_or_error([items[int(index)] for index in part]))
+
+
+def _good(batch: tuple[dict[str, Tensor], Tensor] | NetwrightError) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch; an error that came in its place is raised here."""
     if isinstance(batch, NetwrightError):
         raise batch
     return batch

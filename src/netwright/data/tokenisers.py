@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from netwright.errors import DataError, MissingFileError, require, unknown_name
-from netwright.preprocess import Tokenise
+from netwright.preprocess import Tokenise, tokenise
 from netwright.records import Choice, LoadOptions
 
 Kind = Literal["word", "character", "bpe"]
@@ -124,8 +125,9 @@ def _operation(
     elif kind == "file" or not texts:
         length, why = LONGEST, "the usual limit"
     else:
-        lengths = sorted(len(one.ids) for one in tokenizer.encode_batch(list(texts)))
-        longest = lengths[-1]
+        whole = Tokenise(kind=kind, vocab_size=size, max_length=sys.maxsize, tokenizer=tokenizer.to_str())
+        lengths = [len(one) for one in tokenise(whole, texts)]
+        longest = max(lengths)
         length = max(1, min(longest, LONGEST))
         cut = sum(one > length for one in lengths)
         why = f"the longest training text has {longest:,} tokens" + (f"; {cut:,} texts are cut" if cut else "")
