@@ -12,16 +12,16 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 16_000
+MOST_LINES_IN_ALL = 24_000
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
     {"errors", "traces"},
     {"preprocess", "records", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
-    {"tasks", "checkpoints", "data", "models", "binding"},
+    {"tasks", "checkpoints", "data", "evaluation", "models", "binding"},
     {"step"},
-    {"starters", "given", "planning", "session", "evaluation", "inference", "tables", "plots", "progress", "wording"},
+    {"starters", "given", "planning", "session", "inference", "tables", "plots", "progress", "wording"},
     {"blame", "journal", "loop", "training", "reporting", "sections"},
     {"api"},
     {"cli", "commands", "__main__", "__init__"},
@@ -147,6 +147,6 @@ def test_settings_are_a_frozen_list() -> None:
         "workers", "seed",
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
-        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "input", "target",
-        "tokenizer", "vocab_size", "max_length", "max_unreadable",
+        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "task", "input",
+        "target", "tokenizer", "vocab_size", "max_length", "max_unreadable",
     ]  # fmt: skip

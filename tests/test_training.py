@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -368,13 +369,13 @@ def test_json_output_is_one_object(tmp_path: Path, root: Path, capsys: pytest.Ca
 def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy() -> None:
     """Samples marked -100 change no running number."""
     from netwright.step import Sums
-    from netwright.tasks import Task
+    from netwright.tasks.classification import Classification
 
-    outputs, targets = torch.eye(4), torch.tensor([0, 1, -100, -100])
-    task = Task("classification", 4, "logits", "")
+    batch = nw.Batch({}, torch.tensor([0, 1, -100, -100]), torch.arange(4))
+    task = Classification(("a", "b", "c", "d"), "logits", "")
     sums = Sums.zero(torch.device("cpu"))
-    sums.update(torch.tensor(0.0), 2, task.right(outputs, targets), task.answers(targets))
-    assert sums.means()[1] == 1.0
+    sums.update(torch.tensor(0.0), 2, task.running(torch.eye(4), batch))
+    assert sums.means()[1] == {"accuracy": 1.0}
 
 
 def normalised() -> nn.Module:
@@ -541,3 +542,13 @@ def test_a_loader_without_a_batch_is_refused() -> None:
     dataset = torch.utils.data.TensorDataset(torch.zeros(5, 3), torch.tensor([0, 1, 0, 1, 0]))
     with pytest.raises(DataError):
         losses(nn.Linear(3, 2), torch.utils.data.DataLoader(dataset, batch_size=8, drop_last=True))
+
+
+def test_a_kernel_that_was_only_imported_is_no_notebook() -> None:
+    """Test tools import it too; there is nothing to draw on."""
+    import ipykernel.kernelapp
+
+    from netwright.progress import Lines, choose_progress
+
+    assert not ipykernel.kernelapp.IPKernelApp.initialized()
+    assert isinstance(choose_progress(io.StringIO()), Lines)

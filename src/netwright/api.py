@@ -17,16 +17,16 @@ from netwright.data import load
 from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
-from netwright.evaluation import Predictions, baselines, beside_baselines, score, worst_samples
+from netwright.evaluation import Predictions, beside_baselines
 from netwright.given import Given, OptimizerGiven
-from netwright.inference import Prediction, data_of, open_trained, predict_split
+from netwright.inference import data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
 from netwright.loop import Step
 from netwright.loop import training_steps as loop_over
 from netwright.optim import Schedule
 from netwright.options import make_options
 from netwright.progress import Progress, choose_progress
-from netwright.records import Evaluation, Settings
+from netwright.records import Evaluation, Prediction, Settings
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
 from netwright.tasks import LossFunction
@@ -169,11 +169,11 @@ def assess(
             where="--split", expected=f"one of {', '.join(have)}", got=f'"{split}"', cure="Name one of those."
         )
     split = split or have[0]
-    predictions = predict_split(model, data, split)
-    evaluation = score(predictions, task=data.spec.task, split=split, classes=data.spec.classes)
-    evaluation = evaluation.model_copy(update={"worst": worst_samples(data, split, predictions)})
+    task, predictions = predict_split(model, data, split)
+    evaluation = task.score(predictions, split=split, seed=0)
+    evaluation = evaluation.model_copy(update={"worst": task.worst(data, split, predictions)})
     if with_baselines:
-        evaluation = beside_baselines(evaluation, baselines(data, split, data.spec.task, seed=0))
+        evaluation = beside_baselines(evaluation, task.baselines(data, split, seed=0))
     return predictions, evaluation
 
 
@@ -229,12 +229,9 @@ def split_given(
 
 
 def _keep(run: Run, predictions: Predictions, evaluation: Evaluation) -> None:
-    name = "probs" if evaluation.task == "classification" else "values"
-    arrays = {
-        "sample_ids": np.ascontiguousarray(predictions.sample_ids),
-        "targets": np.ascontiguousarray(predictions.targets),
-        name: np.ascontiguousarray(predictions.probs, dtype=np.float32),
-    }
+    arrays = {name: np.ascontiguousarray(value) for name, value in predictions.arrays().items()}
+    if evaluation.task == "regression":
+        arrays["values"] = arrays.pop("probs")
     atomic_write_bytes(run.predictions_file, to_safetensors(arrays, metadata={"split": evaluation.split}))
     run.write(evaluation)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,38 +16,53 @@ class Batch:
 
     Attributes:
         inputs: Tensors by name, each (B, ...).
-        targets: (B, ...), int64 classes or float32 values; None when predicting.
+        targets: (B, ...), int64 classes or float32 values; of several answers a dict of such; None when predicting.
         sample_ids: Index of each sample in its split, int64 (B,).
     """
 
     inputs: dict[str, Tensor]
-    targets: Tensor | None
+    targets: Tensor | dict[str, Tensor] | None
     sample_ids: Tensor
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
+    @property
+    def target(self) -> Tensor:
+        """The targets of one answer, (B, ...).
+
+        Raises:
+            ValueError: There are none, or they are of several answers.
+        """
+        if not isinstance(self.targets, Tensor):
+            raise ValueError("a batch with the targets of one answer is needed here")
+        return self.targets
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``; itself where it is there already."""
         return replace(
             self,
-            inputs={name: value.to(device, non_blocking=True) for name, value in self.inputs.items()},
-            targets=None if self.targets is None else self.targets.to(device, non_blocking=True),
+            inputs=_each(self.inputs, lambda value: value.to(device, non_blocking=True)),
+            targets=_each(self.targets, lambda value: value.to(device, non_blocking=True)),
         )
 
     def split(self, parts: int) -> tuple[Batch, ...]:
         """Up to ``parts`` micro-batches, in order, sizes as equal as can be (views, no copies)."""
         if parts <= 1:
             return (self,)
-        ids = self.sample_ids.tensor_split(parts)
-        inputs = {name: value.tensor_split(parts) for name, value in self.inputs.items()}
-        targets = None if self.targets is None else self.targets.tensor_split(parts)
         return tuple(
             Batch(
-                {name: pieces[i] for name, pieces in inputs.items()},
-                None if targets is None else targets[i],
-                ids[i],
+                _each(self.inputs, lambda value: value.tensor_split(parts)[at]),  # noqa: B023 - called at once
+                _each(self.targets, lambda value: value.tensor_split(parts)[at]),  # noqa: B023
+                ids,
             )
-            for i in range(parts)
-            if len(ids[i])
+            for at, ids in enumerate(self.sample_ids.tensor_split(parts))
+            if len(ids)
         )
+
+
+# The same kind comes back as was given: a dict, a tensor, None.
+def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(values, dict):
+        return {name: change(value) for name, value in values.items()}
+    return None if values is None else change(values)

@@ -196,6 +196,14 @@ def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Ten
     return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
 
 
+# The same kind comes back as was given: a tensor, or of several answers a dict of such.
+def in_full(outputs: Any) -> Any:
+    """Outputs in float32, whatever the precision of the forward pass."""
+    if isinstance(outputs, dict):
+        return {name: value.float() for name, value in outputs.items()}
+    return outputs.float()
+
+
 def answer(output: object) -> Tensor:
     """Find the answer in what a module returned.
 

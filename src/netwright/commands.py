@@ -172,14 +172,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from netwright.api import predict
 
     answers = predict(arguments.folder, _raw_inputs(arguments))
     for answer in answers:
         if arguments.json:
-            print(json.dumps(asdict(answer), ensure_ascii=False))
+            print(answer.model_dump_json(exclude_none=True))
         elif answer.error is not None:
             print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
         elif answer.label is not None:

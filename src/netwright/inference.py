@@ -6,6 +6,7 @@ Always in eval mode, without gradients, with the random generators left as they 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +19,24 @@ from torch import Tensor, nn
 
 from netwright import preprocess
 from netwright.batch import Batch
-from netwright.binding import Binding, ask, bind
+from netwright.binding import Binding, ask, bind, in_full
 from netwright.checkpoints import digest_of, read_weights
 from netwright.data import load, tensors
 from netwright.data.batches import eval_batches
+from netwright.data.collate import collate
 from netwright.data.dataset import Data
-from netwright.data.ragged import laid_out, padded
 from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
-from netwright.records import DataSpec, FieldSpec, RunSpec
+from netwright.records import DataSpec, FieldSpec, Prediction, RunSpec
 from netwright.run import Run, open_run
 from netwright.session import evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
-from netwright.tasks import IGNORE_INDEX, Objective, Task, make_task
+from netwright.tasks import Objective, Task, find_task
 
 EVAL_BATCH = 512
+# Kinds of data whose fields are all made of one raw input.
+OWN_FIELDS = ("text", "sound", "table", "series")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +47,6 @@ class Trained:
     spec: RunSpec
     data_spec: DataSpec
     model: nn.Module
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One answer.
-
-    Attributes:
-        label: Class name; None in regression.
-        confidence: Its probability, 0 to 1.
-        probabilities: By class name.
-        value: The predicted numbers, in regression.
-        error: Why there is no answer, where the input could not be read.
-    """
-
-    name: str
-    label: str | None = None
-    confidence: float | None = None
-    probabilities: dict[str, float] | None = None
-    value: tuple[float, ...] | None = None
-    error: str | None = None
 
 
 @contextlib.contextmanager
@@ -82,8 +65,8 @@ def split_means(
     *,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[float, float] | None:
-    """Mean loss and mean metric over batches, each sample counted once; None where ``stop`` said so."""
+) -> tuple[float, dict[str, float]] | None:
+    """Mean loss and mean of each metric over batches, each sample counted once; None where ``stop`` said so."""
     sums = Sums.zero(device)
     with answering(model, device):
         for batch in batches:
@@ -92,23 +75,25 @@ def split_means(
             here = batch.to(device)
             if here.targets is None:
                 raise DataError(where="evaluation", expected="targets", got="none", cure="Give inputs and targets.")
-            outputs = ask(binding, model, here.inputs).float()
-            loss = objective(outputs, here.targets)
-            count = objective.count(here.targets)
-            sums.update(
-                objective.mean(loss, count), count, task.right(outputs, here.targets), task.answers(here.targets)
-            )
+            outputs = in_full(ask(binding, model, here.inputs))
+            count = objective.count(here)
+            sums.update(objective.mean(objective(outputs, here), count), count, task.running(outputs, here))
     return sums.means()
 
 
-def predict_split(model: nn.Module, data: Data, split: str, *, batch_size: int = EVAL_BATCH) -> Predictions:
+def predict_split(
+    model: nn.Module, data: Data, split: str, *, batch_size: int = EVAL_BATCH
+) -> tuple[Task, Predictions]:
     """The module's answer to each sample of a split, in order; samples to be ignored are left out.
 
     Returns:
-        Probabilities float32 (N, C), or values float32 (N, ...) in regression.
+        The task as fitted to the module, and what it keeps of the answers.
+
+    Raises:
+        DataError: The split is empty.
     """
     device = next(model.parameters()).device
-    ids, targets, answers = [], [], []
+    parts: list[Predictions] = []
     task: Task | None = None
     binding: Binding | None = None
     with unchanged_random(device):
@@ -117,20 +102,10 @@ def predict_split(model: nn.Module, data: Data, split: str, *, batch_size: int =
                 task, binding = _fit(model, data.spec, batch, device)
             here = batch.to(device)
             with evaluating(model), torch.no_grad():
-                outputs = task.probabilities(ask(binding, model, here.inputs))
-            ids.append(batch.sample_ids.numpy())
-            answers.append(outputs.cpu().numpy())
-            if batch.targets is not None:
-                targets.append(batch.targets.cpu().numpy())
-    if not ids:
+                parts.append(task.predictions(in_full(ask(binding, model, here.inputs)), here))
+    if task is None:
         raise DataError(where=split, expected="samples", got="an empty split", cure="Name another with --split.")
-    all_targets, all_ids, all_answers = np.concatenate(targets), np.concatenate(ids), np.concatenate(answers)
-    if data.spec.task == "classification":
-        kept = all_targets != IGNORE_INDEX
-        all_targets, all_ids, all_answers = all_targets[kept], all_ids[kept], all_answers[kept]
-    else:
-        all_answers = all_answers.reshape(all_targets.shape)
-    return Predictions(sample_ids=all_ids, targets=all_targets, probs=all_answers)
+    return task, Predictions.join(parts)
 
 
 def open_trained(run: Run | Path | str, model: nn.Module | None = None) -> Trained:
@@ -255,25 +230,29 @@ def predict(
     for start in range(0, len(inputs), batch_size):
         chunk = inputs[start : start + batch_size]
         decoded: list[tuple[int, dict[str, NDArray[Any]]]] = []
-        failed: dict[int, Prediction] = {}
+        found: dict[int, Prediction] = {}
         for index, raw in enumerate(chunk):
-            name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
+            name = _input_name(raw, start + index)
             try:
                 decoded.append((index, _decode(raw, spec)))
             except (NetwrightError, OSError, ValueError, TypeError, SyntaxError) as error:
-                failed[index] = Prediction(name, error=str(error).splitlines()[0])
-        good = list(_answer_arrays(trained, [array for _, array in decoded])) if decoded else []
-        by_index = {index: row for (index, _), row in zip(decoded, good, strict=True)}
-        for index, raw in enumerate(chunk):
-            name = str(raw) if isinstance(raw, str | Path) else f"input {start + index}"
-            answers.append(failed[index] if index in failed else _prediction(name, by_index[index], spec))
+                found[index] = Prediction(name=name, error=str(error).splitlines()[0])
+        if decoded:
+            names = [_input_name(chunk[index], start + index) for index, _ in decoded]
+            good = _answer(trained, [sample for _, sample in decoded], names)
+            found |= {index: answer for (index, _), answer in zip(decoded, good, strict=True)}
+        answers += [found[index] for index in range(len(chunk))]
     return answers
+
+
+def _input_name(raw: Any, index: int) -> str:
+    return str(raw) if isinstance(raw, str | Path) else f"input {index}"
 
 
 def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
     """One input by field, as the training data were stored."""
-    if spec.preprocess.text is not None:
-        return {"tokens": preprocess.tokenise(spec.preprocess.text, [raw])[0]}
+    if spec.kind in OWN_FIELDS:
+        return preprocess.sample(spec.preprocess, raw)
     if isinstance(raw, str | Path) and not spec.preprocess.decode:
         raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
     names = [field.name for field in spec.inputs]
@@ -334,45 +313,42 @@ def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
     return array
 
 
-def _answer_arrays(trained: Trained, samples: list[dict[str, NDArray[Any]]]) -> NDArray[np.float32]:
+def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: list[str]) -> list[Prediction]:
+    """Answers to stored samples, as a batch."""
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
-    if spec.preprocess.text is not None:
-        flat, starts = laid_out([sample["tokens"] for sample in samples])
-        inputs = padded(flat, starts[:-1], np.diff(starts))
-    else:
-        stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
-        inputs = {name: tensors.apply(spec.preprocess, value) for name, value in stacked.items()}
-    batch = Batch(inputs, None, torch.arange(len(samples)))
+    inputs = collate(samples, spec.inputs)
+    batch = Batch(tensors.apply_to(spec.preprocess, inputs), None, torch.arange(len(samples)))
     with unchanged_random(device):
         task, binding = _fit(trained.model, spec, batch, device)
     with answering(trained.model, device):
-        outputs = task.probabilities(ask(binding, trained.model, batch.to(device).inputs))
-    return outputs.cpu().numpy()
+        here = batch.to(device)
+        predictions = task.predictions(in_full(ask(binding, trained.model, here.inputs)), here)
+    finite = _finite(predictions)
+    return [
+        task.answer(predictions, index, name)
+        if finite[index]
+        else Prediction(name=name, error=f"{name}: expected an answer in finite numbers, got NaN or infinity.")
+        for index, name in enumerate(names)
+    ]
 
 
-def _prediction(name: str, row: NDArray[np.float32], spec: DataSpec) -> Prediction:
-    if not np.isfinite(row).all():
-        return Prediction(name, error=f"{name}: expected an answer in finite numbers, got NaN or infinity.")
-    if spec.task == "regression":
-        return Prediction(name, value=tuple(float(value) for value in np.atleast_1d(row)))
-    classes = spec.classes or ()
-    best = int(row.argmax())
-    return Prediction(
-        name,
-        label=classes[best],
-        confidence=float(row[best]),
-        probabilities={label: float(value) for label, value in zip(classes, row, strict=True)},
-    )
+def _finite(predictions: Predictions) -> NDArray[np.bool_]:
+    """Which of the served answers are numbers."""
+    starts = predictions.starts if predictions.answer_starts is None else predictions.answer_starts
+    good = np.isfinite(predictions.probs).reshape(len(predictions.probs), -1).all(1)
+    if starts is None:
+        return np.asarray(good)
+    return np.asarray([bool(good[begin:end].all()) for begin, end in itertools.pairwise(starts)])
 
 
 def _fit(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
-    few = Batch({name: value[:2] for name, value in batch.inputs.items()}, None, batch.sample_ids[:2])
+    few = batch.split(max(1, len(batch) // 2))[0]
     binding = bind(model, tuple(few.inputs))
     outputs = probe_outputs(model, binding, few)
     model.to(device)
-    return make_task(spec, outputs), binding
+    return find_task(spec.task).fit(spec, outputs, few), binding
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from netwright import __version__
 from netwright.data.describe import findings
 from netwright.models import copy_sources, net_spec
-from netwright.progress import Progress, Row
+from netwright.progress import Progress, Row, scores_of
 from netwright.records import Choice, Environment, RunSpec, Settings
 from netwright.run import Run, new_run, not_writable
 from netwright.session import Session
@@ -71,25 +71,21 @@ class Journal:
     def log_train(self, epoch: int, lr: float, *, epoch_end: bool = False) -> dict[str, float]:
         """Write the means since the epoch began. Synchronises with the device."""
         state = self._session.state
-        loss, metric = state.sums.means()
+        loss, metrics = state.sums.means()
         now, (then, step) = time.perf_counter(), self._mark
         self._mark = (now, state.step)
-        row: Row = {"step": state.step, "epoch": epoch, "split": "train", "loss": loss}
-        if state.recipe.step_fn is None:
-            row[self._session.task.metric] = metric
+        row: Row = {"step": state.step, "epoch": epoch, "split": "train", "loss": loss, **metrics}
         row |= {"lr": lr, "samples_per_s": round((state.step - step) * self._session.batch_size / (now - then), 1)}
         return self._write(row | ({"epoch_end": True} if epoch_end else {}))
 
-    def log_val(self, epoch: int, means: tuple[float, float]) -> dict[str, float]:
+    def log_val(self, epoch: int, means: tuple[float, dict[str, float]]) -> dict[str, float]:
         """Write the means over the validation split."""
-        row: Row = {"step": self._session.state.step, "epoch": epoch, "split": "val", "loss": means[0]}
-        row[self._session.task.metric] = means[1]
+        row: Row = {"step": self._session.state.step, "epoch": epoch, "split": "val", "loss": means[0], **means[1]}
         self._mark = (time.perf_counter(), self._session.state.step)
         return self._write(row | {"epoch_end": True})
 
     def _write(self, row: Row) -> dict[str, float]:
-        numbers = {name: row[name] for name in ("loss", "accuracy", "mae", "lr") if name in row}
-        scores = {f"{row['split']}/{name}": float(value) for name, value in numbers.items()}
+        scores = {f"{row['split']}/{name}": value for name, value in scores_of(row).items()}
         try:
             if self._file is not None:
                 self._file.write(json.dumps(row) + "\n")

@@ -16,8 +16,8 @@ from netwright.data.augment import AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
 from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
 from netwright.records import Choice, DataSpec, Plan, Settings
+from netwright.tasks import find_task
 
-MONITORS = {"val/loss": False, "val/accuracy": True, "val/mae": False, "train/loss": False}
 # Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
 SAMPLES_SEEN = 220_000
 
@@ -64,6 +64,7 @@ def _recipe(spec: DataSpec, settings: Settings, asked: frozenset[str]) -> list[C
         choose("warmup_steps", settings.warmup_steps or 0, "one_cycle rises by itself; the others start at once"),
         choose("augment", *_augment(spec, settings, own_optimizer)),
         choose("monitor", *_monitor(spec, settings)),
+        choose("better", *_better(spec, _monitor(spec, settings)[0])),
         choose("gradient_accumulation_steps", settings.gradient_accumulation_steps or 1, "a batch fits in memory"),
     ]
 
@@ -156,9 +157,9 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
 
 
 def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
-    metric = "accuracy" if spec.task == "classification" else "mae"
+    metric = find_task(spec.task).metric
     fitting = (f"val/{metric}", "val/loss") if "val" in spec.splits else ()
-    usable = {name: up for name, up in MONITORS.items() if name in (*fitting, "train/loss")}
+    usable = dict.fromkeys((*fitting, "train/loss"))
     if settings.monitor is not None:
         name = settings.monitor.replace("_", "/", 1) if "/" not in settings.monitor else settings.monitor
         if name not in usable:
@@ -167,6 +168,12 @@ def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
     if "val" not in spec.splits:
         return "train/loss", "there is no validation split"
     return f"val/{metric}", "it is what the result is judged by"
+
+
+def _better(spec: DataSpec, monitor: str) -> tuple[str, str]:
+    task = find_task(spec.task)
+    higher = monitor.endswith(f"/{task.metric}") and task.higher_is_better
+    return ("higher" if higher else "lower"), f"of {monitor}"
 
 
 def _device(asked: str | None) -> tuple[str, str]:

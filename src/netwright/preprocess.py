@@ -95,6 +95,20 @@ class Preprocess(_Operation):
         return tuple(one for one in self.operations if isinstance(one, Scale | Normalise))
 
 
+def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
+    """Take one raw input to the fields that training keeps of it, without a batch dimension.
+
+    Args:
+        raw: A text; or an image's path, bytes or pixels.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    if preprocess.text is not None:
+        return {"tokens": tokenise(preprocess.text, [raw])[0]}
+    return {"image": decode(preprocess, raw)}
+
+
 def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[np.uint8]:
     """Take one raw sample to uint8 (C, H, W).
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 Row = dict[str, Any]
+# What stands in a row beside the loss, the metrics and the rate.
+NO_SCORES = ("step", "epoch", "split", "samples_per_s", "epoch_end")
 
 
 class Progress(Protocol):
@@ -188,22 +190,29 @@ class Notebook:
 
 def choose_progress(stream: TextIO) -> Progress:
     """A display that suits where the words go."""
-    if "ipykernel" in sys.modules:
+    if _in_notebook():
         return Notebook()
     if stream.isatty():
         return Terminal()
     return Lines(stream)
 
 
+def _in_notebook() -> bool:
+    """Whether a notebook's kernel runs this process: to have imported one, as test tools do, is not enough."""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and kernel.IPKernelApp.initialized()
+
+
+def scores_of(row: Row) -> dict[str, float]:
+    """The loss, the metrics and the rate out of a row, without its place in the run."""
+    return {name: float(value) for name, value in row.items() if name not in NO_SCORES and value is not None}
+
+
 def epoch_line(train: Row, row: Row, left_s: float | None) -> str:
     """The numbers of one epoch on a line."""
     parts = [f"epoch {row['epoch']:>3}"]
     for split, numbers in (("train", train), ("val", row if row["split"] == "val" else {})):
-        parts += [
-            f"{split}/{name} {numbers[name]:.4f}"
-            for name in ("loss", "accuracy", "mae")
-            if numbers.get(name) is not None
-        ]
+        parts += [f"{split}/{name} {value:.4f}" for name, value in scores_of(numbers).items() if name != "lr"]
     if train.get("samples_per_s"):
         parts.append(f"{train['samples_per_s']:,.0f} samples/s")
     if left_s is not None:

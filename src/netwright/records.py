@@ -97,6 +97,7 @@ class LoadOptions(Record):
         default=None, description="Regular expression on a file's name; what it matches stays together."
     )
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
+    task: str | None = Field(default=None, description="Kind of answer: classification, regression, …")
     input: str | None = Field(default=None, description="Column of the text, in a file with columns.")
     target: str | None = Field(default=None, description="Column of what is to be answered.")
     tokenizer: str | None = Field(default=None, description="word, character, bpe, or a tokenizer.json.")
@@ -143,8 +144,8 @@ class DataSpec(Record):
 
     name: str
     source: str
-    kind: Literal["image", "text", "tensor"]
-    task: Literal["classification", "regression"]
+    kind: Literal["image", "text", "sound", "table", "series", "tensor"]
+    task: str = Field(description="Name of a task, as classification; or file.py:Class of a person's own.")
     inputs: tuple[FieldSpec, ...]
     target: FieldSpec
     classes: tuple[str, ...] | None
@@ -227,7 +228,7 @@ class WorstSample(Record):
 class Evaluation(Record):
     """What a model scored on one split."""
 
-    task: Literal["classification", "regression"]
+    task: str
     split: str
     count: int
     headline: str = Field(description="Name of the score that stands first.")
@@ -246,6 +247,17 @@ class Evaluation(Record):
             if score.name == name:
                 return score
         raise KeyError(name)
+
+
+class Prediction(Record):
+    """One served answer; fields that its task does not give stay None."""
+
+    name: str = Field(description="The input: its path, its text, or its place in the list.")
+    label: str | None = Field(default=None, description="Class name.")
+    confidence: float | None = Field(default=None, description="The label's probability, 0 to 1.")
+    probabilities: dict[str, float] | None = Field(default=None, description="By class name.")
+    value: tuple[float, ...] | None = Field(default=None, description="The predicted numbers.")
+    error: str | None = Field(default=None, description="Why there is no answer.")
 
 
 class NetSpec(Record):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
+from netwright.progress import scores_of
 from netwright.records import Baseline, CalibrationBin, ClassRow, Evaluation, Plan, Score
 
 Row = dict[str, Any]
@@ -174,7 +175,7 @@ def learning(rows: Sequence[Row], plan: Plan | None) -> Learning:
     per_epoch = ends[-1]["step"] / ends[-1]["epoch"] if ends and ends[-1].get("epoch") else None
     scale = per_epoch or 1.0
     curves = {}
-    for name in ("loss", "accuracy", "mae"):
+    for name in dict.fromkeys(name for row in rows for name in scores_of(row) if name != "lr"):
         lines = tuple(
             [
                 (row["step"] / scale, float(row[name]))
@@ -185,8 +186,8 @@ def learning(rows: Sequence[Row], plan: Plan | None) -> Learning:
         )
         if any(lines):
             curves[name] = (lines[0], lines[1])
-    monitor = _monitor(rows, plan)
-    best = _best(ends, monitor)
+    monitor, higher = _monitor(rows, plan)
+    best = _best(ends, monitor, higher=higher)
     last = max((row["step"] for row in ends), default=0)
     speeds = sorted(row["samples_per_s"] for row in rows if _is_number(row.get("samples_per_s")))
     return Learning(
@@ -202,22 +203,21 @@ def learning(rows: Sequence[Row], plan: Plan | None) -> Learning:
     )
 
 
-def _monitor(rows: Iterable[Row], plan: Plan | None) -> str | None:
-    """What the best weights are picked by: as planned, else what the rows hold."""
-    for choice in plan.choices if plan else ():
-        if choice.name == "monitor":
-            return str(choice.value)
-    held = {name for row in rows if row.get("split") == "val" for name in row}
-    return next((f"val/{name}" for name in ("accuracy", "mae", "loss") if name in held), None)
+def _monitor(rows: Iterable[Row], plan: Plan | None) -> tuple[str | None, bool]:
+    """What the best weights are picked by, as planned, and whether more of it is better; without a plan the loss."""
+    planned = {choice.name: choice.value for choice in (plan.choices if plan else ())}
+    if "monitor" in planned:
+        return str(planned["monitor"]), planned.get("better") == "higher"
+    return ("val/loss" if any(row.get("split") == "val" for row in rows) else None), False
 
 
-def _best(ends: Iterable[Row], monitor: str | None) -> Row | None:
+def _best(ends: Iterable[Row], monitor: str | None, *, higher: bool) -> Row | None:
     """The row with the best of the monitored score; of equal ones, as in training, the one with the lower loss."""
     if monitor is None:
         return None
     split, _, name = monitor.partition("/")
     rows = [row for row in ends if row.get("split") == split and _is_number(row.get(name))]
-    sign = -1 if name == "accuracy" else 1
+    sign = -1 if higher else 1
     return min(rows, key=lambda row: (sign * row[name], row.get("loss", 0.0)), default=None)
 
 

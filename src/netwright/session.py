@@ -32,9 +32,7 @@ from netwright.tasks import (
     build_loss,
     check_loss,
     find_loss,
-    make_task,
-    propose_loss,
-    use_loss,
+    find_task,
 )
 
 AMP_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -98,7 +96,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
             batch = next(batches)
         binding = bind(model, tuple(batch.inputs))
         outputs = probe_outputs(model, binding, batch)
-        task = make_task(data.spec, outputs)
+        task = find_task(data.spec.task).fit(data.spec, outputs, batch)
         objective = _objective(task, data, settings, given, outputs, batch, device)
     model.to(device)
     if decided["memory_format"] == "channels_last":
@@ -202,8 +200,7 @@ def _objective(
     batch: Batch,
     device: torch.device,
 ) -> Objective:
-    targets = batch.targets
-    if targets is None:
+    if batch.targets is None:
         raise UsageError(
             where="the data", expected="targets to learn from", got="none", cure="Give inputs and targets."
         )
@@ -219,15 +216,15 @@ def _objective(
             )
         weight = balanced_weights(counts)
     if given.loss is not None:
-        objective = use_loss(task, given.loss, outputs, targets)
+        objective = task.use_loss(given.loss, outputs, batch)
     elif settings.loss is not None and ":" in settings.loss:
-        objective = use_loss(task, load_function(settings.loss, where="--loss"), outputs, targets)
+        objective = task.use_loss(load_function(settings.loss, where="--loss"), outputs, batch)
     elif settings.loss is not None:
-        objective = use_loss(task, build_loss(find_loss(settings.loss), weight), outputs, targets)
+        objective = task.use_loss(build_loss(find_loss(settings.loss), weight), outputs, batch)
     else:
-        objective = propose_loss(task, weight)
+        objective = task.propose_loss(weight)
     if given.step is None:
-        check_loss(objective, outputs, targets)
+        check_loss(objective, outputs, batch)
     if isinstance(objective.loss_fn, nn.Module):
         objective.loss_fn.to(device)
     return objective

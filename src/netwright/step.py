@@ -10,7 +10,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,40 +18,53 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import Binding, ask
+from netwright.binding import Binding, ask, in_full
 from netwright.optim import Schedule, needs_closure
-from netwright.tasks import Objective, Task
+from netwright.tasks import Objective, Running, Task
 
 StepFunction = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(slots=True)
 class Sums:
-    """Running sums over samples, kept on the device: reading them is the only synchronisation."""
+    """Running sums over samples, kept on the device: reading them is the only synchronisation.
+
+    Attributes:
+        loss: Sum of losses, and ``count`` what it is over.
+        metrics: By name the sum of a metric and the count it is over.
+    """
 
     loss: Tensor
     count: Tensor
-    right: Tensor
-    answers: Tensor
+    metrics: dict[str, tuple[Tensor, Tensor]]
 
     @classmethod
     def zero(cls, device: torch.device) -> Sums:
         """Nothing seen yet."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        loss, count, right, answers = (torch.zeros((), dtype=dtype, device=device) for _ in range(4))
-        return cls(loss, count, right, answers)
+        return cls(_nothing(device), _nothing(device), {})
 
-    def update(self, loss: Tensor, count: Tensor | int, right: Tensor, answers: Tensor | int) -> None:
-        """Add a batch: its mean loss times its count of targets, and how many of its answers are right."""
+    def update(self, loss: Tensor, count: Tensor | int, metrics: Running) -> None:
+        """Add a batch: its mean loss times its count of targets, and what its metrics are made of."""
         self.loss += loss * count
         self.count += count
-        self.right += right
-        self.answers += answers
+        for name, (total, answers) in metrics.items():
+            if name not in self.metrics:
+                self.metrics[name] = (_nothing(self.loss.device), _nothing(self.loss.device))
+            held = self.metrics[name]
+            held[0].add_(total)
+            held[1].add_(answers)
 
-    def means(self) -> tuple[float, float]:
-        """Mean loss and mean of the metric. Synchronises with the device."""
-        count, answers = self.count.item(), self.answers.item()
-        return (self.loss.item() / count if count else math.nan), (self.right.item() / answers if answers else math.nan)
+    def means(self) -> tuple[float, dict[str, float]]:
+        """Mean loss and mean of each metric. Synchronises with the device."""
+        held = {name: (total.item(), count.item()) for name, (total, count) in self.metrics.items()}
+        means = {name: total / count if count else math.nan for name, (total, count) in held.items()}
+        count = self.count.item()
+        return (self.loss.item() / count if count else math.nan), means
+
+
+def _nothing(device: torch.device) -> Tensor:
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    return torch.zeros((), dtype=dtype, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +158,13 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
         loss, finite = _closure_step(state, batch)
     else:
         optimizer.zero_grad()
-        loss, count, right = _gradients(state, batch)
+        outcome = _gradients(state, batch)
+        loss = outcome.loss
         # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
         finite = not recipe.check_each_loss or _all_finite(state, loss)
         if finite:
             update(state)
-            _add(state, batch, loss, count, right)
+            _add(state, outcome)
     if finite and state.ema is not None:
         _average(state)
     state.step += 1
@@ -166,64 +180,68 @@ def _all_finite(state: TrainState, loss: Tensor) -> bool:
     return bool(torch.isfinite(loss + nn.utils.get_total_norm(gradients)))
 
 
-def _gradients(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Tensor]:
-    """Forward and backward; the whole batch's loss, the count it was divided by, and the metric's sum."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a forward pass gave: the loss, the count it was divided by, and what the metrics are made of."""
+
+    loss: Tensor
+    count: Tensor | int
+    metrics: Running
+
+
+def _gradients(state: TrainState, batch: Batch) -> _Outcome:
+    """Forward and backward over all micro-batches; the outcome of the whole batch."""
     recipe = state.recipe
     parts = batch.split(recipe.micro_batches)
     if len(parts) == 1:
-        loss, count, right = _forward(state, batch)
-        backward(state, loss)
-        return loss.detach(), count, right
+        outcome = _forward(state, batch)
+        backward(state, outcome.loss)
+        return replace(outcome, loss=outcome.loss.detach())
     counts = [_count(recipe, part) for part in parts]
     total = sum(counts[1:], start=counts[0])
-    losses, rights = [], []
+    losses: list[Tensor] = []
+    metrics: dict[str, tuple[Tensor, Tensor | int]] = {}
     for part, part_count in zip(parts, counts, strict=True):
         if isinstance(part_count, Tensor) and not bool(part_count):  # all targets ignored: the mean would be 0 / 0
             continue
-        loss, _, right = _forward(state, part)
-        share = loss if recipe.objective.sums else loss * (part_count / total)
+        outcome = _forward(state, part)
+        share = outcome.loss if recipe.objective.sums else outcome.loss * (part_count / total)
         backward(state, share)
         losses.append(share.detach())
-        rights.append(right)
+        for name, (value, answers) in outcome.metrics.items():
+            held = metrics.get(name)
+            metrics[name] = (value, answers) if held is None else (held[0] + value, held[1] + answers)
     if not losses:  # what a whole batch without a target gives too
-        return torch.full((), math.nan, device=state.device), total, torch.zeros((), device=state.device)
-    return torch.stack(losses).sum(), total, torch.stack(rights).sum()
+        return _Outcome(torch.full((), math.nan, device=state.device), total, {})
+    return _Outcome(torch.stack(losses).sum(), total, metrics)
 
 
-def _forward(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor | int, Tensor]:
+def _forward(state: TrainState, batch: Batch) -> _Outcome:
     recipe = state.recipe
     amp: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if recipe.amp_dtype is not None:
         amp = torch.autocast(state.device.type, dtype=recipe.amp_dtype)
     with amp:
         if recipe.step_fn is not None:
-            return recipe.step_fn(state.model, batch), len(batch), torch.zeros((), device=state.device)
+            return _Outcome(recipe.step_fn(state.model, batch), len(batch), {})
         outputs = ask(recipe.binding, state.model, batch.inputs)
     if recipe.amp_dtype is not None:
-        outputs = outputs.float()  # the loss sums many small numbers, and targets must not be rounded
-    targets = _targets(batch)
-    loss = recipe.objective(outputs, targets)
+        outputs = in_full(outputs)  # the loss sums many small numbers, and targets must not be rounded
+    loss = recipe.objective(outputs, batch)
     with torch.no_grad():
-        return loss, recipe.objective.count(targets), recipe.task.right(outputs, targets)
+        return _Outcome(loss, recipe.objective.count(batch), recipe.task.running(outputs, batch))
 
 
 def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
-    return len(batch) if recipe.step_fn is not None else recipe.objective.count(_targets(batch))
+    return len(batch) if recipe.step_fn is not None else recipe.objective.count(batch)
 
 
-def _add(state: TrainState, batch: Batch, loss: Tensor, count: Tensor | int, right: Tensor) -> None:
+def _add(state: TrainState, outcome: _Outcome) -> None:
     """Add an update to the running sums, its loss as a mean."""
-    recipe = state.recipe
-    if recipe.step_fn is not None:
-        state.sums.update(loss, count, right, len(batch))
-        return
-    state.sums.update(recipe.objective.mean(loss, count), count, right, recipe.task.answers(_targets(batch)))
-
-
-def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise ValueError("a batch to train on must have targets")
-    return batch.targets
+    loss = outcome.loss
+    if state.recipe.step_fn is None:
+        loss = state.recipe.objective.mean(loss, outcome.count)
+    state.sums.update(loss, outcome.count, outcome.metrics)
 
 
 def backward(state: TrainState, loss: Tensor) -> None:
@@ -252,27 +270,26 @@ class _NotFiniteError(ArithmeticError):
 
 def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
     """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
-    first: list[tuple[Tensor, Tensor | int, Tensor]] = []
+    first: list[_Outcome] = []
 
     def closure() -> Tensor:
         state.optimizer.zero_grad()
-        loss, count, right = _gradients(state, batch)
+        outcome = _gradients(state, batch)
         if state.recipe.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
         if not first:
-            first.append((loss, count, right))
-            if not _all_finite(state, loss):
+            first.append(outcome)
+            if not _all_finite(state, outcome.loss):
                 raise _NotFiniteError
-        return loss
+        return outcome.loss
 
     try:
         with torch.enable_grad():
             state.optimizer.step(closure)  # type: ignore[arg-type]
     except _NotFiniteError:
-        return first[0][0], False
-    loss, count, right = first[0]
-    _add(state, batch, loss, count, right)
-    return loss, True
+        return first[0].loss, False
+    _add(state, first[0])
+    return first[0].loss, True
 
 
 @torch.no_grad()
@@ -334,8 +351,7 @@ def pack_state(state: TrainState) -> dict[str, Any]:
         "sums": {
             "loss": state.sums.loss,
             "count": state.sums.count,
-            "right": state.sums.right,
-            "answers": state.sums.answers,
+            "metrics": {name: list(held) for name, held in state.sums.metrics.items()},
         },
         "best": state.best,
         "base_lrs": state.base_lrs,
@@ -352,7 +368,7 @@ def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
     position, sums = packed["position"], packed["sums"]
     state.step, state.epoch, state.batch = position["step"], position["epoch"], position["batch"]
     state.skipped = position["skipped"]
-    loss, count, right, answers = (sums[name].to(state.device) for name in ("loss", "count", "right", "answers"))
-    state.sums = Sums(loss, count, right, answers)
+    metrics = {name: (held[0].to(state.device), held[1].to(state.device)) for name, held in sums["metrics"].items()}
+    state.sums = Sums(sums["loss"].to(state.device), sums["count"].to(state.device), metrics)
     state.best, state.base_lrs = packed["best"], packed["base_lrs"]
     state.epoch_random = packed["epoch_random"]

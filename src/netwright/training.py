@@ -22,7 +22,6 @@ from netwright.given import Given
 from netwright.inference import EVAL_BATCH, check_same_model, data_of, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
-from netwright.planning import MONITORS
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
@@ -185,7 +184,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
         scores |= journal.log_val(epoch, means)
     _check_loss(session, scores)
     _check_finite(session, scores)
-    better = _is_better(scores, state.best, monitor)
+    better = _is_better(scores, state.best, monitor, higher=session.plan["better"] == "higher")
     if better:
         loss = scores.get("val/loss", scores["train/loss"])
         state.best = {"value": scores[monitor], "loss": loss, "epoch": epoch, "step": state.step}
@@ -201,7 +200,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
     return not tired
 
 
-def _is_better(scores: dict[str, float], best: dict[str, Any], monitor: str) -> bool:
+def _is_better(scores: dict[str, float], best: dict[str, Any], monitor: str, *, higher: bool) -> bool:
     """Whether a score is better than the best so far; of equal ones, as small splits give, the lower loss is."""
     if not best or math.isnan(scores[monitor]):
         return not best
@@ -209,11 +208,11 @@ def _is_better(scores: dict[str, float], best: dict[str, Any], monitor: str) -> 
         return True
     if scores[monitor] == best["value"]:
         return bool(scores.get("val/loss", scores["train/loss"]) < best["loss"])
-    return bool((scores[monitor] > best["value"]) == MONITORS[monitor])
+    return bool((scores[monitor] > best["value"]) == higher)
 
 
-def validate(session: Session, stopper: Stopper) -> tuple[float, float] | None:
-    """Mean loss and metric on the validation split, of the averaged weights where there are any."""
+def validate(session: Session, stopper: Stopper) -> tuple[float, dict[str, float]] | None:
+    """Mean loss and metrics on the validation split, of the averaged weights where there are any."""
     state = session.state
     with averaged(session):
         return split_means(

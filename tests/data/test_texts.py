@@ -11,7 +11,7 @@ import torch
 
 import netwright.data as nd
 from netwright.data.batches import eval_batches, train_batches
-from netwright.data.ragged import by_length
+from netwright.data.ragged import Ragged, RaggedSource, by_length
 from netwright.data.tokenisers import fit_tokenizer
 from netwright.errors import DataError, MissingFileError, NetwrightError, UnknownNameError
 from netwright.preprocess import Preprocess, tokenise
@@ -320,9 +320,9 @@ def test_skipping_batches_goes_on_where_it_was(table: Path) -> None:
 def test_a_batch_of_empty_texts_has_one_position() -> None:
     """Most layers refuse nothing."""
     operation, _ = fit_tokenizer(ANIMALS, LoadOptions())
-    from netwright.data.ragged import ragged
 
-    source = ragged(tokenise(operation, ["", ""]), np.zeros(2, dtype=np.int64), ["", ""], ["a", "b"])
+    tokens = Ragged.of(tokenise(operation, ["", ""]), np.int32)
+    source = RaggedSource({"tokens": tokens}, torch.zeros(2, dtype=torch.int64), ["a", "b"], ["", ""])
     inputs, _ = source.gather(np.arange(2))
     assert inputs["tokens"].shape == (2, 1)
     assert not inputs["mask"].any()

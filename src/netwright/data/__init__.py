@@ -7,6 +7,7 @@ from typing import Any
 
 from netwright.data.dataset import Data
 from netwright.errors import DataError, MissingFileError, unknown_name
+from netwright.options import make_options
 from netwright.records import LoadOptions
 
 __all__ = ["Data", "load"]
@@ -18,6 +19,7 @@ def load(
     options: LoadOptions | None = None,
     val: Any = None,
     test: Any = None,
+    **fields: Any,
 ) -> Data:
     """Load data from a name, a folder, a file, arrays, a torch data set or a loader.
 
@@ -26,9 +28,10 @@ def load(
             folder of class folders of images or .txt files, or of train, val and test files; a CSV, TSV, JSONL or
             Parquet file of texts; ``(inputs, targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a
             ``DataLoader``.
-        options: Image size, shares of the splits, and so on.
+        options: Image size, shares of the splits, and so on; or leave it out and give its fields by name.
         val: Validation data of the same kind, for arrays, data sets and loaders.
         test: Test data, likewise.
+        fields: Fields of ``LoadOptions``, as ``image_size=(28, 28)``.
 
     Returns:
         The splits, with a record of what was understood; each choice has its reason in ``data.spec.choices``.
@@ -38,7 +41,7 @@ def load(
         MissingFileError: No such folder.
         DataError: The data cannot be used; the sample, field or class is named.
     """
-    options = options or LoadOptions()
+    options = make_options(LoadOptions, (options.model_dump() if options else {}) | fields)
     if isinstance(source, Data):
         return source
     if isinstance(source, str | Path):

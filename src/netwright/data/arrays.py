@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from netwright.data.dataset import Data
-from netwright.data.facts import channel_statistics, check_finite, choose_splits, digest, find_classes, split_specs
+from netwright.data.facts import (
+    asked_task,
+    channel_statistics,
+    check_finite,
+    choose_splits,
+    digest,
+    find_classes,
+    split_specs,
+)
 from netwright.data.sources import TensorSource
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Scale
@@ -32,10 +40,13 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
     choices: list[Choice] = []
     inputs = {name: _pixels(pair[0], choices if name == "train" else []) for name, pair in pairs.items()}
     targets = {name: pair[1] for name, pair in pairs.items()}
+    asked = asked_task(options, ("classification", "regression"), data="arrays")
     real = targets["train"].dtype.kind == "f"
-    task: Literal["classification", "regression"] = "regression" if real else "classification"
+    task = asked or ("regression" if real else "classification")
     classes: tuple[str, ...] | None = None
-    if task == "classification":
+    if task == "regression":
+        targets = {name: _as_values(value) for name, value in targets.items()}
+    else:
         lengths = [len(value) for value in targets.values()]
         codes, classes, choice = find_classes(np.concatenate(list(targets.values())))
         choices += [choice] if choice is not None else []
@@ -77,6 +88,14 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
         for name in inputs
     }
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
+
+
+def _as_values(targets: NDArray[Any]) -> NDArray[np.float32]:
+    if targets.dtype.kind not in "biuf":
+        raise DataError(
+            where="targets", expected="numbers to regress on", got=f"dtype {targets.dtype}", cure="Leave out the task."
+        )
+    return targets.astype(np.float32)
 
 
 def _pair(pair: Any, split: str) -> Pair:

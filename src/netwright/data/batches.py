@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
-from netwright.data.ragged import RaggedSource, by_length
-from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, stack_or_error
+from netwright.data.ragged import by_length
+from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, Targets, stack_or_error
 from netwright.errors import NetwrightError
 
 
@@ -44,8 +45,9 @@ def train_batches(
         skip: Whole batches to pass over without reading them.
     """
     order = permutation(len(data.train), seed=seed, epoch=epoch)
-    if isinstance(data.train, RaggedSource):
-        parts = by_length(data.train.lengths, order, batch_size, seed=seed, epoch=epoch)[skip:]
+    lengths = data.train.lengths
+    if lengths is not None:
+        parts = by_length(lengths, order, batch_size, seed=seed, epoch=epoch)[skip:]
     else:
         parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
     for batch in _read(data, data.train, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
@@ -78,19 +80,19 @@ def _read(
     if isinstance(source, LoaderSource):
         seen = 0
         for index, (inputs, targets) in enumerate(source.in_order() if in_order else source.batches()):
-            ids = torch.arange(seen, seen + len(targets))
-            seen += len(targets)
+            ids = torch.arange(seen, seen + _size(targets))
+            seen += len(ids)
             if index >= skip:
-                yield Batch(inputs, _target(targets, data), ids)
+                yield Batch(inputs, _typed(targets, data), ids)
         return
     read = _reader(source, parts, workers=workers, seed=seed, epoch=epoch)
-    for part, (inputs, targets) in zip(parts, read, strict=True):
-        yield Batch(inputs, _target(targets, data), torch.from_numpy(part))
+    for part, (fields, wanted) in zip(parts, read, strict=True):
+        yield Batch(fields, _typed(wanted, data), torch.from_numpy(part))
 
 
 def _reader(
     source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+) -> Iterator[tuple[dict[str, Tensor], Targets]]:
     if isinstance(source, PathSource | DatasetSource) and workers:
         items: Any = SeededItems(source, seed, epoch)  # torch asks for its own base class; it needs only the methods
         loader: DataLoader[Any] = DataLoader(
@@ -135,19 +137,25 @@ def undisturbed(call: Callable[[], Any]) -> Any:
         random.setstate(states[2])
 
 
-def _target(targets: Tensor, data: Data) -> Tensor:
-    return targets.long() if data.spec.task == "classification" else targets.float()
+def _size(targets: Targets) -> int:
+    return len(next(iter(targets.values())) if isinstance(targets, dict) else targets)
+
+
+def _typed(targets: Targets, data: Data) -> Targets:
+    """Targets in the dtype that losses want: int64 classes, float32 values."""
+    if isinstance(targets, dict):
+        return targets
+    return targets.long() if data.spec.target.dtype == "int64" else targets.float()
 
 
 def _preprocessed(data: Data, batch: Batch) -> Batch:
     if not data.spec.preprocess.tensor:
         return batch
-    inputs = {name: tensors.apply(data.spec.preprocess, value) for name, value in batch.inputs.items()}
-    return Batch(inputs, batch.targets, batch.sample_ids)
+    return replace(batch, inputs=tensors.apply_to(data.spec.preprocess, batch.inputs))
 
 
 def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, epoch: int) -> Batch:
     """Augment the pictures as they are stored, then preprocess: each sees whole pixel values."""
     field = data.spec.inputs[0].name
     images = augment_images(batch.inputs[field], names, batch.sample_ids.numpy(), seed=seed, epoch=epoch)
-    return _preprocessed(data, Batch({**batch.inputs, field: images}, batch.targets, batch.sample_ids))
+    return _preprocessed(data, replace(batch, inputs={**batch.inputs, field: images}))

@@ -130,13 +130,14 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
 def quotations(data: Data, count: int = 10) -> list[str]:
     """A text of each of the first classes, or the first texts where there are no classes."""
     source = data.train
-    if not isinstance(source, RaggedSource):
+    if not isinstance(source, RaggedSource) or source.texts is None:
         return []
+    texts = source.texts
     classes = (data.spec.classes or ())[:count]
     if not classes:
-        return [f"{source.targets[index]:.4g}: {source.texts[index]}" for index in range(min(count, len(source)))]
+        return [f"{source.targets[index]:.4g}: {texts[index]}" for index in range(min(count, len(source)))]
     where = [np.flatnonzero(source.targets == index) for index in range(len(classes))]
-    return [f"{name}: {source.texts[found[0]]}" for name, found in zip(classes, where, strict=True) if len(found)]
+    return [f"{name}: {texts[found[0]]}" for name, found in zip(classes, where, strict=True) if len(found)]
 
 
 def portraits(data: Data, *, width: int, count: int = 10) -> Text:
@@ -329,7 +330,9 @@ def _duplicates(data: Data) -> list[Finding]:
 
 def _keys(source: TensorSource | RaggedSource) -> list[bytes]:
     if isinstance(source, RaggedSource):
-        return [text.encode("utf-8", "replace") for text in source.texts]
+        if source.texts is not None:
+            return [text.encode("utf-8", "replace") for text in source.texts]
+        return [b"".join(field[index].tobytes() for field in source.fields.values()) for index in range(len(source))]
     arrays = [value.numpy() for value in source.inputs.values()]
     return [
         hashlib.blake2b(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.splits import split_off
-from netwright.errors import DataError
+from netwright.errors import DataError, unknown_name
 from netwright.records import Choice, LoadOptions, SplitSpec
 
 IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss leaves such targets out
@@ -57,6 +57,21 @@ def find_classes(targets: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, .
     codes[whole == IGNORE_INDEX] = IGNORE_INDEX
     reason = f"the targets are {len(present)} different numbers up to {count - 1}: each is a class of its own"
     return codes, tuple(map(str, present)), Choice(name="classes", value=len(present), reason=reason)
+
+
+def asked_task(options: LoadOptions, known: Sequence[str], *, data: str) -> str | None:
+    """The kind of answer that was asked for; None where it is left to us.
+
+    Args:
+        known: Kinds that this data can be answered with.
+        data: What it is, for the error.
+
+    Raises:
+        UnknownNameError: It is none of these.
+    """
+    if options.task is not None and options.task not in known:
+        raise unknown_name(f"task for {data}", options.task, known, where="--task")
+    return options.task
 
 
 def choose_splits(

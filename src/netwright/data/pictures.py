@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from netwright import preprocess
 from netwright.data.dataset import Data
-from netwright.data.facts import channel_statistics, choose_splits, digest, split_specs
+from netwright.data.facts import asked_task, channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_all, check_unreadable, decode_all
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource
 from netwright.errors import DataError
@@ -29,6 +29,7 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     Raises:
         DataError: A class cannot be split, or too many images cannot be read.
     """
+    asked_task(options, ("classification",), data="pictures in class folders")
     size = options.image_size or raw.size
     mode = options.image_mode or raw.mode
     decoding: list[Operation] = [DecodeImage(mode=mode)]

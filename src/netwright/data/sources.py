@@ -20,6 +20,7 @@ from netwright.errors import DataError, NetwrightError
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, Unreadable
 
+Targets = Tensor | dict[str, Tensor]  # a dict where there are several answers
 TARGET_KEYS = ("labels", "label", "targets", "target", "y")
 
 
@@ -63,7 +64,7 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Number of samples."""
 
-    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Targets]:
         """Inputs by name and targets, as stored, for the samples at ``indices``."""
 
     def name(self, index: int) -> str:
@@ -71,7 +72,11 @@ class Source(Protocol):
 
     @property
     def targets(self) -> NDArray[Any]:
-        """All targets, (N, ...)."""
+        """All targets, (N, ...); where samples have several positions, those of all of them, (M, ...)."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Length of each sample, int64 (N,), by which batches are made; None where all are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,11 @@ class TensorSource:
     def targets(self) -> NDArray[Any]:
         """All targets."""
         return self.all_targets.numpy()
+
+    @property
+    def lengths(self) -> None:
+        """All samples have one shape, or a collate function of their own."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,11 @@ class PathSource:
         """All targets."""
         return self.all_targets.numpy()
 
+    @property
+    def lengths(self) -> None:
+        """All samples have one shape, or a collate function of their own."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
@@ -162,6 +177,11 @@ class DatasetSource:
     def targets(self) -> NDArray[Any]:
         """All targets, as they were when the data were loaded."""
         return self.all_targets
+
+    @property
+    def lengths(self) -> None:
+        """All samples have one shape, or a collate function of their own."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +244,11 @@ class LoaderSource:
     def targets(self) -> NDArray[Any]:
         """All targets, as they were when the data were loaded."""
         return self.all_targets
+
+    @property
+    def lengths(self) -> None:
+        """All samples have one shape, or a collate function of their own."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,11 @@ from torch import Tensor
 from netwright.preprocess import Preprocess, affine
 
 
+def apply_to(preprocess: Preprocess, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Run the tensor operations on the inputs of a batch."""
+    return {name: apply(preprocess, value) for name, value in inputs.items()}
+
+
 def apply(preprocess: Preprocess, batch: Tensor) -> Tensor:
     """Run the tensor operations on a batch (B, C, ...), giving float32; other dtypes stay where there are none."""
     factor, offset = affine(preprocess, batch.ndim)

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from netwright.data.columns import SUFFIXES, TARGETS, TEXTS, find_column, is_number, read_columns
 from netwright.data.dataset import Data
-from netwright.data.facts import choose_splits, digest, find_classes, split_specs
+from netwright.data.facts import asked_task, choose_splits, digest, find_classes, split_specs
 from netwright.data.images import SPLITS, check_unreadable
-from netwright.data.ragged import RaggedSource, ragged
+from netwright.data.ragged import Ragged, RaggedSource
 from netwright.data.tokenisers import fit_tokenizer
 from netwright.errors import DataError
 from netwright.preprocess import Preprocess, tokenise
@@ -170,8 +171,9 @@ def _assemble(
     unreadable: tuple[Unreadable, ...] = (),
 ) -> Data:
     """Targets, splits, tokens and the record."""
-    targets, classes, target_choices = _targets(parts, class_names)
-    task: Literal["classification", "regression"] = "regression" if classes is None else "classification"
+    asked = asked_task(options, ("classification", "regression"), data="texts")
+    targets, classes, target_choices = _targets(parts, class_names, asked=asked)
+    task = "regression" if classes is None else "classification"
     where, split_choices = choose_splits(
         targets["train"], options, classes=classes, has_val="val" in parts, has_test="test" in parts
     )
@@ -181,7 +183,12 @@ def _assemble(
         targets[split] = whole_targets[rows]
     operation, token_choices = fit_tokenizer(parts["train"].texts, options)
     sources: dict[str, RaggedSource] = {
-        split: ragged(tokenise(operation, one.texts), targets[split], one.texts, one.names)
+        split: RaggedSource(
+            {"tokens": Ragged.of(tokenise(operation, one.texts), np.int32)},
+            torch.from_numpy(targets[split]),
+            one.names,
+            one.texts,
+        )
         for split, one in parts.items()
     }
     spec = DataSpec(
@@ -208,25 +215,32 @@ def _assemble(
         digest=digest(
             (f"{split}/{name}", values)
             for split, one in sources.items()
-            for name, values in (("x", _bytes(one.texts)), ("y", one.targets))
+            for name, values in (("x", _bytes(one.texts or ())), ("y", one.targets))
         ),
     )
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
 def _targets(
-    parts: dict[str, _Texts], class_names: tuple[str, ...] | None
+    parts: dict[str, _Texts], class_names: tuple[str, ...] | None, *, asked: str | None
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None, tuple[Choice, ...]]:
     """Targets by split: classes, or numbers to regress on where there is one that is not whole."""
     every = np.asarray([target for one in parts.values() for target in one.targets])
     ends = np.cumsum([len(one.targets) for one in parts.values()])[:-1]
     numeric = all(is_number(value) for value in every)
-    if numeric and any(not float(value).is_integer() for value in every):
+    if asked == "regression" and not numeric:
+        wrong = next(value for value in every if not is_number(value))
+        raise DataError(
+            where="--task regression", expected="numbers to regress on", got=f'"{wrong}"', cure="Leave out --task."
+        )
+    real = numeric and any(not float(value).is_integer() for value in every)
+    if asked == "regression" or (real and asked is None):
         values = every.astype(np.float32)
         return dict(zip(parts, np.split(values, ends), strict=True)), None, ()
-    codes, classes, choice = find_classes(every.astype(float).astype(np.int64) if numeric else every)
+    whole = numeric and not real
+    codes, classes, choice = find_classes(every.astype(float).astype(np.int64) if whole else every)
     choices = [] if choice is None else [choice]
-    if numeric and class_names is not None and len(class_names) >= len(classes):
+    if whole and class_names is not None and len(class_names) >= len(classes):
         classes = class_names
         choices.append(Choice(name="classes", value=len(classes), reason="their names lie beside the data"))
     return dict(zip(parts, np.split(codes, ends), strict=True)), classes, tuple(choices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ def _spec(
     choices: tuple[Choice, ...],
     options: LoadOptions,
 ) -> DataSpec:
-    task: Literal["classification", "regression"] = "classification" if classes is not None else "regression"
+    task = "classification" if classes is not None else "regression"
     items = [(f"first/{field}", value.detach().cpu().numpy()) for field, value in first.items()]
     image = len(first) == 1 and next(iter(first.values())).ndim == 3
     return DataSpec(

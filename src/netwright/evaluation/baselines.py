@@ -119,6 +119,8 @@ def _of_texts(
     train, scored = data.train, data.split(split)
     if not isinstance(train, RaggedSource) or not isinstance(scored, RaggedSource):
         return ()
+    if train.texts is None or scored.texts is None:
+        return ()
     picked = _pick(np.arange(len(ids[0])), targets[0], MAX_TEXTS, np.random.default_rng(seed), task=task)
     given = [train.texts[index] for index in ids[0][picked]]
     asked = [scored.texts[index] for index in ids[1]]
@@ -184,6 +186,8 @@ def _read(source: Source, ids: NDArray[np.int64], seed: int) -> _Samples:
         for start in range(0, len(ids), READ_AT_ONCE):
             inputs, wanted = source.gather(ids[start : start + READ_AT_ONCE])
             features.append(np.hstack([_features(value.numpy(), len(inputs)) for value in inputs.values()]))
+            if isinstance(wanted, dict):
+                raise ValueError("several answers are scored one by one")
             targets.append(wanted.numpy())
             is_image = all(value.ndim == 4 for value in inputs.values())
         return _Samples(np.concatenate(features), np.concatenate(targets), is_image)

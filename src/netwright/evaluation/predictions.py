@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -20,13 +21,18 @@ class Predictions:
 
     Attributes:
         sample_ids: Index of each sample in its split, int64 (N,).
-        targets: int64 classes (N,), or real values (N,) or (N, D).
-        probs: Probabilities (N, C); in regression the values, shaped as the targets.
+        targets: int64 classes (N,), or real values (N,) or (N, D); with ``starts`` those of all positions, (M, ...).
+        probs: Probabilities (N, C); in regression the values, shaped as the targets; with ``starts`` whatever the task
+            keeps of each position.
+        starts: Where the positions of each sample begin, and the end, int64 (N + 1,). None: one target a sample.
+        answer_starts: The same of ``probs``, where answers have other lengths than targets. None: as ``starts``.
     """
 
     sample_ids: NDArray[np.int64]
     targets: NDArray[Any]
     probs: NDArray[Any]
+    starts: NDArray[np.int64] | None = None
+    answer_starts: NDArray[np.int64] | None = None
 
     @property
     def values(self) -> NDArray[Any]:
@@ -35,7 +41,23 @@ class Predictions:
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.targets)
+        return len(self.sample_ids)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays there are, by name."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in held.items() if value is not None}
+
+    @classmethod
+    def join(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Those of several batches, in order; at least one."""
+        joined = {
+            name: _join_starts([part.arrays()[name] for part in parts])
+            if name in ("starts", "answer_starts")
+            else np.concatenate([part.arrays()[name] for part in parts])
+            for name in parts[0].arrays()
+        }
+        return cls(**joined)
 
     def check(self, task: Literal["classification", "regression"], *, split: str) -> None:
         """Refuse what cannot be scored.
@@ -57,6 +79,11 @@ class Predictions:
             )
         if task == "classification":
             _check_probabilities(self, split)
+
+
+def _join_starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    sizes = np.concatenate([np.diff(part) for part in parts])
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 
 def _check_shapes(predictions: Predictions, task: str, split: str) -> None:

@@ -36,8 +36,6 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
         Worst first; of equals the one that comes first. Pictures are PNG of at most 96 x 96 pixels, where the input is
         a grey or colour image (C, H, W) and the source keeps its samples in a known order.
     """
-    from netwright.data.ragged import RaggedSource
-
     source = data.split(split)
     classification = data.spec.task == "classification"
     if classification:
@@ -70,11 +68,18 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
                 target=target,
                 prediction=prediction,
                 picture=picture,
-                text=source.texts[sample_id][:MAX_LETTERS] if isinstance(source, RaggedSource) else None,
+                text=_text(source, sample_id),
                 **answer,
             )
         )
     return tuple(found)
+
+
+def _text(source: Source, index: int) -> str | None:
+    from netwright.data.ragged import RaggedSource
+
+    texts = source.texts if isinstance(source, RaggedSource) else None
+    return None if texts is None else texts[index][:MAX_LETTERS]
 
 
 def thumbnail(image: NDArray[Any], *, size: int = THUMBNAIL) -> str | None:

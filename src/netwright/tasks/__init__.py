@@ -1,0 +1,49 @@
+"""What kind of answer a model gives: which loss fits, how outputs become answers, scores and baselines.
+
+One file a task; each fulfils ``Task``, as a person's own may.
+"""
+
+from __future__ import annotations
+
+from netwright.errors import unknown_name
+from netwright.tasks.classification import Classification
+from netwright.tasks.objective import (
+    IGNORE_INDEX,
+    LossFunction,
+    Objective,
+    balanced_weights,
+    build_loss,
+    check_loss,
+    find_loss,
+    loss_names,
+)
+from netwright.tasks.protocol import Running, Task
+from netwright.tasks.regression import Regression
+
+__all__ = [
+    "IGNORE_INDEX",
+    "TASKS",
+    "LossFunction",
+    "Objective",
+    "Running",
+    "Task",
+    "balanced_weights",
+    "build_loss",
+    "check_loss",
+    "find_loss",
+    "find_task",
+    "loss_names",
+]
+
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression)}
+
+
+def find_task(name: str) -> type[Task]:
+    """The task of that name.
+
+    Raises:
+        UnknownNameError: There is none; the nearest name is given.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS, where="--task")
+    return TASKS[name]

@@ -1,0 +1,105 @@
+"""Real numbers, one or several a sample. ``B`` is the number of samples, ``D`` of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netwright.batch import Batch
+from netwright.data.dataset import Data
+from netwright.errors import ModelError
+from netwright.evaluation import Predictions, baselines, score, worst_samples
+from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.tasks.classification import refuse_classes
+from netwright.tasks.emitted import output_kind
+from netwright.tasks.objective import (
+    ELEMENTWISE,
+    LossFunction,
+    Objective,
+    as_given,
+    like_outputs,
+    loss_name,
+    refuse_distances,
+)
+from netwright.tasks.protocol import Running
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Outputs and targets of as many values a sample: float32 (B,), (B, 1) or (B, D)."""
+
+    name: ClassVar[str] = "regression"
+    metric: ClassVar[str] = "mae"
+    higher_is_better: ClassVar[bool] = False
+
+    evidence: str
+
+    @classmethod
+    def fit(cls, spec: DataSpec, outputs: Tensor, batch: Batch) -> Regression:
+        """As many values as the targets have.
+
+        Raises:
+            ModelError: There are more or fewer.
+        """
+        wanted = torch.Size(spec.target.shape).numel()
+        if outputs.shape[1:].numel() != wanted:
+            raise ModelError(
+                where="the module's output",
+                expected=f"{wanted} value(s) a sample, as the targets have",
+                got=f"shape (B, {', '.join(map(str, outputs.shape[1:]))})",
+                cure="Change the size of the last layer.",
+            )
+        return cls(output_kind(outputs)[1])
+
+    def propose_loss(self, weight: Tensor | None) -> Objective:
+        """The mean squared error."""
+        return Objective(nn.MSELoss(), like_outputs, "MSELoss", f"the targets are real numbers; {self.evidence}")
+
+    def use_loss(self, loss_fn: LossFunction, outputs: Tensor, batch: Batch) -> Objective:
+        """A person's loss, with targets in the shape of the outputs.
+
+        Raises:
+            LossError: It is a loss of classes.
+        """
+        refuse_classes(loss_fn, batch.target)
+        refuse_distances(loss_fn)
+        plain = not isinstance(loss_fn, nn.Module) and outputs.shape != batch.target.shape
+        if plain or (isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE):
+            reason = "asked for; targets take the shape of the outputs, so nothing broadcasts"
+            return Objective(loss_fn, like_outputs, loss_name(loss_fn), reason)
+        return Objective(loss_fn, as_given, loss_name(loss_fn), "asked for")
+
+    def running(self, outputs: Tensor, batch: Batch) -> Running:
+        """Absolute errors, a mean over the values of a sample."""
+        targets = batch.target
+        error = (outputs.reshape(targets.shape) - targets).abs()
+        return {"mae": (error.reshape(len(targets), -1).mean(1).sum(), len(targets))}
+
+    def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
+        """The values, shaped as the targets."""
+        ids, values = batch.sample_ids.cpu().numpy(), outputs.float().cpu().numpy()
+        if batch.targets is None:
+            return Predictions(ids, np.zeros(0, dtype=np.float32), values)
+        targets = batch.target.cpu().numpy()
+        return Predictions(ids, targets, values.reshape(targets.shape))
+
+    def score(self, predictions: Predictions, *, split: str, seed: int) -> Evaluation:
+        """The mean absolute error first."""
+        return score(predictions, task="regression", split=split, seed=seed)
+
+    def baselines(self, data: Data, split: str, *, seed: int) -> tuple[Baseline, ...]:
+        """Mean and median of training, a linear model, the nearest neighbours."""
+        return baselines(data, split, "regression", seed=seed)
+
+    def worst(self, data: Data, split: str, predictions: Predictions) -> tuple[WorstSample, ...]:
+        """The largest errors."""
+        return worst_samples(data, split, predictions)
+
+    def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
+        """The predicted numbers."""
+        values = np.atleast_1d(predictions.values[index])
+        return Prediction(name=name, value=tuple(float(value) for value in values.ravel()))
