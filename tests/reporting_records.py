@@ -115,6 +115,7 @@ def common_files(folder: Path, spec: DataSpec, metric: str, generator: np.random
                     reason="moving a picture a little keeps its class; turning or mirroring it may not",
                 ),
                 Choice(name="monitor", value=f"val/{metric}", reason="it is what the result is judged by"),
+                Choice(name="better", value="higher" if metric == "accuracy" else "lower", reason=f"of val/{metric}"),
                 Choice(name="device", value="cpu", reason="no GPU is here"),
                 Choice(
                     name="memory_format",
