@@ -59,12 +59,16 @@ class Binding:
         return f"forward({', '.join(parts)}){rest}"
 
 
-def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
+def bind(model: nn.Module, fields: tuple[str, ...], parts: Mapping[str, tuple[str, ...]] | None = None) -> Binding:
     """Match the parameters of ``model.forward`` with the batch's fields.
 
     A single field goes to a single required parameter, whatever both are called. Otherwise names decide, or
     ``ALIASES``. Optional parameters without a field of their name keep their default; ``*args`` takes the fields that
     are left, in order; ``**kwargs`` takes them by name.
+
+    Args:
+        fields: Names of the batch's inputs.
+        parts: Which fields a field is made of: those count as used where it is, and it is not missed by itself.
 
     Raises:
         BindingError: A required parameter has no field; the fields there are are listed.
@@ -87,7 +91,11 @@ def bind(model: nn.Module, fields: tuple[str, ...]) -> Binding:
     binding = None if missing else _arrange(parameters, chosen, fields)
     if binding is None or (fields and not binding.positional and not binding.keywords):
         _refuse(model, parameters, missing, fields)
-    return binding
+    if not parts:
+        return binding
+    bound = {*binding.positional, *(field for _, field in binding.keywords)}
+    covered = {*parts, *(part for field in bound for part in parts.get(field, ()))}
+    return dataclasses.replace(binding, dropped=tuple(one for one in binding.dropped if one not in covered))
 
 
 def plain_module(model: nn.Module) -> nn.Module:

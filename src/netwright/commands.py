@@ -49,7 +49,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files or texts; @file.txt has a text a line")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, texts or rows; @file.txt has a text a line")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -188,15 +188,41 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
-    """Texts as they stand, or a line each of @file; paths for a run on anything else."""
+    """Texts as they stand, or a line each of @file; rows of files, or as JSON; paths for a run on anything else."""
     from netwright.run import open_run
 
-    if open_run(arguments.folder).read_data().preprocess.text is None:
+    preprocess = open_run(arguments.folder).read_data().preprocess
+    if preprocess.rows is not None:
+        return [row for given in arguments.inputs for row in _rows(given)]
+    if preprocess.text is None:
         return [Path(name) for name in arguments.inputs]
     texts: list[Any] = []
     for given in arguments.inputs:
         texts += Path(given[1:]).read_text(encoding="utf-8").splitlines() if given.startswith("@") else [given]
     return texts
+
+
+def _rows(given: str) -> list[Any]:
+    """The rows of a file with columns, or one row as a JSON object."""
+    if given.lstrip().startswith("{"):
+        try:
+            return [json.loads(given)]
+        except json.JSONDecodeError as error:
+            raise UsageError(
+                where=given[:80], expected="a row as a JSON object", got=str(error), cure="As '{\"age\": 30}'."
+            ) from error
+    from netwright.data.columns import SUFFIXES, read_columns
+
+    path = Path(given)
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise UsageError(
+            where=given,
+            expected=f"a file of rows that ends in {', '.join(SUFFIXES)}, or a row as a JSON object",
+            got="another file" if path.exists() else "no such file",
+            cure="As rows.csv, or '{\"age\": 30}'.",
+        )
+    rows: list[Any] = read_columns(path).to_dict("records")
+    return rows
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from netwright.data import load, tensors
 from netwright.data.batches import eval_batches
 from netwright.data.collate import collate
 from netwright.data.dataset import Data
+from netwright.data.tables import as_fields
 from netwright.errors import CheckpointError, DataError, ModelError, NetwrightError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
@@ -226,6 +227,8 @@ def predict(
         raise UsageError(where="inputs", expected="a list of inputs", got=f"one {kind}", cure="Give [input].")
     trained = open_trained(run, model)
     spec = trained.data_spec
+    if spec.preprocess.rows is not None and callable(getattr(inputs, "to_dict", None)):
+        inputs = inputs.to_dict("records")  # a pandas frame
     answers: list[Prediction] = []
     for start in range(0, len(inputs), batch_size):
         chunk = inputs[start : start + batch_size]
@@ -317,7 +320,7 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
     """Answers to stored samples, as a batch."""
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
-    inputs = collate(samples, spec.inputs)
+    inputs = _fields(samples, spec)
     batch = Batch(tensors.apply_to(spec.preprocess, inputs), None, torch.arange(len(samples)))
     with unchanged_random(device):
         task, binding = _fit(trained.model, spec, batch, device)
@@ -331,6 +334,14 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
         else Prediction(name=name, error=f"{name}: expected an answer in finite numbers, got NaN or infinity.")
         for index, name in enumerate(names)
     ]
+
+
+def _fields(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[str, Tensor]:
+    """A batch of stored samples, with the fields that training had."""
+    batch = collate(samples, spec.inputs)
+    if spec.preprocess.rows is not None:
+        return as_fields(spec.preprocess.rows, batch["numbers"].numpy(), batch["categories"].numpy())
+    return batch
 
 
 def _finite(predictions: Predictions) -> NDArray[np.bool_]:

@@ -143,6 +143,7 @@ def residuals(targets: Sequence[float], values: Sequence[float], words: Mapping[
         )
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.yaxis.set_major_locator(_few_whole())
+        axes.locator_params(axis="x", nbins=5)  # long numbers would run into each other
         _finish(axes, x="@x@", y="@y@")
         return _svg(figure, words)
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from netwright.errors import DataError, require
+from netwright.rows import EncodeRows, ScaleTarget, one_row
 
 # Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
@@ -71,7 +72,9 @@ class Tokenise(_Operation):
     tokenizer: str = Field(repr=False, description="The tokenizer, in the JSON of Hugging Face's tokenizers.")
 
 
-Operation = Annotated[DecodeImage | Resize | Scale | Normalise | Tokenise, Field(discriminator="op")]
+Operation = Annotated[
+    DecodeImage | Resize | Scale | Normalise | Tokenise | EncodeRows | ScaleTarget, Field(discriminator="op")
+]
 
 
 class Preprocess(_Operation):
@@ -90,6 +93,16 @@ class Preprocess(_Operation):
         return next((one for one in self.operations if isinstance(one, Tokenise)), None)
 
     @property
+    def rows(self) -> EncodeRows | None:
+        """The operation that makes numbers of rows; None for other data."""
+        return next((one for one in self.operations if isinstance(one, EncodeRows)), None)
+
+    @property
+    def target(self) -> ScaleTarget | None:
+        """How targets are scaled for the loss; None where they are as given."""
+        return next((one for one in self.operations if isinstance(one, ScaleTarget)), None)
+
+    @property
     def tensor(self) -> tuple[Scale | Normalise, ...]:
         """Operations run on each batch."""
         return tuple(one for one in self.operations if isinstance(one, Scale | Normalise))
@@ -99,13 +112,15 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
     """Take one raw input to the fields that training keeps of it, without a batch dimension.
 
     Args:
-        raw: A text; or an image's path, bytes or pixels.
+        raw: A text; a row as a mapping of columns; or an image's path, bytes or pixels.
 
     Raises:
         DataError: It cannot be read.
     """
     if preprocess.text is not None:
         return {"tokens": tokenise(preprocess.text, [raw])[0]}
+    if preprocess.rows is not None:
+        return one_row(preprocess.rows, raw)
     return {"image": decode(preprocess, raw)}
 
 

@@ -98,8 +98,8 @@ class LoadOptions(Record):
     )
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
     task: str | None = Field(default=None, description="Kind of answer: classification, regression, …")
-    input: str | None = Field(default=None, description="Column of the text, in a file with columns.")
-    target: str | None = Field(default=None, description="Column of what is to be answered.")
+    input: str | None = Field(default=None, description="Column of the text, or columns of a table, as age,fare.")
+    target: str | None = Field(default=None, description="Column of what is to be answered, or several, as a,b.")
     tokenizer: str | None = Field(default=None, description="word, character, bpe, or a tokenizer.json.")
     vocab_size: int = Field(default=20_000, ge=3, description="Most different tokens; the others count as unknown.")
     max_length: int | None = Field(default=None, ge=1, description="Tokens after which a text is cut.")
@@ -154,6 +154,9 @@ class DataSpec(Record):
     options: LoadOptions
     choices: tuple[Choice, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    parts: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Which fields a field of several is made of, as features of columns."
+    )
     digest: str = Field(description="SHA-256 over the samples' bytes and targets, split by split.")
 
 
@@ -210,6 +213,7 @@ class Baseline(Record):
     name: str
     detail: str
     score: Score
+    others: tuple[Score, ...] = Field(default=(), description="Further scores, where they were computed.")
 
 
 class WorstSample(Record):
@@ -223,6 +227,7 @@ class WorstSample(Record):
     error: float | None = None
     picture: str | None = Field(default=None, description="PNG as a data URI.")
     text: str | None = Field(default=None, description="What was written, where the input is text.")
+    row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
 
 
 class Evaluation(Record):

@@ -94,7 +94,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         size = min(PROBE_SAMPLES, len(data.train))
         with contextlib.closing(eval_batches(data, "train", batch_size=size, workers=0)) as batches:
             batch = next(batches)
-        binding = bind(model, tuple(batch.inputs))
+        binding = bind(model, tuple(batch.inputs), data.spec.parts)
         outputs = probe_outputs(model, binding, batch)
         task = find_task(data.spec.task).fit(data.spec, outputs, batch)
         objective = _objective(task, data, settings, given, outputs, batch, device)

@@ -38,6 +38,10 @@ STARTERS = {
     "text": Starter(
         "embedding, convolution and self-attention, for texts", TEXTS, f"{TOKENS}, {MASK}", (2, 2)
     ),
+    "table": Starter(
+        "embedded numbers and categories, for tables", "examples/tables/deliveries.csv",
+        "torch.rand(2, 4), torch.tensor([[1, 2], [0, 4]])", (2, 2),
+    ),
 }  # fmt: skip
 
 README = """# {name}: {title}

@@ -107,6 +107,9 @@ def _baselines(evaluation: Evaluation) -> Table:
         value = number(one.score.name, one.score.value, count=evaluation.count)
         ends = interval(one.score, count=evaluation.count)
         table.add_row(_baseline(one), value, ends, escape(harmless(one.detail)))
+        for other in one.others:
+            held = number(other.name, other.value, count=evaluation.count)
+            table.add_row(f"  {_name(other.name)}", held, interval(other, count=evaluation.count), "", style="dim")
     return table
 
 

@@ -100,16 +100,20 @@ def number(name: str, value: float | None, *, count: int = 0) -> str:
         return "–"
     if is_share(name):
         text = f"{100 * value:.{2 if count >= TWO_DECIMALS_FROM else 1}f}%"
-    elif value and not 1e-3 <= abs(value) < 1e5:
+    elif value and not 1e-3 <= abs(value) < 1e9:
         text = f"{value:.3g}"
     else:
-        text = f"{value:.3f}" if abs(value) < 10 else f"{value:,.2f}" if abs(value) < 100 else f"{value:,.1f}"
+        digits = next((digits for below, digits in ((10, 3), (100, 2), (1e5, 1)) if abs(value) < below), 0)
+        text = f"{value:,.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
 
 
 def end_text(name: str, value: float) -> str:
     """The end of an axis, without digits that say nothing."""
-    return f"{100 * value:.0f}%" if is_share(name) else f"{value:.3g}"
+    if is_share(name):
+        return f"{100 * value:.0f}%"
+    short = float(f"{value:.3g}")
+    return f"{short:,.0f}" if 1e3 <= abs(short) < 1e9 else f"{short:.3g}"
 
 
 def interval(score: Score, *, count: int = 0) -> str:

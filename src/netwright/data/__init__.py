@@ -71,7 +71,6 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.columns import SUFFIXES
     from netwright.data.download import store
     from netwright.data.pictures import assemble
-    from netwright.data.texts import load_text_files
 
     if str(source) in NAMES:
         return assemble(read(str(source), options), options)
@@ -81,7 +80,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     if path.is_dir():
         return _load_folder(path, options)
     if path.suffix in SUFFIXES and path.is_file():
-        return load_text_files({"train": path}, options, source=path)
+        return _load_columns({"train": path}, options, source=path)
     if path.exists():
         raise DataError(
             where=str(source),
@@ -103,11 +102,22 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
 def _load_folder(path: Path, options: LoadOptions) -> Data:
     from netwright.data.images import read_folder, split_folders
     from netwright.data.pictures import assemble
-    from netwright.data.texts import holds_texts, load_text_files, load_text_folder, split_files
+    from netwright.data.texts import holds_texts, load_text_folder, split_files
 
     files = split_files(path)
     if files:
-        return load_text_files(files, options, source=path)
+        return _load_columns(files, options, source=path)
     if holds_texts(path):
         return load_text_folder(split_folders(path), options, source=path)
     return assemble(read_folder(path, options), options)
+
+
+def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path) -> Data:
+    """Files with columns, one a split: of texts, or of a table."""
+    from netwright.data.columns import peek_columns
+    from netwright.data.tables import load_tables, looks_like_table
+    from netwright.data.texts import load_text_files
+
+    if looks_like_table(peek_columns(files["train"]), options):
+        return load_tables(files, options, source=source)
+    return load_text_files(files, options, source=source)

@@ -1,10 +1,10 @@
-"""Files with columns: CSV, TSV, JSONL, Parquet. Reads them, and finds the columns of the input and the target."""
+"""Files with columns: CSV, TSV, JSONL, Parquet. Reads them whole or in pieces, and finds columns by name."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +42,41 @@ def read_columns(path: Path) -> pd.DataFrame:
         MissingExtraError: The ``text`` extra is not installed.
     """
     pandas = require("pandas", "text")
+    pieces = list(read_pieces(path, rows=0))
+    frame = pieces[0] if len(pieces) == 1 else pandas.concat(pieces, ignore_index=True)
+    if not len(frame):
+        raise DataError(where=str(path), expected="at least one row", got="none", cure="Give a file with rows.")
+    return frame
+
+
+def peek_columns(path: Path, rows: int = PEEK) -> pd.DataFrame:
+    """The first rows of a file with columns.
+
+    Raises:
+        DataError: As ``read_columns``.
+    """
+    return next(read_pieces(path, rows=rows)).head(rows)
+
+
+def read_pieces(path: Path, *, rows: int) -> Iterator[pd.DataFrame]:
+    """The file in pieces of so many rows, whole where ``rows`` is 0; at least one piece.
+
+    Raises:
+        DataError: It is not UTF-8, or its rows have different lengths.
+        MissingExtraError: The ``text`` extra is not installed.
+    """
+    pandas = require("pandas", "text")
     try:
+        pieces: Iterator[pd.DataFrame]
         if path.suffix == ".jsonl":
-            frame = pandas.DataFrame(_read_lines(path))
+            pieces = (pandas.DataFrame(lines) for lines in _read_lines(path, rows))
         elif path.suffix == ".parquet":
-            frame = pandas.read_parquet(path)
+            pieces = _read_parquet(pandas, path, rows)
         else:
-            frame = _read_separated(pandas, path)
+            pieces = _read_separated(pandas, path, rows)
+        for frame in pieces:
+            frame.columns = [str(name) for name in frame.columns]
+            yield frame
     except UnicodeDecodeError as error:
         raise DataError(
             where=str(path),
@@ -63,14 +91,11 @@ def read_columns(path: Path) -> pd.DataFrame:
             got=str(error).strip().splitlines()[0],
             cure="Mend the row it names.",
         ) from error
-    if not len(frame):
-        raise DataError(where=str(path), expected="at least one row", got="none", cure="Give a file with rows.")
-    frame.columns = [str(name) for name in frame.columns]
-    return frame
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
+def _read_lines(path: Path, rows: int) -> Iterator[list[dict[str, Any]]]:
+    held: list[dict[str, Any]] = []
+    empty = True
     with path.open(encoding="utf-8-sig") as file:  # lines end at \n alone: other ends may stand in a text
         for number, line in enumerate(file, start=1):
             try:
@@ -79,11 +104,25 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"line {number}: {error.msg}") from error
             if row is not None and not isinstance(row, dict):
                 raise ValueError(f"line {number}: {type(row).__name__}, and not an object with names")
-            rows += [] if row is None else [row]
-    return rows
+            held += [] if row is None else [row]
+            if rows and len(held) == rows:
+                yield held
+                held, empty = [], False
+    if held or empty:
+        yield held
 
 
-def _read_separated(pandas: Any, path: Path) -> pd.DataFrame:
+def _read_parquet(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    parquet = require("pyarrow.parquet", "text")
+    with parquet.ParquetFile(path) as file:
+        if not rows or not file.metadata.num_rows:
+            yield pandas.read_parquet(path)
+            return
+        for batch in file.iter_batches(batch_size=rows):
+            yield batch.to_pandas()
+
+
+def _read_separated(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame]:
     tabs = path.suffix == ".tsv"
     # A tab-separated file knows no quotes: a title that begins with one is no quoted field.
     options: dict[str, Any] = {
@@ -98,10 +137,14 @@ def _read_separated(pandas: Any, path: Path) -> pd.DataFrame:
         raise ValueError("an empty file")
     peek = pandas.read_csv(path, nrows=PEEK, **options)
     if _has_header(peek):
-        return pandas.read_csv(path, **(options | {"header": 0}))
-    frame = pandas.read_csv(path, **options)
-    frame.columns = [f"column_{index}" for index in range(frame.shape[1])]
-    return frame
+        options["header"] = 0
+    else:
+        options["names"] = [f"column_{index}" for index in range(peek.shape[1])]
+    if not rows:
+        yield pandas.read_csv(path, **options)
+        return
+    with pandas.read_csv(path, chunksize=rows, **options) as pieces:
+        yield from pieces
 
 
 def _has_header(peek: pd.DataFrame) -> bool:

@@ -44,12 +44,15 @@ class _Texts:
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """Files with columns named after splits, as train.csv and test.csv; empty where there is no such train file."""
+    """Files with columns named after splits, as train.csv and test.csv, or the only one there is; empty without."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         for split, names in SPLITS.items():
             if path.suffix in SUFFIXES and path.stem.casefold() in names and path.is_file():
                 found.setdefault(split, path)
+    alone = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES and path.is_file()]
+    if not found and len(alone) == 1:
+        return {"train": alone[0]}
     return found if "train" in found else {}
 
 

@@ -66,6 +66,9 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
         A constant answer, always; a linear model and the nearest neighbours where the inputs are numbers of one shape
         and there is more than one class. Each says in ``detail`` what it was fitted and scored on.
     """
+    from netwright.data.tables import TableSource
+    from netwright.evaluation.table_baselines import table_baselines
+
     train, scored = data.train, data.split(split)
     train_ids, scored_ids = _labelled(train, task), _labelled(scored, task)
     if not len(train_ids) or not len(scored_ids):
@@ -76,6 +79,9 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
     if task == "classification" and len(np.unique(targets[0])) < 2:
         return tuple(found)
     generator = np.random.default_rng(seed)
+    if isinstance(train, TableSource) and isinstance(scored, TableSource):
+        further = table_baselines(train, scored, task=task, classes=names, split=split, seed=seed)
+        return (*found, *further)
     if data.spec.preprocess.text is not None:
         return (*found, *_of_texts(data, split, (train_ids, scored_ids), targets, task=task, seed=seed))
     shape = math.prod(max((field.shape for field in data.spec.inputs), key=math.prod, default=(1,)))

@@ -167,7 +167,11 @@ def _percent(value: float) -> str:
 
 
 def _number(score: Score) -> str:
-    return _percent(score.value) if score.name == "accuracy" else f"{score.value:.4g}"
+    return _percent(score.value) if score.name == "accuracy" else _plain(score.value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _range(score: Score) -> str:
@@ -175,4 +179,4 @@ def _range(score: Score) -> str:
         return "no interval"
     if score.higher_is_better:
         return f"{_percent(score.low)} to {_percent(score.high)}"
-    return f"{score.low:.4g} to {score.high:.4g}"
+    return f"{_plain(score.low)} to {_plain(score.high)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,9 +49,10 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
     order = [int(i) for i in np.argsort(-badness, kind="stable")[:count] if badness[i] >= 0]
     ids = predictions.sample_ids[order].astype(np.int64)
     known = _in_known_order(source)
+    cells = _cells(source, ids.tolist())
     pictures = _pictures(source, ids, predictions.targets[order]) if known and len(ids) else [None] * len(ids)
     found = []
-    for place, sample_id, picture in zip(order, ids.tolist(), pictures, strict=True):
+    for place, sample_id, picture, row in zip(order, ids.tolist(), pictures, cells, strict=True):
         name = source.name(sample_id) if known else f"{split}[{sample_id}]"
         if classification:
             wanted, given = int(predictions.targets[place]), int(preds[place])
@@ -69,10 +71,23 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
                 prediction=prediction,
                 picture=picture,
                 text=_text(source, sample_id),
+                row=row,
                 **answer,
             )
         )
     return tuple(found)
+
+
+def _cells(source: Source, ids: Sequence[int]) -> list[tuple[tuple[str, str], ...] | None]:
+    """The rows of a table as they stand in its file; None for other data, or where the file has gone."""
+    from netwright.data.tables import TableSource
+
+    if not isinstance(source, TableSource) or not ids:
+        return [None] * len(ids)
+    try:
+        return [tuple(row.items()) for row in source.cells(ids)]
+    except (NetwrightError, OSError):
+        return [None] * len(ids)
 
 
 def _text(source: Source, index: int) -> str | None:

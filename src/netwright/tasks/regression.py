@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from netwright.data.dataset import Data
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
 from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.rows import ScaleTarget
 from netwright.tasks.classification import refuse_classes
 from netwright.tasks.emitted import output_kind
 from netwright.tasks.objective import (
     ELEMENTWISE,
+    Hand,
     LossFunction,
     Objective,
     as_given,
@@ -37,6 +39,7 @@ class Regression:
     higher_is_better: ClassVar[bool] = False
 
     evidence: str
+    scale: ScaleTarget | None = None
 
     @classmethod
     def fit(cls, spec: DataSpec, outputs: Tensor, batch: Batch) -> Regression:
@@ -53,11 +56,12 @@ class Regression:
                 got=f"shape (B, {', '.join(map(str, outputs.shape[1:]))})",
                 cure="Change the size of the last layer.",
             )
-        return cls(output_kind(outputs)[1])
+        return cls(output_kind(outputs)[1], spec.preprocess.target)
 
     def propose_loss(self, weight: Tensor | None) -> Objective:
         """The mean squared error."""
-        return Objective(nn.MSELoss(), like_outputs, "MSELoss", f"the targets are real numbers; {self.evidence}")
+        reason = f"the targets are real numbers; {self.evidence}"
+        return Objective(nn.MSELoss(), self._scaled(like_outputs), "MSELoss", reason)
 
     def use_loss(self, loss_fn: LossFunction, outputs: Tensor, batch: Batch) -> Objective:
         """A person's loss, with targets in the shape of the outputs.
@@ -70,18 +74,38 @@ class Regression:
         plain = not isinstance(loss_fn, nn.Module) and outputs.shape != batch.target.shape
         if plain or (isinstance(loss_fn, nn.Module) and type(loss_fn).__name__ in ELEMENTWISE):
             reason = "asked for; targets take the shape of the outputs, so nothing broadcasts"
-            return Objective(loss_fn, like_outputs, loss_name(loss_fn), reason)
-        return Objective(loss_fn, as_given, loss_name(loss_fn), "asked for")
+            return Objective(loss_fn, self._scaled(like_outputs), loss_name(loss_fn), reason)
+        return Objective(loss_fn, self._scaled(as_given), loss_name(loss_fn), "asked for")
+
+    def _scaled(self, hand: Hand) -> Hand:
+        """With the targets scaled before they are handed over."""
+        scale = self.scale
+        if scale is None:
+            return hand
+
+        def handed(outputs: Tensor, batch: Batch) -> tuple[Any, ...]:
+            mean, std = (torch.tensor(values, device=batch.target.device) for values in (scale.mean, scale.std))
+            flat = batch.target.reshape(len(batch), -1)
+            return hand(outputs, replace(batch, targets=((flat - mean) / std).reshape(batch.target.shape)))
+
+        return handed
+
+    def _in_unit(self, outputs: Tensor) -> Tensor:
+        """Outputs in the unit of the targets."""
+        if self.scale is None:
+            return outputs
+        mean, std = (torch.tensor(values, device=outputs.device) for values in (self.scale.mean, self.scale.std))
+        return (outputs.reshape(len(outputs), -1) * std + mean).reshape(outputs.shape)
 
     def running(self, outputs: Tensor, batch: Batch) -> Running:
         """Absolute errors, a mean over the values of a sample."""
         targets = batch.target
-        error = (outputs.reshape(targets.shape) - targets).abs()
+        error = (self._in_unit(outputs).reshape(targets.shape) - targets).abs()
         return {"mae": (error.reshape(len(targets), -1).mean(1).sum(), len(targets))}
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """The values, shaped as the targets."""
-        ids, values = batch.sample_ids.cpu().numpy(), outputs.float().cpu().numpy()
+        ids, values = batch.sample_ids.cpu().numpy(), self._in_unit(outputs.float()).cpu().numpy()
         if batch.targets is None:
             return Predictions(ids, np.zeros(0, dtype=np.float32), values)
         targets = batch.target.cpu().numpy()

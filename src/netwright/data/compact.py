@@ -1,0 +1,149 @@
+"""Columns of large tables held small: read in pieces, numbers as float64, texts as codes of their values.
+
+A file of a gigabyte takes about as many bytes here as it has on disk, and never more than a piece as Python objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netwright.data.columns import is_number
+from netwright.errors import DataError
+from netwright.rows import as_seconds, as_text, is_missing, parse_date
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PIECE_ROWS = 50_000
+# A column is of numbers where so many of its first cells are; the others count as missing.
+MOSTLY_NUMBERS = 0.99
+# More different texts than this are no categories, and would only fill the memory.
+MOST_VALUES = 100_000
+LOOKED_AT = 2_000  # cells that tell a column's kind
+
+Kind = Literal["number", "date", "text"]
+
+
+@dataclass(slots=True)
+class CompactColumn:
+    """One column as it is read.
+
+    Attributes:
+        values: Of numbers and dates float64 pieces, NaN where missing; of texts int32 codes into ``texts``, or of too
+            many texts 1 where there is one and 0 where not.
+        texts: Different texts, with their codes.
+        wrong: How many cells of a number column are something else, and the first of them with its row.
+    """
+
+    name: str
+    kind: Kind
+    values: list[NDArray[Any]] = field(default_factory=list)
+    texts: dict[str, int] = field(default_factory=dict)
+    too_many: bool = False
+    wrong: int = 0
+    first_wrong: tuple[str, int] | None = None
+
+    def add(self, cells: pd.Series[Any], row: int) -> None:
+        """Read a piece that begins at ``row``."""
+        if self.kind == "number":
+            self.values.append(self._numbers(cells, row))
+        elif self.kind == "date":
+            self.values.append(_dates(cells, self.name))
+        else:
+            self.values.append(self._codes(cells))
+
+    def take(self) -> NDArray[Any]:
+        """All values; they are held no longer."""
+        whole = np.concatenate(self.values) if len(self.values) != 1 else self.values[0]
+        self.values = []
+        return whole
+
+    def _numbers(self, cells: pd.Series[Any], row: int) -> NDArray[np.float64]:
+        import pandas
+
+        if cells.dtype.kind in "biuf":
+            values = np.asarray(cells, dtype=np.float64)
+        else:
+            values = np.asarray(pandas.to_numeric(cells, errors="coerce"), dtype=np.float64)
+            odd = np.flatnonzero(np.isnan(values))
+            wrong = [at for at in odd if not is_missing(cells.iloc[at])]
+            if wrong and self.first_wrong is None:
+                self.first_wrong = (str(cells.iloc[wrong[0]]), row + int(wrong[0]))
+            self.wrong += len(wrong)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def _codes(self, cells: pd.Series[Any]) -> NDArray[Any]:
+        import pandas
+
+        plain = cells.astype(object).where(~cells.isna(), "")
+        codes, uniques = pandas.factorize(plain)
+        names = [as_text(value) for value in uniques]
+        if self.too_many:
+            there: NDArray[np.int8] = np.asarray([name != "" for name in names], dtype=np.int8)[codes]
+            return there
+        known = [self.texts.setdefault(name, len(self.texts)) for name in names]
+        whole: NDArray[Any] = np.asarray(known, dtype=np.int32)[codes]
+        if len(self.texts) > MOST_VALUES:
+            empty = self.texts.get("", -1)
+            self.values = [(one != empty).astype(np.int8) for one in self.values]
+            self.too_many, self.texts = True, {}
+            whole = (whole != empty).astype(np.int8)
+        return whole
+
+
+def _dates(cells: pd.Series[Any], name: str) -> NDArray[np.float64]:
+    if cells.dtype.kind == "M":
+        moments = cells.to_numpy(dtype="datetime64[us]")
+        return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6)
+    return as_seconds(list(cells), name)
+
+
+def kind_of(cells: pd.Series[Any]) -> Kind:
+    """What a column holds, from its first cells."""
+    if cells.dtype.kind in "iuf":
+        return "number"
+    if cells.dtype.kind == "M":
+        return "date"
+    there = [cell for cell in cells.head(LOOKED_AT) if not is_missing(cell)]
+    if not there:
+        return "text"
+    if sum(is_number(str(cell)) for cell in there) >= MOSTLY_NUMBERS * len(there) and not isinstance(there[0], bool):
+        return "number"
+    if all(not isinstance(cell, str) or parse_date(cell) is not None for cell in there) and not isinstance(
+        there[0], bool
+    ):
+        return "date"
+    return "text"
+
+
+def read_compact(pieces: Iterable[pd.DataFrame], columns: dict[str, CompactColumn], *, where: str) -> int:
+    """Read pieces of a file into columns; made anew where ``columns`` is empty.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        DataError: A column that training has is not there.
+    """
+    count = 0
+    for piece in pieces:
+        if not columns:
+            columns.update({name: CompactColumn(name, kind_of(piece[name])) for name in piece.columns})
+        absent = [name for name in columns if name not in piece.columns]
+        if absent and len(piece):
+            raise DataError(
+                where=where,
+                expected=f"the columns {', '.join(columns)}",
+                got=f"none called {', '.join(absent[:3])}",
+                cure="Give the files the same columns.",
+            )
+        for name, column in columns.items():
+            if len(piece):
+                column.add(piece[name], count)
+        count += len(piece)
+    return count
