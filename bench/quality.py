@@ -15,33 +15,57 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import machine, spread, use_shared_data
 
-# Data, and the starters that are for them.
+
+@dataclass(frozen=True)
+class Line:
+    """Starters, options, and names of the scores; without names the headline."""
+
+    starters: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+
+
+# Data with what must be said of them, the starters that are for them, and the scores that are told.
 LINES = {
-    "trec": ("text", "rnn"),
-    "thucnews_titles": ("text", "rnn"),
+    "trec": Line(("text", "rnn")),
+    "thucnews_titles": Line(("text", "rnn")),
+    "titanic": Line(("table",), ("--target", "Survived"), ("accuracy", "roc_auc")),
+    "california_housing": Line(("table",), ("--target", "median_house_value"), ("mae", "rmse")),
 }
 
 
-def score(starter: str, data: str, seed: int, folder: Path) -> tuple[dict, dict | None, float]:
-    """Write a starter, train and evaluate it; its first score, the best baseline, and seconds."""
+def train(starter: str, data: str, seed: int, folder: Path) -> tuple[dict, float]:
+    """Write a starter, train and evaluate it; the evaluation, and seconds."""
     netwright = [sys.executable, "-m", "netwright"]
     net = folder / f"{starter}-{data}-{seed}"
     subprocess.run([*netwright, "new", starter, str(net), "--json"], check=True, capture_output=True)
     begin = time.perf_counter()
     done = subprocess.run(
-        [*netwright, "train", f"{net}/net.py:Net", "--data", data, "--seed", str(seed), "--json", "--no-report",
-         "--run", str(folder / f"run-{net.name}")],
+        [*netwright, "train", f"{net}/net.py:Net", "--data", data, *LINES[data].options, "--seed", str(seed), "--json",
+         "--no-report", "--run", str(folder / f"run-{net.name}")],
         check=True, capture_output=True, text=True, env=os.environ,
     )  # fmt: skip
-    evaluation = json.loads(done.stdout)["evaluation"]
-    first = next(one for one in evaluation["scores"] if one["name"] == evaluation["headline"])
-    rivals = [one for one in evaluation["baselines"] if one["score"]["name"] == first["name"]]
-    best = max(rivals, key=lambda one: one["score"]["value"], default=None)
-    return first, best, time.perf_counter() - begin
+    return json.loads(done.stdout)["evaluation"], time.perf_counter() - begin
+
+
+def told(evaluation: dict, name: str) -> tuple[dict, str]:
+    """A score, and the best baseline's of the same name."""
+    found = next(one for one in evaluation["scores"] if one["name"] == name)
+    rivals = [
+        (other["value"], baseline["name"], other)
+        for baseline in evaluation["baselines"]
+        for other in (baseline["score"], *baseline["others"])
+        if other["name"] == name
+    ]
+    if not rivals:
+        return found, "no baseline"
+    best = (max if found["higher_is_better"] else min)(rivals, key=lambda one: one[0])
+    return found, f"{best[1]} {shown(best[2])}"
 
 
 def shown(one: dict) -> str:
@@ -59,16 +83,18 @@ def main() -> None:
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for data in asked.data:
-            for starter in LINES[data]:
-                values = []
+            for starter in LINES[data].starters:
+                values: dict[str, list[float]] = {}
                 for seed in range(asked.seeds):
-                    found, rival, seconds = score(starter, data, seed, Path(folder))
-                    values.append(found["value"])
-                    beside = f"{rival['name']} {shown(rival['score'])}" if rival else "no baseline"
-                    line = f"{data:<16} {starter:<5} seed {seed}  {found['name']} {shown(found)}  {beside}"
-                    print(f"{line}  {seconds:.0f} s", flush=True)
+                    evaluation, seconds = train(starter, data, seed, Path(folder))
+                    for name in LINES[data].scores or (evaluation["headline"],):
+                        found, beside = told(evaluation, name)
+                        values.setdefault(name, []).append(found["value"])
+                        print(f"{data:<18} {starter:<6} seed {seed}  {name} {shown(found)}  {beside}", flush=True)
+                    print(f"{'':<18} {'':<6} {seconds:.0f} s", flush=True)
                 if asked.seeds > 1:
-                    print(f"{data:<16} {starter:<5} {spread(values, 'accuracy', 4)}", flush=True)
+                    for name, held in values.items():
+                        print(f"{data:<18} {starter:<6} {spread(held, name, 4)}", flush=True)
 
 
 if __name__ == "__main__":

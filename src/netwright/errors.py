@@ -27,7 +27,11 @@ from collections.abc import Iterable
 from typing import Any
 
 # What each extra brings.
-EXTRAS = {"report": "Jinja2 and matplotlib", "text": "tokenizers, pandas and pyarrow"}
+EXTRAS = {
+    "report": "Jinja2 and matplotlib",
+    "tables": "pandas and pyarrow",
+    "text": "tokenizers, pandas and pyarrow",
+}
 
 
 class NetwrightError(Exception):

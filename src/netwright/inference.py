@@ -227,8 +227,9 @@ def predict(
         raise UsageError(where="inputs", expected="a list of inputs", got=f"one {kind}", cure="Give [input].")
     trained = open_trained(run, model)
     spec = trained.data_spec
-    if spec.preprocess.rows is not None and callable(getattr(inputs, "to_dict", None)):
-        inputs = inputs.to_dict("records")  # a pandas frame
+    if spec.preprocess.rows is not None and not isinstance(inputs, list | tuple):
+        frame: Any = inputs
+        inputs = frame.to_dict("records")  # as pandas' frames have it
     answers: list[Prediction] = []
     for start in range(0, len(inputs), batch_size):
         chunk = inputs[start : start + batch_size]

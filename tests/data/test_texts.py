@@ -145,7 +145,7 @@ def spoil(path: Path, how: str) -> LoadOptions:
         ("another encoding", DataError, "GB18030"),
         ("a missing label", DataError, "row 5"),
         ("a row too long", DataError, "line 6"),
-        ("numbers alone", DataError, "--input"),
+        ("numbers alone", DataError, "--target"),
         ("no such column", UnknownNameError, '"text"'),
         ("no such tokenizer", UnknownNameError, '"word"'),
         ("no such tokenizer file", MissingFileError, "no such file"),

@@ -39,9 +39,9 @@ def read_columns(path: Path) -> pd.DataFrame:
 
     Raises:
         DataError: It is empty, not UTF-8, or its rows have different lengths.
-        MissingExtraError: The ``text`` extra is not installed.
+        MissingExtraError: The ``tables`` extra is not installed.
     """
-    pandas = require("pandas", "text")
+    pandas = require("pandas", "tables")
     pieces = list(read_pieces(path, rows=0))
     frame = pieces[0] if len(pieces) == 1 else pandas.concat(pieces, ignore_index=True)
     if not len(frame):
@@ -63,9 +63,9 @@ def read_pieces(path: Path, *, rows: int) -> Iterator[pd.DataFrame]:
 
     Raises:
         DataError: It is not UTF-8, or its rows have different lengths.
-        MissingExtraError: The ``text`` extra is not installed.
+        MissingExtraError: The ``tables`` extra is not installed.
     """
-    pandas = require("pandas", "text")
+    pandas = require("pandas", "tables")
     try:
         pieces: Iterator[pd.DataFrame]
         if path.suffix == ".jsonl":
@@ -113,7 +113,7 @@ def _read_lines(path: Path, rows: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def _read_parquet(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    parquet = require("pyarrow.parquet", "text")
+    parquet = require("pyarrow.parquet", "tables")
     with parquet.ParquetFile(path) as file:
         if not rows or not file.metadata.num_rows:
             yield pandas.read_parquet(path)

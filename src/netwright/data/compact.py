@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from netwright.data.columns import is_number
 from netwright.errors import DataError
-from netwright.rows import as_seconds, as_text, is_missing, parse_date
+from netwright.rows import MISSING, as_seconds, as_text, is_missing, parse_date
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,18 +64,23 @@ class CompactColumn:
         return whole
 
     def _numbers(self, cells: pd.Series[Any], row: int) -> NDArray[np.float64]:
-        import pandas
-
         if cells.dtype.kind in "biuf":
             values = np.asarray(cells, dtype=np.float64)
-        else:
-            values = np.asarray(pandas.to_numeric(cells, errors="coerce"), dtype=np.float64)
-            odd = np.flatnonzero(np.isnan(values))
-            wrong = [at for at in odd if not is_missing(cells.iloc[at])]
-            if wrong and self.first_wrong is None:
-                self.first_wrong = (str(cells.iloc[wrong[0]]), row + int(wrong[0]))
-            self.wrong += len(wrong)
+            return np.where(np.isfinite(values), values, np.nan)
+        plain = cells.tolist()
+        try:  # float, as serving does: pandas' own parser rounds the last bit otherwise
+            values = np.asarray([np.nan if cell in MISSING else float(cell) for cell in plain])
+        except (TypeError, ValueError):
+            values = np.asarray([self._number(cell, row + at) for at, cell in enumerate(plain)])
         return np.where(np.isfinite(values), values, np.nan)
+
+    def _number(self, cell: Any, row: int) -> float:
+        try:
+            return np.nan if is_missing(cell) else float(cell)
+        except (TypeError, ValueError):
+            self.first_wrong = self.first_wrong or (str(cell), row)
+            self.wrong += 1
+            return np.nan
 
     def _codes(self, cells: pd.Series[Any]) -> NDArray[Any]:
         import pandas

@@ -69,10 +69,16 @@ def fit_columns(
         raise DataError(
             where="the table",
             expected="a column to answer from",
-            got="; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5]) or "the target alone",
+            got=_first_reasons(left_out) or "the target alone",
             cure="Give more columns, or name them: --input a,b.",
         )
     return Fitted(tuple(made), kept, tuple(left_out), (*_told(made), *odd, *_told_left_out(left_out)))
+
+
+def _first_reasons(left_out: Mapping[str, str]) -> str:
+    """Why columns are left out, those first that were asked for."""
+    ordered = sorted(left_out.items(), key=lambda one: one[1] == "it was not asked for")
+    return "; ".join(f"{name}: {reason}" for name, reason in ordered[:5])
 
 
 def _fit_column(
