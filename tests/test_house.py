@@ -17,7 +17,7 @@ MOST_LINES_IN_ALL = 24_000
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
     {"errors", "traces"},
-    {"rows", "preprocess", "records", "batch", "disk", "extracts", "sources", "signals"},
+    {"timeline", "windows", "rows", "preprocess"} | {"records", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding"},
     {"step"},
@@ -27,8 +27,8 @@ FLOORS = (
     {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
-    "errors", "traces", "records", "rows", "preprocess", "disk", "run", "progress", "cli", "commands", "starters",
-    "reporting", "plots", "sections", "wording", "metrics", "evaluation", "intervals", "tables",
+    "errors", "traces", "records", "rows", "timeline", "windows", "preprocess", "disk", "run", "progress", "cli",
+    "commands", "starters", "reporting", "plots", "sections", "wording", "metrics", "evaluation", "intervals", "tables",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
@@ -147,6 +147,6 @@ def test_settings_are_a_frozen_list() -> None:
         "workers", "seed",
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
-        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "task", "input",
-        "target", "tokenizer", "vocab_size", "max_length", "max_unreadable",
+        "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "horizon",
+        "context", "task", "input", "target", "tokenizer", "vocab_size", "max_length", "max_unreadable",
     ]  # fmt: skip

@@ -29,7 +29,7 @@ from netwright.progress import Progress, choose_progress
 from netwright.records import Evaluation, Prediction, Settings
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
-from netwright.tasks import LossFunction
+from netwright.tasks import Calibrated, LossFunction
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
@@ -170,6 +170,8 @@ def assess(
         )
     split = split or have[0]
     task, predictions = predict_split(model, data, split)
+    if isinstance(task, Calibrated) and split != "val" and "val" in data.spec.splits:
+        task = task.calibrated(predict_split(model, data, "val")[1])
     evaluation = task.score(predictions, split=split, seed=0)
     evaluation = evaluation.model_copy(update={"worst": task.worst(data, split, predictions)})
     if with_baselines:

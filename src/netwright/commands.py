@@ -13,7 +13,8 @@ from netwright.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from netwright.records import LoadOptions
+    from netwright.records import LoadOptions, Prediction
+    from netwright.windows import WindowSeries
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +181,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(answer.model_dump_json(exclude_none=True))
         elif answer.error is not None:
             print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
+        elif answer.forecast is not None:
+            _print_forecast(answer)
         elif answer.label is not None:
             print(f"{answer.name}\t{answer.label}\t{answer.confidence:.4f}")
         else:
@@ -192,6 +195,8 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
     from netwright.run import open_run
 
     preprocess = open_run(arguments.folder).read_data().preprocess
+    if preprocess.windows is not None:
+        return [history for given in arguments.inputs for history in _histories(given, preprocess.windows)]
     if preprocess.rows is not None:
         return [row for given in arguments.inputs for row in _rows(given)]
     if preprocess.text is None:
@@ -200,6 +205,29 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
     for given in arguments.inputs:
         texts += Path(given[1:]).read_text(encoding="utf-8").splitlines() if given.startswith("@") else [given]
     return texts
+
+
+def _print_forecast(answer: Prediction) -> None:
+    """A line a step: series, column, time, value and the ends of its interval."""
+    for column, steps in (answer.forecast or {}).items():
+        for step in steps:
+            ends = "" if step.low is None or step.high is None else f"\t{step.low:.6g}\t{step.high:.6g}"
+            print(f"{answer.name}\t{column}\t{step.time}\t{step.value:.6g}{ends}")
+
+
+def _histories(given: str, operation: WindowSeries) -> list[Any]:
+    """The histories in a file: one, or one a series."""
+    rows = _rows(given)
+    if operation.series is not None and rows and operation.series not in rows[0]:
+        return [_as_columns(rows)]  # told by name when it is read
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(str(row[operation.series]) if operation.series else "", []).append(row)
+    return [_as_columns(group) for group in groups.values()]
+
+
+def _as_columns(rows: list[Any]) -> dict[str, list[Any]]:
+    return {name: [row.get(name) for row in rows] for name in rows[0]}
 
 
 def _rows(given: str) -> list[Any]:

@@ -33,7 +33,7 @@ from netwright.records import DataSpec, FieldSpec, Prediction, RunSpec
 from netwright.run import Run, open_run
 from netwright.session import evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
-from netwright.tasks import Objective, Task, find_task
+from netwright.tasks import Calibrated, Objective, Task, find_task
 
 EVAL_BATCH = 512
 # Kinds of data whose fields are all made of one raw input.
@@ -328,6 +328,8 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
     with answering(trained.model, device):
         here = batch.to(device)
         predictions = task.predictions(in_full(ask(binding, trained.model, here.inputs)), here)
+    if isinstance(task, Calibrated) and trained.run.evaluation_file.is_file():
+        task = task.remembered(trained.run.read_evaluation())
     finite = _finite(predictions)
     return [
         task.answer(predictions, index, name)

@@ -28,6 +28,9 @@ STUDENT_BELOW = 10
 # A studentised mean beyond this is an artefact of a draw without the largest losses; uncut, 10 samples with one outlier
 # gave a high end of 1e60.
 MAX_STUDENTISED = 5.0
+# Stretches of dependent values: each this many times as long as the dependence reaches, so that their means are almost
+# independent; between so many and so many of them.
+STRETCH_REACHES, FEWEST_STRETCHES, MOST_STRETCHES = 3, 5, 30
 # Resamples drawn at once: so many numbers, 32 MB.
 DRAWN_AT_ONCE = 4_000_000
 # Mistakes at which what a score's variance is measured to be counts as much as the plain assumption about it.
@@ -43,6 +46,36 @@ def quantile_of(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise UsageError(where="confidence", expected="a number between 0 and 1", got=str(confidence), cure="Use 0.95.")
     return float(ndtri(0.5 + confidence / 2))
+
+
+def batch_means(values: Floats, groups: NDArray[np.int64], *, reach: int) -> Interval | None:
+    """The 95 % interval of a mean of values that depend on their neighbours.
+
+    The values are cut into stretches several times as long as the dependence reaches; their means are almost
+    independent, and Student's distribution holds.
+
+    Args:
+        values: In the order of time within each group, (N,).
+        groups: Which values belong together, int64 (N,); no stretch crosses from one to another.
+        reach: How many neighbours a value shares its errors with.
+
+    Returns:
+        None where there are not stretches enough.
+
+    Source:
+        Schmeiser 1982, "Batch size effects in the analysis of simulation output", Operations Research 30:556.
+    """
+    stretches: list[Floats] = []
+    for group in np.unique(groups):
+        own = values[groups == group]
+        count = min(MOST_STRETCHES, len(own) // (STRETCH_REACHES * reach))
+        stretches += np.array_split(own, count) if count else []
+    if len(stretches) < FEWEST_STRETCHES:
+        return None
+    means = np.asarray([one.mean() for one in stretches])
+    half = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / math.sqrt(len(means)))
+    middle = float(values.mean())
+    return middle - half, middle + half
 
 
 def wilson(successes: float, count: float, *, confidence: float = 0.95) -> Interval:

@@ -95,12 +95,16 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
         MissingFileError: No such file; and the other errors of ``load_model`` before the module is made.
     """
     shape = spec.inputs[0].shape
-    rows = spec.preprocess.rows
+    rows, windows = spec.preprocess.rows, spec.preprocess.windows
     known: dict[str, Any] = {
         "num_classes": None if spec.classes is None else len(spec.classes),
         "vocab_size": None if spec.preprocess.text is None else spec.preprocess.text.vocab_size,
         "in_channels": shape[0] if spec.kind == "image" else None,
         "num_outputs": math.prod(spec.target.shape) if spec.classes is None else len(spec.classes),
+        "context": None if windows is None else windows.context,
+        "horizon": None if windows is None else windows.horizon,
+        "columns": None if windows is None else len(windows.columns),
+        "calendar": None if windows is None else 2 * len(windows.cycles),
         "num_numbers": None if rows is None else len(rows.number_names),
         "cardinalities": None if rows is None else rows.cardinalities,
         "in_features": None if min(shape, default=0) < 1 else math.prod(shape),

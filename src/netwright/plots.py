@@ -16,7 +16,7 @@ from typing import Any
 
 from netwright.errors import missing_extra
 from netwright.intervals import wilson
-from netwright.records import CalibrationBin
+from netwright.records import CalibrationBin, Forecast
 
 Points = Sequence[tuple[float, float]]
 
@@ -36,6 +36,7 @@ SQUARE_HEIGHT = 330.0
 # A line of more points than the figure has pixels only makes the file larger.
 MAX_POINTS = 400
 MAX_DOTS = 1500
+MAX_MARKED = 80  # points of a series that are drawn as dots too
 # Losses that span more than this factor are drawn on a logarithmic axis.
 LOG_SPAN = 50.0
 
@@ -145,6 +146,31 @@ def residuals(targets: Sequence[float], values: Sequence[float], words: Mapping[
         axes.yaxis.set_major_locator(_few_whole())
         axes.locator_params(axis="x", nbins=5)  # long numbers would run into each other
         _finish(axes, x="@x@", y="@y@")
+        return _svg(figure, words)
+
+
+def forecast(one: Forecast, words: Mapping[str, str]) -> str:
+    """Draw a forecast beside what came, with the past before it; steps from the origin on the axis.
+
+    Args:
+        one: Past, truth and forecast; unknown values leave a gap.
+        words: ``label`` names the whole figure.
+    """
+    past, ahead = len(one.past), len(one.steps)
+    with _figure(WIDTH, HEIGHT) as figure:
+        axes = figure.add_axes((0.125, 0.12, 0.855, 0.845))
+        truth = [math.nan if value is None else value for value in (*one.past, *one.truth)]
+        marker = "o" if past + ahead <= MAX_MARKED else None
+        axes.plot(range(1 - past, ahead + 1), truth, color=FIRST, linewidth=1.6, marker=marker, markersize=3, zorder=3)
+        steps = range(1, ahead + 1)
+        lows, highs = [step.low for step in one.steps], [step.high for step in one.steps]
+        if all(end is not None for end in (*lows, *highs)):
+            axes.fill_between(steps, lows, highs, color=BAND, linewidth=0, zorder=1)
+        values = [step.value for step in one.steps]
+        axes.plot(steps, values, color=SECOND, linewidth=1.8, marker=marker, markersize=4, zorder=4)
+        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=2)
+        axes.xaxis.set_major_locator(_few_whole(8))
+        _finish(axes)
         return _svg(figure, words)
 
 

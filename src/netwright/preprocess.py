@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from netwright.errors import DataError, require
 from netwright.rows import EncodeRows, ScaleTarget, one_row
+from netwright.windows import WindowSeries, one_history
 
 # Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
@@ -73,7 +74,8 @@ class Tokenise(_Operation):
 
 
 Operation = Annotated[
-    DecodeImage | Resize | Scale | Normalise | Tokenise | EncodeRows | ScaleTarget, Field(discriminator="op")
+    DecodeImage | Resize | Scale | Normalise | Tokenise | EncodeRows | ScaleTarget | WindowSeries,
+    Field(discriminator="op"),
 ]
 
 
@@ -98,6 +100,11 @@ class Preprocess(_Operation):
         return next((one for one in self.operations if isinstance(one, EncodeRows)), None)
 
     @property
+    def windows(self) -> WindowSeries | None:
+        """The operation that cuts histories; None for other data."""
+        return next((one for one in self.operations if isinstance(one, WindowSeries)), None)
+
+    @property
     def target(self) -> ScaleTarget | None:
         """How targets are scaled for the loss; None where they are as given."""
         return next((one for one in self.operations if isinstance(one, ScaleTarget)), None)
@@ -112,13 +119,15 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
     """Take one raw input to the fields that training keeps of it, without a batch dimension.
 
     Args:
-        raw: A text; a row as a mapping of columns; or an image's path, bytes or pixels.
+        raw: A text; a row as a mapping of columns, or a history as one of sequences; an image's path, bytes or pixels.
 
     Raises:
         DataError: It cannot be read.
     """
     if preprocess.text is not None:
         return {"tokens": tokenise(preprocess.text, [raw])[0]}
+    if preprocess.windows is not None:
+        return one_history(preprocess.windows, raw)
     if preprocess.rows is not None:
         return one_row(preprocess.rows, raw)
     return {"image": decode(preprocess, raw)}

@@ -97,6 +97,8 @@ class LoadOptions(Record):
         default=None, description="Regular expression on a file's name; what it matches stays together."
     )
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
+    horizon: int | None = Field(default=None, ge=1, description="Steps ahead to forecast, of a series.")
+    context: int | None = Field(default=None, ge=1, description="Steps of the past a forecast is made from.")
     task: str | None = Field(default=None, description="Kind of answer: classification, regression, …")
     input: str | None = Field(default=None, description="Column of the text, or columns of a table, as age,fare.")
     target: str | None = Field(default=None, description="Column of what is to be answered, or several, as a,b.")
@@ -216,6 +218,33 @@ class Baseline(Record):
     others: tuple[Score, ...] = Field(default=(), description="Further scores, where they were computed.")
 
 
+class ForecastStep(Record):
+    """One step ahead: its time, what is expected, and the 90 % interval where there is one."""
+
+    time: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Forecast(Record):
+    """A forecast beside what came: the past before it, the truth, and its steps; None where nothing is known."""
+
+    column: str
+    past: tuple[float | None, ...]
+    truth: tuple[float | None, ...]
+    steps: tuple[ForecastStep, ...]
+
+
+class HorizonRow(Record):
+    """One step ahead over all origins: its error, half of the interval's width by column, and what share it held."""
+
+    step: int
+    mae: float
+    half_width: tuple[float, ...] | None = None
+    coverage: float | None = None
+
+
 class WorstSample(Record):
     """A sample the model got wrong with confidence (or, in regression, by far)."""
 
@@ -227,6 +256,7 @@ class WorstSample(Record):
     error: float | None = None
     picture: str | None = Field(default=None, description="PNG as a data URI.")
     text: str | None = Field(default=None, description="What was written, where the input is text.")
+    forecast: Forecast | None = Field(default=None, description="Of a series, to be drawn.")
     row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
 
 
@@ -242,6 +272,7 @@ class Evaluation(Record):
     per_class: tuple[ClassRow, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = Field(default=(), description="Counts; row is the true class.")
     calibration: tuple[CalibrationBin, ...] = ()
+    horizon: tuple[HorizonRow, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     worst: tuple[WorstSample, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="Doubts, in plain words.")
@@ -262,6 +293,9 @@ class Prediction(Record):
     confidence: float | None = Field(default=None, description="The label's probability, 0 to 1.")
     probabilities: dict[str, float] | None = Field(default=None, description="By class name.")
     value: tuple[float, ...] | None = Field(default=None, description="The predicted numbers.")
+    forecast: dict[str, tuple[ForecastStep, ...]] | None = Field(
+        default=None, description="By column, what is to come."
+    )
     error: str | None = Field(default=None, description="Why there is no answer.")
 
 

@@ -123,6 +123,7 @@ def render(pages: Pages, words: wording.Words) -> str:
         "calibration": sections.calibration(evaluation) if evaluation else None,
         "reliability": _reliability(evaluation, words),
         "regression": _regression(pages, words),
+        "forecasts": _forecasts(evaluation, words),
         "asked": _asked(pages),
         "decided": _decided(pages),
         "operations": wording.operations_text(pages.data.preprocess.model_dump(mode="json")) if pages.data else [],
@@ -220,6 +221,16 @@ def _regression(pages: Pages, words: wording.Words) -> tuple[str, str] | None:
     return against, plots.residuals(
         targets, values, {"id": "residuals", "label": words.text("residual_label"), **shared}
     )
+
+
+def _forecasts(evaluation: Evaluation | None, words: wording.Words) -> list[tuple[str, float, str]]:
+    """Each forecast that was kept: its name, its mean error and its SVG."""
+    drawn = []
+    for index, one in enumerate(evaluation.worst if evaluation else ()):
+        if one.forecast is not None:
+            texts = {"id": f"forecast{index}", "label": words.text("forecast_plot", name=one.name)}
+            drawn.append((one.name, one.error or 0.0, plots.forecast(one.forecast, texts)))
+    return drawn
 
 
 def _asked(pages: Pages) -> list[tuple[str, str]]:

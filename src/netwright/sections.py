@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
+from netwright import wording
 from netwright.progress import scores_of
 from netwright.records import Baseline, CalibrationBin, ClassRow, Evaluation, Plan, Score
 
@@ -122,7 +123,7 @@ def headline(evaluation: Evaluation) -> Headline:
     ordered = sorted(usable, key=lambda one: one.score.value, reverse=score.higher_is_better)
     # Weak baselines may lie before the line; else they would squeeze what matters into its end.
     held = [score, best.score] if best else [score]
-    axis = _axis(held, is_share=0 <= score.value <= 1 and evaluation.task != "regression")
+    axis = _axis(held, is_share=wording.is_share(score.name))
     rivals = [Rival("", "", score, _mark(score, axis), is_model=True)]
     rivals += [Rival(one.name, one.detail, one.score, _mark(one.score, axis), is_model=False) for one in ordered]
     wrong = None

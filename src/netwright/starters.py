@@ -42,6 +42,10 @@ STARTERS = {
         "embedded numbers and categories, for tables", "examples/tables/deliveries.csv",
         "torch.rand(2, 4), torch.tensor([[1, 2], [0, 4]])", (2, 2),
     ),
+    "series": Starter(
+        "a linear forecast and what a small network adds, for series", "examples/series/visitors.csv",
+        "torch.rand(2, 56, 1), torch.rand(2, 7, 4)", (2, 7),
+    ),
 }  # fmt: skip
 
 README = """# {name}: {title}

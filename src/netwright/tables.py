@@ -23,6 +23,7 @@ MAX_NAME = 24
 BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic regression", "tfidf_ridge": "TF-IDF + ridge regression"}
 # What stands in records in one word, as people say it.
 METHODS = {
+    "batch_means": "batch means",
     "wilson": "Wilson",
     "wilson_effective": "Wilson, effective count",
     "bootstrap_t": "bootstrap-t",
@@ -31,6 +32,8 @@ METHODS = {
     "jackknife": "jackknife",
 }
 NAMES = {
+    "mase": "MASE",
+    "smape": "sMAPE",
     "roc_auc": "ROC AUC",
     "macro_roc_auc": "macro ROC AUC",
     "f1": "F1",

@@ -115,9 +115,14 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
 def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path) -> Data:
     """Files with columns, one a split: of texts, or of a table."""
     from netwright.data.columns import peek_columns
+    from netwright.data.histories import looks_like_series
+    from netwright.data.series import load_series
     from netwright.data.tables import load_tables, looks_like_table
     from netwright.data.texts import load_text_files
 
+    asked = options.task == "forecasting"
+    if asked or (options.task is None and options.target is None and looks_like_series(peek_columns(files["train"]))):
+        return load_series(files["train"], options, asked=asked)
     if looks_like_table(peek_columns(files["train"]), options):
         return load_tables(files, options, source=source)
     return load_text_files(files, options, source=source)

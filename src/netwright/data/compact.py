@@ -57,11 +57,19 @@ class CompactColumn:
         else:
             self.values.append(self._codes(cells))
 
+    def whole(self) -> NDArray[Any]:
+        """All values, (N,)."""
+        return np.concatenate(self.values) if len(self.values) != 1 else self.values[0]
+
     def take(self) -> NDArray[Any]:
         """All values; they are held no longer."""
-        whole = np.concatenate(self.values) if len(self.values) != 1 else self.values[0]
+        values = self.whole()
         self.values = []
-        return whole
+        return values
+
+    def missing(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where a text column has none, of its ``values``."""
+        return np.asarray(values == (0 if self.too_many else self.texts.get("", -1)))
 
     def _numbers(self, cells: pd.Series[Any], row: int) -> NDArray[np.float64]:
         if cells.dtype.kind in "biuf":

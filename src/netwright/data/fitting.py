@@ -27,10 +27,9 @@ FIT_ROWS = 1_000_000  # rows that statistics are made of, evenly picked
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What is done to each column that is used, its values, and what is not used."""
+    """What is done to each column that is used, and what is not used."""
 
     columns: tuple[Column, ...]
-    values: dict[str, NDArray[Any]]
     unused: tuple[str, ...]
     choices: tuple[Choice, ...]
 
@@ -41,7 +40,7 @@ def fit_columns(
     """Decide for each column what is done to it.
 
     Args:
-        columns: Without the target; their values are taken out.
+        columns: Without the target.
         train: Rows of the training split.
         asked: Columns that were asked for; None for all that can be used.
 
@@ -50,20 +49,18 @@ def fit_columns(
     """
     where = train[np.linspace(0, len(train) - 1, min(len(train), FIT_ROWS)).round().astype(np.int64)]
     made: list[Column] = []
-    kept: dict[str, NDArray[Any]] = {}
     left_out: dict[str, str] = {}
     odd: list[Choice] = []
     for name, column in columns.items():
-        values = column.take()
         if asked is not None and name not in asked:
             left_out[name] = "it was not asked for"
             continue
+        values = column.whole()
         found, reason = _fit_column(column, values, where, whole=asked is None)
         if found is None:
             left_out[name] = reason
             continue
         made.append(found)
-        kept[name] = values
         odd += _odd_cells(column, len(values), options)
     if not made:
         raise DataError(
@@ -72,7 +69,7 @@ def fit_columns(
             got=_first_reasons(left_out) or "the target alone",
             cure="Give more columns, or name them: --input a,b.",
         )
-    return Fitted(tuple(made), kept, tuple(left_out), (*_told(made), *odd, *_told_left_out(left_out)))
+    return Fitted(tuple(made), tuple(left_out), (*_told(made), *odd, *_told_left_out(left_out)))
 
 
 def _first_reasons(left_out: Mapping[str, str]) -> str:
@@ -89,15 +86,13 @@ def _fit_column(
         return _fit_number(column.name, values, where, whole=whole)
     if column.kind == "date":
         return _fit_date(column.name, values[where])
-    missing = (values == 0) if column.too_many else (values == column.texts.get("", -1))
+    missing = column.missing(values)
     texts = list(column.texts)
     counts = np.bincount(values[where], minlength=len(texts)) if not column.too_many else np.zeros(0)
     different = int((counts > 0).sum())
     present = int((~missing[where]).sum())
     if column.too_many or different > max(FEW_CATEGORIES, min(MOST_CATEGORIES, MOST_SHARE * present)):
         if 0 < present < len(where):
-            if not column.too_many:
-                values[:] = ~missing
             return PresenceColumn(column=column.name), ""
         return None, "nearly each row has a text of its own"
     if different < 2:

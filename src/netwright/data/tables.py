@@ -20,12 +20,13 @@ from netwright.data.columns import TARGETS, read_pieces
 from netwright.data.compact import PIECE_ROWS, CompactColumn, read_compact
 from netwright.data.dataset import Data
 from netwright.data.facts import asked_task, choose_splits, digest, find_classes, split_specs
-from netwright.data.fitting import Fitted, fit_columns
+from netwright.data.fitting import fit_columns
 from netwright.errors import DataError, unknown_name
 from netwright.preprocess import Operation, Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
 from netwright.rows import (
     CategoryColumn,
+    Column,
     DateColumn,
     EncodeRows,
     NumberColumn,
@@ -159,24 +160,19 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
     rows |= {split: whole[where] for split, where in parts.items()}
     fitted = fit_columns(columns, rows["train"], _asked_columns(columns, options, source), options)
     operation = EncodeRows(columns=fitted.columns, unused=(*fitted.unused, *names))
-    numbers, categories = _encode(operation, fitted, columns, len(targets))
+    encoded = _encode(operation, columns, rows)
     offsets = dict(zip(counts, (0, *ends), strict=True))
     sources = {}
-    for split in ("train", "val", "test"):
-        if split not in rows:
-            continue
-        where = rows[split]
+    for split in (split for split in ("train", "val", "test") if split in rows):
         file = split if split in paths else "train"
         sources[split] = TableSource(
             operation,
-            numbers[where],
-            categories[where],
-            torch.from_numpy(targets[where]),
-            where - offsets[file],
+            *encoded[split],
+            torch.from_numpy(targets[rows[split]]),
+            rows[split] - offsets[file],
             paths[file],
             tuple(names),
         )
-    del numbers, categories
     operations: list[Operation] = [operation]
     if classes is None:
         operations.append(_scaling(sources["train"].targets))
@@ -311,32 +307,41 @@ def _asked_columns(columns: Mapping[str, CompactColumn], options: LoadOptions, s
 
 
 def _encode(
-    operation: EncodeRows, fitted: Fitted, columns: dict[str, CompactColumn], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """All rows as numbers; each column is let go once it is encoded."""
-    numbers = np.zeros((count, len(operation.number_names)), dtype=np.float32)
-    categories = np.zeros((count, len(operation.category_names)), dtype=np.int32)
+    operation: EncodeRows, columns: dict[str, CompactColumn], rows: Mapping[str, NDArray[np.int64]]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.int32]]]:
+    """Numbers and categories of each split; each column is let go once it is encoded: memory does not add up."""
+    # Column by column in memory: of what is not written yet, no page is taken.
+    numbers = {s: np.empty((len(where), len(operation.number_names)), np.float32, "F") for s, where in rows.items()}
+    codes = {s: np.empty((len(where), len(operation.category_names)), np.int32, "F") for s, where in rows.items()}
     at_number = at_category = 0
     for column in operation.columns:
-        values = fitted.values.pop(column.column)
-        if isinstance(column, NumberColumn):
-            made, codes = encode_numbers(column, values), []
-        elif isinstance(column, CategoryColumn):
-            known = {value: code for code, value in enumerate(column.values, start=1)}
-            lookup = np.asarray([known.get(text, 0) for text in columns[column.column].texts], dtype=np.int32)
-            made, codes = [], [lookup[values]]
-        elif isinstance(column, DateColumn):
-            days, codes = encode_dates(column, values)
-            made = [days]
-        else:
-            made, codes = [values.astype(np.float32)], []
+        made, known = _encode_column(column, columns.pop(column.column))
         for value in made:
-            numbers[:, at_number] = value
+            for split, where in rows.items():
+                numbers[split][:, at_number] = value[where]
             at_number += 1
-        for code in codes:
-            categories[:, at_category] = code
+        for code in known:
+            for split, where in rows.items():
+                codes[split][:, at_category] = code[where]
             at_category += 1
-    return numbers, categories
+    return {s: (np.ascontiguousarray(numbers.pop(s)), np.ascontiguousarray(codes.pop(s))) for s in rows}
+
+
+def _encode_column(
+    column: Column, held: CompactColumn
+) -> tuple[Sequence[NDArray[np.float32]], Sequence[NDArray[np.int32]]]:
+    """The numbers and the categories that a column gives."""
+    values = held.take()
+    if isinstance(column, NumberColumn):
+        return encode_numbers(column, values), ()
+    if isinstance(column, CategoryColumn):
+        known = {value: code for code, value in enumerate(column.values, start=1)}
+        lookup = np.asarray([known.get(text, 0) for text in held.texts], dtype=np.int32)
+        return (), (lookup[values],)
+    if isinstance(column, DateColumn):
+        days, parts = encode_dates(column, values)
+        return (days,), parts
+    return ((~held.missing(values)).astype(np.float32),), ()
 
 
 def _scaling(targets: NDArray[np.float32]) -> ScaleTarget:

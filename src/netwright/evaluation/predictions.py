@@ -25,6 +25,8 @@ class Predictions:
         probs: Probabilities (N, C); in regression the values, shaped as the targets; with ``starts`` whatever the task
             keeps of each position.
         starts: Where the positions of each sample begin, and the end, int64 (N + 1,). None: one target a sample.
+        groups: Which series each sample is of, int64 (N,). None for other data.
+        times: When the first step of each forecast is, seconds since 1970, float64 (N,). None for other data.
         answer_starts: The same of ``probs``, where answers have other lengths than targets. None: as ``starts``.
     """
 
@@ -33,6 +35,8 @@ class Predictions:
     probs: NDArray[Any]
     starts: NDArray[np.int64] | None = None
     answer_starts: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
 
     @property
     def values(self) -> NDArray[Any]:
@@ -51,7 +55,7 @@ class Predictions:
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
         """Those of several batches, in order; at least one."""
-        joined = {
+        joined: dict[str, Any] = {
             name: _join_starts([part.arrays()[name] for part in parts])
             if name in ("starts", "answer_starts")
             else np.concatenate([part.arrays()[name] for part in parts])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from netwright.errors import unknown_name
 from netwright.tasks.classification import Classification
+from netwright.tasks.forecasting import Forecasting
 from netwright.tasks.objective import (
     IGNORE_INDEX,
     LossFunction,
@@ -17,12 +18,13 @@ from netwright.tasks.objective import (
     find_loss,
     loss_names,
 )
-from netwright.tasks.protocol import Running, Task
+from netwright.tasks.protocol import Calibrated, Running, Task
 from netwright.tasks.regression import Regression
 
 __all__ = [
     "IGNORE_INDEX",
     "TASKS",
+    "Calibrated",
     "LossFunction",
     "Objective",
     "Running",
@@ -35,7 +37,7 @@ __all__ = [
     "loss_names",
 ]
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Forecasting)}
 
 
 def find_task(name: str) -> type[Task]:

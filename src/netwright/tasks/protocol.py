@@ -7,7 +7,7 @@ served. ``outputs`` is the tensor that the module answered with, (B, ...); of se
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -86,3 +86,18 @@ class Task(Protocol):
 
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """The answer to one served input, out of ``predictions`` of its batch."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A task whose answers carry intervals, made of what it got wrong on the validation split."""
+
+    def calibrated(self, val: Predictions) -> Task:
+        """The task with intervals.
+
+        Args:
+            val: Predictions of the validation split, with their targets.
+        """
+
+    def remembered(self, evaluation: Evaluation) -> Task:
+        """The task with the intervals of an evaluation that was kept."""
