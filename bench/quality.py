@@ -35,6 +35,7 @@ LINES = {
     "trec": Line(("text", "rnn")),
     "thucnews_titles": Line(("text", "rnn")),
     "titanic": Line(("table",), ("--target", "Survived"), ("accuracy", "roc_auc")),
+    "daily_min_temperatures": Line(("series",), (), ("mase", "rmse")),
     "california_housing": Line(("table",), ("--target", "median_house_value"), ("mae", "rmse")),
 }
 

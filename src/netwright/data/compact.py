@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE_ROWS = 50_000
+BLOCK_ROWS = 4_500_000  # 36 MB of float64
 # A column is of numbers where so many of its first cells are; the others count as missing.
 MOSTLY_NUMBERS = 0.99
 # More different texts than this are no categories, and would only fill the memory.
@@ -30,19 +31,52 @@ Kind = Literal["number", "date", "text"]
 
 
 @dataclass(slots=True)
+class Blocks:
+    """Values that come in pieces, held in few large blocks.
+
+    Small arrays between short-lived texts would leave holes in the process's memory that never go back to the system;
+    blocks beyond 32 MB are mapped by themselves, and go when they are let go.
+    """
+
+    parts: list[NDArray[Any]] = field(default_factory=list)
+    room: NDArray[Any] | None = None
+    used: int = 0
+
+    def add(self, piece: NDArray[Any]) -> None:
+        """Append a piece, (N,)."""
+        while len(piece):
+            if self.room is None:
+                held = sum(map(len, self.parts))
+                self.room = np.empty(max(len(piece), min(held, BLOCK_ROWS)), dtype=piece.dtype)
+                self.used = 0
+            fits = min(len(piece), len(self.room) - self.used)
+            self.room[self.used : self.used + fits] = piece[:fits]
+            self.used += fits
+            piece = piece[fits:]
+            if self.used == len(self.room):
+                self.parts.append(self.room)
+                self.room = None
+
+    def whole(self) -> NDArray[Any]:
+        """All values, (N,)."""
+        parts = [*self.parts, *([] if self.room is None else [self.room[: self.used]])]
+        return np.concatenate(parts) if len(parts) != 1 else parts[0]
+
+
+@dataclass(slots=True)
 class CompactColumn:
     """One column as it is read.
 
     Attributes:
-        values: Of numbers and dates float64 pieces, NaN where missing; of texts int32 codes into ``texts``, or of too
-            many texts 1 where there is one and 0 where not.
+        values: Of numbers and dates float64, NaN where missing; of texts int32 codes into ``texts``, or of too many
+            texts 1 where there is one and 0 where not.
         texts: Different texts, with their codes.
         wrong: How many cells of a number column are something else, and the first of them with its row.
     """
 
     name: str
     kind: Kind
-    values: list[NDArray[Any]] = field(default_factory=list)
+    values: Blocks = field(default_factory=Blocks)
     texts: dict[str, int] = field(default_factory=dict)
     too_many: bool = False
     wrong: int = 0
@@ -51,20 +85,20 @@ class CompactColumn:
     def add(self, cells: pd.Series[Any], row: int) -> None:
         """Read a piece that begins at ``row``."""
         if self.kind == "number":
-            self.values.append(self._numbers(cells, row))
+            self.values.add(self._numbers(cells, row))
         elif self.kind == "date":
-            self.values.append(_dates(cells, self.name))
+            self.values.add(_dates(cells, self.name))
         else:
-            self.values.append(self._codes(cells))
+            self.values.add(self._codes(cells))
 
     def whole(self) -> NDArray[Any]:
         """All values, (N,)."""
-        return np.concatenate(self.values) if len(self.values) != 1 else self.values[0]
+        return self.values.whole()
 
     def take(self) -> NDArray[Any]:
         """All values; they are held no longer."""
         values = self.whole()
-        self.values = []
+        self.values = Blocks()
         return values
 
     def missing(self, values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -103,7 +137,8 @@ class CompactColumn:
         whole: NDArray[Any] = np.asarray(known, dtype=np.int32)[codes]
         if len(self.texts) > MOST_VALUES:
             empty = self.texts.get("", -1)
-            self.values = [(one != empty).astype(np.int8) for one in self.values]
+            known_before, self.values = self.values.whole(), Blocks()
+            self.values.add((known_before != empty).astype(np.int8))
             self.too_many, self.texts = True, {}
             whole = (whole != empty).astype(np.int8)
         return whole
