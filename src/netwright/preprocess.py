@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ MAX_PIXELS = 89_478_485
 
 
 AT_ONCE = 4096  # texts
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 class _Operation(BaseModel):
@@ -64,12 +66,13 @@ class Normalise(_Operation):
 
 
 class Tokenise(_Operation):
-    """Text to token ids, int32 (T,): 0 is padding, 1 what training had not; cut behind ``max_length`` tokens."""
+    """Text to token ids, int32 (T,): 0 is padding, 1 what training had not; cut to ``max_length`` tokens."""
 
     op: Literal["tokenise"] = "tokenise"
     kind: Literal["word", "character", "bpe", "file"]
     vocab_size: int = Field(gt=0)
     max_length: int = Field(gt=0)
+    keep: Literal["first", "last"] = Field(default="first", description="Which end of a longer text is kept.")
     tokenizer: str = Field(repr=False, description="The tokenizer, in the JSON of Hugging Face's tokenizers.")
 
 
@@ -172,8 +175,33 @@ def tokenise(operation: Tokenise, texts: Sequence[str]) -> list[NDArray[np.int32
     found: list[NDArray[np.int32]] = []
     for start in range(0, len(clean), AT_ONCE):  # what it gives for a text is far larger than the ids alone
         encoded = tokenizer.encode_batch(clean[start : start + AT_ONCE], add_special_tokens=False)
-        found += [np.asarray(one.ids[: operation.max_length], dtype=np.int32) for one in encoded]
+        found += [np.asarray(_cut(one.ids, operation), dtype=np.int32) for one in encoded]
     return found
+
+
+def _cut(ids: list[int], operation: Tokenise) -> list[int]:
+    return ids[: operation.max_length] if operation.keep == "first" else ids[-operation.max_length :]
+
+
+def detokenise(operation: Tokenise, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
+    """The text of token ids. What has no text of its own, as an unknown token, is written as U+FFFD; padding is not.
+
+    Characters and byte pairs give back what was tokenised; words have one space between them.
+    """
+    tokenizer = _tokenizer(operation.tokenizer)
+    if operation.kind in ("bpe", "file"):  # bytes of one character may be spread over tokens: they are read together
+        special = () if operation.kind == "file" else (0, 1)
+        text = ""
+        known: list[int] = []
+        for token in map(int, ids):
+            if token in special:
+                text += tokenizer.decode(known) + (UNREADABLE if token else "")
+                known = []
+            else:
+                known.append(token)
+        return text + str(tokenizer.decode(known))
+    words = ["" if token == 0 else UNREADABLE if token == 1 else tokenizer.id_to_token(int(token)) for token in ids]
+    return "".join(words) if operation.kind == "character" else re.sub(" ?\n ?", "\n", " ".join(words))
 
 
 @functools.lru_cache(maxsize=4)

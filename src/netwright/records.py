@@ -108,6 +108,20 @@ class LoadOptions(Record):
     max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
 
 
+class Sampling(Record):
+    """How a text is continued."""
+
+    max_new_tokens: int = Field(default=200, ge=1, le=100_000, description="Tokens to write.")
+    temperature: float = Field(
+        default=0.8, ge=0, le=100, description="Below 1 likelier tokens, above 1 bolder ones; 0 the likeliest."
+    )
+    top_k: int | None = Field(default=None, ge=1, description="Draw among so many of the likeliest tokens.")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="Draw among the likeliest tokens that hold so much probability."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the draws: the same seed writes the same text.")
+
+
 class FieldSpec(Record):
     """One input or target: its name, shape without the batch (-1 where it varies), dtype as torch names it."""
 
@@ -121,6 +135,9 @@ class SplitSpec(Record):
 
     count: int
     class_counts: tuple[int, ...] | None = None
+    tokens: int | None = Field(default=None, description="Of a running text, in all its windows.")
+    characters: int | None = Field(default=None, description="That these tokens are written with.")
+    unknown: int | None = Field(default=None, description="Tokens that training had not.")
 
 
 class Unreadable(Record):
@@ -258,6 +275,15 @@ class WorstSample(Record):
     text: str | None = Field(default=None, description="What was written, where the input is text.")
     forecast: Forecast | None = Field(default=None, description="Of a series, to be drawn.")
     row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
+
+
+class Continuation(Record):
+    """What a model writes after a passage, beside what stands there."""
+
+    place: str = Field(description="Where in the split.")
+    prompt: str
+    written: str
+    true: str
 
 
 class Evaluation(Record):

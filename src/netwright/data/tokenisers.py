@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,14 @@ UNSPACED = 0.3
 # Above so many texts a token seen once is left unknown, so that the unknown one is trained too.
 MANY_TEXTS = 1_000
 LONGEST = 1_024  # tokens that are kept where no length is asked for
+# Different characters up to which a running text is read character by character: any alphabet, and no mixture of all.
+FEW_CHARACTERS = 512
+# Training characters for each byte pair, where no count is asked for: each is then seen often enough to be learned.
+CHARACTERS_PER_PAIR = 500
+# Characters of a piece of a running text: a tokenizer needs far more memory than what it is given.
+PIECE = 50_000
+# Between two lines: there the pre-tokenizer of byte pairs cuts too, so that the pieces' tokens are those of the whole.
+BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 def fit_tokenizer(texts: Sequence[str], options: LoadOptions) -> tuple[Tokenise, tuple[Choice, ...]]:
@@ -86,6 +95,67 @@ def _untrained(library: Any, kind: Kind) -> Any:
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre.Split(library.Regex(r"[\s\S]"), "isolated")
     return tokenizer
+
+
+def fit_running(text: str, options: LoadOptions) -> tuple[Tokenise, tuple[Choice, ...]]:
+    """Learn the tokens of one running text, to predict each from those before it.
+
+    Characters and byte pairs keep case, spaces and lines as they are written, so that what is predicted can be put
+    together again; words keep case and lines. Nothing is put to another form.
+
+    Raises:
+        As ``fit_tokenizer``.
+    """
+    library = require("tokenizers", "text")
+    asked = options.tokenizer
+    if asked is not None and asked not in KINDS:
+        operation, (choice, vocabulary, _) = _from_file(library, asked, options)
+        return operation.model_copy(update={"max_length": sys.maxsize}), (choice, vocabulary)
+    kind, reason = _running_kind(text) if asked is None else (next(one for one in KINDS if one == asked), "asked for")
+    models, pre = library.models, library.pre_tokenizers
+    common: dict[str, Any] = {"special_tokens": SPECIAL, "show_progress": False}
+    size, limit = options.vocab_size, f"at most {options.vocab_size:,}, fitted on the training split"
+    if kind == "bpe":
+        if size == LoadOptions().vocab_size:
+            size = min(size, max(512, len(text) // CHARACTERS_PER_PAIR))
+            limit = f"one for each {CHARACTERS_PER_PAIR} characters of training, so that each is seen often"
+        tokenizer = library.Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = library.decoders.ByteLevel()
+        trainer = library.trainers.BpeTrainer(initial_alphabet=pre.ByteLevel.alphabet(), vocab_size=size, **common)
+    else:
+        tokenizer = library.Tokenizer(models.WordLevel(unk_token=SPECIAL[1]))
+        pattern = r"[\s\S]" if kind == "character" else r"\n|[^\W_]+|_|[^\w\s]"
+        tokenizer.pre_tokenizer = pre.Split(library.Regex(pattern), "removed", invert=True)
+        trainer = library.trainers.WordLevelTrainer(vocab_size=size, **common)
+    tokenizer.train_from_iterator(pieces(text), trainer)
+    size = tokenizer.get_vocab_size()
+    operation = Tokenise(kind=kind, vocab_size=size, max_length=sys.maxsize, keep="last", tokenizer=tokenizer.to_str())
+    return operation, (
+        Choice(name="tokenizer", value=kind, reason=reason, asked=asked is not None),
+        Choice(name="vocabulary", value=f"{size:,} tokens", reason=limit),
+    )
+
+
+def _running_kind(text: str) -> tuple[Kind, str]:
+    different = len(set(text))
+    letters = [letter for letter in text[:100_000] if letter.isalpha()]
+    share = sum(map(_is_unspaced, letters)) / max(1, len(letters))
+    if share > UNSPACED:
+        return "character", f"{share:.0%} of the letters are of scripts without spaces"
+    if different <= FEW_CHARACTERS:
+        return "character", f"the text has {different} different characters; each can be learned well"
+    return "bpe", f"the text has {different:,} different characters, more than {FEW_CHARACTERS}"
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A running text in pieces that are tokenized apart as they would be together."""
+    start = 0
+    while start < len(text):
+        found = BETWEEN_LINES.search(text, min(len(text), start + PIECE))
+        end = len(text) if found is None else found.end()
+        yield text[start:end]
+        start = end
 
 
 def _from_file(library: Any, name: str, options: LoadOptions) -> tuple[Tokenise, tuple[Choice, ...]]:

@@ -1,0 +1,83 @@
+"""Continue a text: ask a module for the token that follows, draw one, and ask again.
+
+Knows nothing of modules: what is asked is a function of tokens. ``P`` prompts, ``V`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netwright.data.order import keyed_uniform
+from netwright.records import Sampling
+
+DRAWS = 11  # the stream of random numbers that tokens are drawn with
+
+# From tokens int64 (P, T) to the logits of the token after the last, float (P, V).
+Asked = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+
+
+def continue_tokens(
+    ask: Asked,
+    prompt: Sequence[int] | NDArray[np.integer],
+    sampling: Sampling,
+    *,
+    context: int,
+    start: int,
+    never: Sequence[int] = (),
+) -> NDArray[np.int64]:
+    """The tokens that a model writes after a prompt.
+
+    Args:
+        ask: The model.
+        prompt: Tokens given, any number.
+        sampling: How many tokens, and how each is drawn.
+        context: The last so many tokens are looked at.
+        start: What is given where there is no prompt.
+        never: Tokens that are not written, as padding.
+
+    Returns:
+        int64 (max_new_tokens,), the same for the same seed, whatever is continued beside it.
+    """
+    held = [int(token) for token in prompt][-context:] or [start]
+    count = sampling.max_new_tokens
+    drawn = keyed_uniform(np.zeros(1, dtype=np.int64), count, seed=sampling.seed, epoch=0, stream=DRAWS)[0]
+    written = []
+    for uniform in drawn:
+        logits = np.array(ask(np.asarray([held], dtype=np.int64))[0], dtype=np.float64)
+        logits[list(never)] = -np.inf
+        token = pick(logits, sampling, float(uniform))
+        written.append(token)
+        held = [*held, token][-context:]
+    return np.asarray(written, dtype=np.int64)
+
+
+def pick(logits: NDArray[np.float64], sampling: Sampling, uniform: float) -> int:
+    """Draw one token.
+
+    Args:
+        logits: float64 (V,); -inf for what may not be drawn.
+        sampling: Temperature 0 takes the likeliest. Else logits are divided by the temperature; then the ``top_k``
+            likeliest are kept, and of those the fewest whose probabilities reach ``top_p``.
+        uniform: In [0, 1).
+
+    Source:
+        Holtzman et al. 2020, arXiv:1904.09751, section 3.1, for ``top_p``; Fan et al. 2018, arXiv:1805.04833, for
+        ``top_k``.
+    """
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    order = np.argsort(-logits, kind="stable")  # of equals the first token stands first, on every machine
+    ranked = logits[order] / sampling.temperature
+    probs = np.exp(ranked - ranked[0])
+    if sampling.top_k is not None:
+        probs[sampling.top_k :] = 0
+    probs /= probs.sum()
+    if sampling.top_p is not None:
+        before = np.cumsum(probs) - probs  # kept while what stands before does not yet reach it
+        probs[1:][before[1:] >= sampling.top_p] = 0
+        probs /= probs.sum()
+    place = int(np.searchsorted(np.cumsum(probs), uniform, side="right"))
+    return int(order[min(place, int(np.flatnonzero(probs)[-1]))])
