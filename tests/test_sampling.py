@@ -67,18 +67,22 @@ def counting(tokens: np.ndarray) -> np.ndarray:
 
 
 def test_the_likeliest_continuation_goes_on_from_the_prompt() -> None:
-    """Only the last ``context`` tokens are asked for, and without a prompt the start is."""
+    """Only the last ``context`` tokens are asked for, each prompt by itself."""
     greedy = Sampling(max_new_tokens=5, temperature=0)
-    assert continue_tokens(counting, [5, 6, 0, 1, 2], greedy, context=4, start=0).tolist() == [3, 4, 5, 6, 0]
-    assert continue_tokens(counting, [], greedy, context=4, start=0).tolist() == [1, 2, 3, 4, 5]
-    assert 1 not in continue_tokens(counting, [], greedy, context=4, start=0, never=[1])
+    prompts = np.array([[5, 6, 0, 1, 2], [0, 0, 0, 0, 0]])
+    assert continue_tokens(counting, prompts, greedy, context=4).tolist() == [[3, 4, 5, 6, 0], [1, 2, 3, 4, 5]]
+    assert 1 not in continue_tokens(counting, prompts, greedy, context=4, never=[1])
 
 
 def test_a_seed_writes_the_same_text_and_more_tokens_only_add_to_it() -> None:
     """Another seed writes another text."""
 
     def written(**options: int) -> list[int]:
-        return continue_tokens(counting, [2], Sampling(temperature=2.0, **options), context=4, start=0).tolist()
+        sampling = Sampling(temperature=2.0, **options)
+        (found,) = continue_tokens(counting, np.array([[2]]), sampling, context=4).tolist()
+        both = continue_tokens(counting, np.array([[5], [2]]), sampling, context=4).tolist()
+        assert both[1] == found
+        return found
 
     assert written(seed=3, max_new_tokens=40) == written(seed=3, max_new_tokens=40)
     assert written(seed=3, max_new_tokens=40)[:15] == written(seed=3, max_new_tokens=15)

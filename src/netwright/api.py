@@ -18,18 +18,19 @@ from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
 from netwright.evaluation import Predictions, beside_baselines
+from netwright.generation import continuations, continue_texts
 from netwright.given import Given, OptimizerGiven
-from netwright.inference import data_of, open_trained, predict_split
+from netwright.inference import as_list, data_of, open_trained, predict_split
 from netwright.inference import predict as predict_inputs
 from netwright.loop import Step
 from netwright.loop import training_steps as loop_over
 from netwright.optim import Schedule
 from netwright.options import make_options
 from netwright.progress import Progress, choose_progress
-from netwright.records import Evaluation, Prediction, Settings
+from netwright.records import Evaluation, Prediction, Sampling, Settings
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
-from netwright.tasks import Calibrated, LossFunction
+from netwright.tasks import Calibrated, LossFunction, NextToken
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
@@ -174,19 +175,48 @@ def assess(
         task = task.calibrated(predict_split(model, data, "val")[1])
     evaluation = task.score(predictions, split=split, seed=0)
     evaluation = evaluation.model_copy(update={"worst": task.worst(data, split, predictions)})
+    if task.name == NextToken.name:
+        evaluation = evaluation.model_copy(update={"continuations": continuations(model, data, split)})
     if with_baselines:
         evaluation = beside_baselines(evaluation, task.baselines(data, split, seed=0))
     return predictions, evaluation
 
 
 def predict(
-    run: Run | Path | str, inputs: Sequence[Any], *, model: nn.Module | None = None, batch_size: int = 64
+    run: Run | Path | str,
+    inputs: Sequence[Any],
+    *,
+    model: nn.Module | None = None,
+    batch_size: int = 64,
+    **sampling: Any,
 ) -> list[Prediction]:
-    """Answer raw inputs with a run's module: paths of images, bytes, or arrays as the training data were.
+    """Answer raw inputs with a run's module: texts, paths of images, bytes, or arrays as the training data were.
 
     An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
+
+    Args:
+        run: The run or its folder.
+        inputs: A list; of a run that predicts next tokens the texts to continue.
+        model: The module of a run made from an instance in Python.
+        batch_size: Inputs answered at once.
+        sampling: Fields of ``Sampling``, for a run that predicts next tokens: ``max_new_tokens=200``,
+            ``temperature=0.8``, ``top_k``, ``top_p``, ``seed=0``. The same seed writes the same text.
+
+    Raises:
+        UsageError: Options of sampling for a run that writes no text.
     """
-    return predict_inputs(run, inputs, model=model, batch_size=batch_size)
+    trained = open_trained(run, model)
+    if trained.data_spec.task == NextToken.name:
+        return continue_texts(trained, as_list(inputs), make_options(Sampling, sampling))
+    if sampling:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sampling)
+        raise UsageError(
+            where=names,
+            expected="a run that predicts next tokens, which such options are for",
+            got=f"one of {trained.data_spec.task}",
+            cure="Leave them out, or train on a text with --task next_token.",
+        )
+    return predict_inputs(trained, inputs, batch_size=batch_size)
 
 
 def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:

@@ -51,6 +51,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, texts or rows; @file.txt has a text a line")
+    _add_fields(parser, "continuing a text")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +62,13 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 def _add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
     """One option a field of the record; values stay text here and are validated by the record."""
-    from netwright.records import LoadOptions, Settings
+    from netwright.records import LoadOptions, Sampling, Settings
 
     group = parser.add_argument_group(kind)
-    record = Settings if kind == "training" else LoadOptions
+    records: dict[str, type[Settings] | type[LoadOptions] | type[Sampling]] = {
+        "training": Settings, "data": LoadOptions, "continuing a text": Sampling,
+    }  # fmt: skip
+    record = records[kind]
     for name, field in record.model_fields.items():
         flag = "--" + name.replace("_", "-").removesuffix("s" if name == "optimizer_args" else "")
         if name == "optimizer_args":
@@ -174,8 +178,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from netwright.api import predict
+    from netwright.records import Sampling
 
-    answers = predict(arguments.folder, _raw_inputs(arguments))
+    given = {name: getattr(arguments, name) for name in Sampling.model_fields if getattr(arguments, name) is not None}
+    answers = predict(arguments.folder, _raw_inputs(arguments), **given)
     for answer in answers:
         if arguments.json:
             print(answer.model_dump_json(exclude_none=True))
@@ -183,18 +189,26 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
         elif answer.forecast is not None:
             _print_forecast(answer)
+        elif answer.continuation is not None:
+            print(f"{answer.name}{answer.continuation}" + ("\n---" if len(answers) > 1 else ""))
         elif answer.label is not None:
-            print(f"{answer.name}\t{answer.label}\t{answer.confidence:.4f}")
+            print("\t".join([answer.name, answer.label, *([f"{answer.confidence:.4f}"] if answer.confidence else [])]))
         else:
             print(f"{answer.name}\t{', '.join(f'{value:.6g}' for value in answer.value or ())}")
+        if answer.note is not None and not arguments.json:
+            print(f"note: {answer.note}", file=sys.stderr)
     return 1 if any(answer.error is not None for answer in answers) else 0
 
 
 def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
-    """Texts as they stand, or a line each of @file; rows of files, or as JSON; paths for a run on anything else."""
+    """Texts as they stand, or a line each of @file; rows of files, or as JSON; paths for a run on anything else.
+
+    What is to be continued is one text a file.
+    """
     from netwright.run import open_run
 
-    preprocess = open_run(arguments.folder).read_data().preprocess
+    data = open_run(arguments.folder).read_data()
+    preprocess = data.preprocess
     if preprocess.windows is not None:
         return [history for given in arguments.inputs for history in _histories(given, preprocess.windows)]
     if preprocess.rows is not None:
@@ -203,7 +217,11 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
         return [Path(name) for name in arguments.inputs]
     texts: list[Any] = []
     for given in arguments.inputs:
-        texts += Path(given[1:]).read_text(encoding="utf-8").splitlines() if given.startswith("@") else [given]
+        if not given.startswith("@"):
+            texts.append(given)
+            continue
+        text = Path(given[1:]).read_text(encoding="utf-8")
+        texts += [text] if data.task == "next_token" else text.splitlines()
     return texts
 
 

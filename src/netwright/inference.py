@@ -21,6 +21,7 @@ from netwright import preprocess
 from netwright.batch import Batch
 from netwright.binding import Binding, ask, bind, in_full
 from netwright.checkpoints import digest_of, read_weights
+from netwright.copies import data_spec_of, source_of, with_own_task
 from netwright.data import load, tensors
 from netwright.data.batches import eval_batches
 from netwright.data.collate import collate
@@ -36,6 +37,8 @@ from netwright.step import Sums
 from netwright.tasks import Calibrated, Objective, Task, find_task
 
 EVAL_BATCH = 512
+# Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
+MOST_ANSWERS = 2**25
 # Kinds of data whose fields are all made of one raw input.
 OWN_FIELDS = ("text", "sound", "table", "series")
 
@@ -82,8 +85,16 @@ def split_means(
     return sums.means()
 
 
+def eval_batch(spec: DataSpec) -> int:
+    """Samples asked at once: 512, or fewer where each has many answers, as one for each token of a vocabulary."""
+    operation = spec.preprocess.text
+    if spec.task != "next_token" or operation is None:
+        return EVAL_BATCH
+    return max(1, min(EVAL_BATCH, MOST_ANSWERS // (operation.max_length * operation.vocab_size)))
+
+
 def predict_split(
-    model: nn.Module, data: Data, split: str, *, batch_size: int = EVAL_BATCH
+    model: nn.Module, data: Data, split: str, *, batch_size: int | None = None
 ) -> tuple[Task, Predictions]:
     """The module's answer to each sample of a split, in order; samples to be ignored are left out.
 
@@ -98,9 +109,9 @@ def predict_split(
     task: Task | None = None
     binding: Binding | None = None
     with unchanged_random(device):
-        for batch in eval_batches(data, split, batch_size=batch_size, workers=0):
+        for batch in eval_batches(data, split, batch_size=batch_size or eval_batch(data.spec), workers=0):
             if task is None or binding is None:
-                task, binding = _fit(model, data.spec, batch, device)
+                task, binding = fit_task(model, data.spec, batch, device)
             here = batch.to(device)
             with evaluating(model), torch.no_grad():
                 parts.append(task.predictions(in_full(ask(binding, model, here.inputs)), here))
@@ -133,7 +144,7 @@ def open_trained(run: Run | Path | str, model: nn.Module | None = None) -> Train
         module.load_state_dict(read_weights(run.weights_file))
     check_same_model(module, spec, run)
     module.load_state_dict(read_weights(run.weights_file))
-    return Trained(run, spec, run.read_data(), module)
+    return Trained(run, spec, data_spec_of(spec, run), module)
 
 
 def is_lazy(model: nn.Module) -> bool:
@@ -197,7 +208,8 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
                 got="data that were handed over in Python",
                 cure="Give them again: nw.evaluate(run, data), nw.resume(run, data=data).",
             )
-        data = load(spec.data, options=spec.load)
+        source, options = source_of(spec, trained_run)
+        data = load(source, options=options)
     if data.spec.digest != known.digest:
         raise DataError(
             where=data.spec.source,
@@ -212,20 +224,30 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
             got="another one of the same data: other options, another tokenizer.json, or another version of a library",
             cure="Load them with the run's own options, and with the tokenizer.json as it was.",
         )
-    return data
+    return with_own_task(data, spec, trained_run)
 
 
-def predict(
-    run: Run | Path | str, inputs: Sequence[Any], *, model: nn.Module | None = None, batch_size: int = 64
-) -> list[Prediction]:
-    """Answer raw inputs: texts, paths of images, bytes, or arrays as the training data were.
+def as_list(inputs: Sequence[Any]) -> Sequence[Any]:
+    """What is to be answered, as it is.
 
-    An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
+    Raises:
+        UsageError: It is one input by itself.
     """
     if isinstance(inputs, str | bytes | Path | Mapping):  # each of its letters or keys would be taken for an input
         kind = type(inputs).__name__
         raise UsageError(where="inputs", expected="a list of inputs", got=f"one {kind}", cure="Give [input].")
-    trained = open_trained(run, model)
+    return inputs
+
+
+def predict(trained: Trained, inputs: Sequence[Any], *, batch_size: int = 64) -> list[Prediction]:
+    """Answer raw inputs: texts, paths of images, bytes, or arrays as the training data were.
+
+    An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
+
+    Raises:
+        UsageError: It is one input by itself.
+    """
+    inputs = as_list(inputs)
     spec = trained.data_spec
     if spec.preprocess.rows is not None and not isinstance(inputs, list | tuple):
         frame: Any = inputs
@@ -324,7 +346,7 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
     inputs = _fields(samples, spec)
     batch = Batch(tensors.apply_to(spec.preprocess, inputs), None, torch.arange(len(samples)))
     with unchanged_random(device):
-        task, binding = _fit(trained.model, spec, batch, device)
+        task, binding = fit_task(trained.model, spec, batch, device)
     with answering(trained.model, device):
         here = batch.to(device)
         predictions = task.predictions(in_full(ask(binding, trained.model, here.inputs)), here)
@@ -356,7 +378,7 @@ def _finite(predictions: Predictions) -> NDArray[np.bool_]:
     return np.asarray([bool(good[begin:end].all()) for begin, end in itertools.pairwise(starts)])
 
 
-def _fit(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
+def fit_task(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
     few = batch.split(max(1, len(batch) // 2))[0]
     binding = bind(model, tuple(few.inputs))

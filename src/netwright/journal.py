@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from netwright import __version__
+from netwright.copies import keep_functions, lasting
 from netwright.data.describe import findings
 from netwright.models import copy_sources, net_spec
 from netwright.progress import Progress, Row, scores_of
-from netwright.records import Choice, Environment, RunSpec, Settings
+from netwright.records import Choice, Environment, RunSpec
 from netwright.run import Run, new_run, not_writable
 from netwright.session import Session
 
@@ -121,11 +122,11 @@ def start_run(
             RunSpec(
                 netwright=__version__,
                 net=net_spec(session.model, reference, arguments, entry),
-                data=_source(session.data.spec.source),
+                data=lasting(session.data.spec.source),
                 load=session.data.spec.options,
                 settings=session.settings,
                 given=given,
-                functions=_keep_functions(session.settings, run),
+                functions=keep_functions(session.settings, session.data.spec, run),
             )
         )
         run.write(session.plan)
@@ -135,29 +136,10 @@ def start_run(
     return named[0]
 
 
-def _keep_functions(settings: Settings, run: Run) -> dict[str, str]:
-    """Copy the files of a loss, an optimizer or a schedule beside the module's; where each lies, from the run."""
-    kept = {}
-    for name in ("loss", "optimizer", "schedule"):
-        reference = getattr(settings, name)
-        if reference is not None and ":" in reference:
-            folder = run.functions_folder / name
-            entry = copy_sources(reference, folder)
-            if entry is not None and entry != reference:  # of an installed module nothing is copied
-                kept[name] = f"{folder.relative_to(run.path).as_posix()}/{entry}"
-    return kept
-
-
 def _takes_arguments(kind: type) -> bool:
     """Whether a class has constructor arguments of its own; nn.Module's bare *args and **kwargs are none."""
     parameters = inspect.signature(kind).parameters.values()
     return any(one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters)
-
-
-def _source(source: str) -> str:
-    """Where the data are, also for who resumes from another folder."""
-    path = Path(source)
-    return str(path.resolve()) if path.exists() else source
 
 
 def environment() -> Environment:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from netwright.errors import UsageError, unknown_name
-from netwright.records import LoadOptions, Settings
+from netwright.records import LoadOptions, Sampling, Settings
 
-Options = TypeVar("Options", Settings, LoadOptions)
+Options = TypeVar("Options", Settings, LoadOptions, Sampling)
 
 
 def make_options(kind: type[Options], given: Mapping[str, Any]) -> Options:

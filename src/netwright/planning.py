@@ -20,6 +20,9 @@ from netwright.tasks import find_task
 
 # Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
 SAMPLES_SEEN = 220_000
+# Of a running text, whose samples are windows: an LSTM of 512 gains most in its first 6 passes over Shakespeare, and
+# 32 windows of 128 characters an update leave enough updates.
+TOKENS_SEEN, TOKENS_AT_ONCE = 6_000_000, 4_096
 
 
 def plan(model: nn.Module, spec: DataSpec, settings: Settings, *, given: frozenset[str] = frozenset()) -> Plan:
@@ -41,10 +44,8 @@ def plan(model: nn.Module, spec: DataSpec, settings: Settings, *, given: frozens
 
 
 def _recipe(spec: DataSpec, settings: Settings, asked: frozenset[str]) -> list[Choice]:
-    train = spec.splits["train"].count
     own_optimizer = "optimizer" in asked
-    batch_size = settings.batch_size or _batch_size(train)
-    epochs = settings.epochs or max(4, min(20, round(SAMPLES_SEEN / train)))
+    epochs, why_epochs, batch_size, why_batch = _passes(spec)
     optimizer = settings.optimizer or "AdamW"
     if ":" not in optimizer and "optimizer" not in (asked - settings.asked()):
         optimizer = find_optimizer(optimizer).__name__
@@ -53,10 +54,8 @@ def _recipe(spec: DataSpec, settings: Settings, asked: frozenset[str]) -> list[C
         raise unknown_name("schedule", schedule, SCHEDULES, where="--schedule")
     choose = _chooser(settings)
     return [
-        choose(
-            "epochs", epochs, f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"
-        ),
-        choose("batch_size", batch_size, f"{train:,} samples give {math.ceil(train / batch_size):,} updates a pass"),
+        choose("epochs", settings.epochs or epochs, why_epochs),
+        choose("batch_size", settings.batch_size or batch_size, why_batch),
         choose("optimizer", optimizer, "adapts its step to each weight, so that one rate suits most networks"),
         choose("lr", *_rate(settings, optimizer, own_optimizer)),
         choose("weight_decay", *_decay(settings, own_optimizer)),
@@ -100,6 +99,20 @@ def _chooser(settings: Settings) -> Any:
         return Choice(name=name, value=value, reason=reason)
 
     return choose
+
+
+def _passes(spec: DataSpec) -> tuple[int, str, int, str]:
+    """Passes over the training split, samples an update, and why."""
+    train, tokens = spec.splits["train"].count, spec.splits["train"].tokens
+    if tokens is None:
+        epochs, size = max(4, min(20, round(SAMPLES_SEEN / train))), _batch_size(train)
+        why = f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"
+        return epochs, why, size, f"{train:,} samples give {math.ceil(train / size):,} updates a pass"
+    window = spec.inputs[0].shape[0]
+    epochs = max(1, min(20, round(TOKENS_SEEN / tokens)))
+    why = f"about {TOKENS_SEEN:,} tokens seen, at most 20 passes over {tokens:,}"
+    size = max(1, min(TOKENS_AT_ONCE // window, max(4, train // 40)))
+    return epochs, why, size, f"windows of {window} tokens; {math.ceil(train / size):,} updates a pass"
 
 
 def _batch_size(train: int) -> int:

@@ -5,9 +5,10 @@ Knows nothing of torch, of files or of words on a screen. Shapes in records leav
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 from netwright.preprocess import Preprocess
@@ -99,13 +100,26 @@ class LoadOptions(Record):
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
     horizon: int | None = Field(default=None, ge=1, description="Steps ahead to forecast, of a series.")
     context: int | None = Field(default=None, ge=1, description="Steps of the past a forecast is made from.")
-    task: str | None = Field(default=None, description="Kind of answer: classification, regression, …")
+    task: str | None = Field(
+        default=None, description="Kind of answer: classification, regression, next_token, …, or file.py:Class."
+    )
     input: str | None = Field(default=None, description="Column of the text, or columns of a table, as age,fare.")
     target: str | None = Field(default=None, description="Column of what is to be answered, or several, as a,b.")
     tokenizer: str | None = Field(default=None, description="word, character, bpe, or a tokenizer.json.")
     vocab_size: int = Field(default=20_000, ge=3, description="Most different tokens; the others count as unknown.")
     max_length: int | None = Field(default=None, ge=1, description="Tokens after which a text is cut.")
     max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _name_of_a_class(cls, task: object) -> object:
+        """A class is kept as the place where it stands, so that a run finds it again."""
+        if not isinstance(task, type):
+            return task
+        file = inspect.getsourcefile(task) if task.__module__ != "__main__" and "<" not in task.__qualname__ else None
+        if file is None:
+            raise ValueError("put the class into a file of its own that can be imported, not into the running script")
+        return f"{file}:{task.__qualname__}"
 
 
 class Sampling(Record):
@@ -275,15 +289,18 @@ class WorstSample(Record):
     text: str | None = Field(default=None, description="What was written, where the input is text.")
     forecast: Forecast | None = Field(default=None, description="Of a series, to be drawn.")
     row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
+    surprise: tuple[tuple[str, float], ...] = Field(default=(), description="Tokens of a passage, and bits of each.")
 
 
 class Continuation(Record):
     """What a model writes after a passage, beside what stands there."""
 
     place: str = Field(description="Where in the split.")
-    prompt: str
+    prompt: str = Field(description="The end of what the model was given.")
     written: str
     true: str
+    temperature: float
+    seed: int
 
 
 class Evaluation(Record):
@@ -301,6 +318,7 @@ class Evaluation(Record):
     horizon: tuple[HorizonRow, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     worst: tuple[WorstSample, ...] = ()
+    continuations: tuple[Continuation, ...] = Field(default=(), description="What a language model writes.")
     notes: tuple[str, ...] = Field(default=(), description="Doubts, in plain words.")
 
     def score(self, name: str) -> Score:
@@ -322,6 +340,8 @@ class Prediction(Record):
     forecast: dict[str, tuple[ForecastStep, ...]] | None = Field(
         default=None, description="By column, what is to come."
     )
+    continuation: str | None = Field(default=None, description="What was written after the text.")
+    note: str | None = Field(default=None, description="What speaks against the answer.")
     error: str | None = Field(default=None, description="Why there is no answer.")
 
 
@@ -346,7 +366,8 @@ class RunSpec(Record):
     settings: Settings
     given: tuple[str, ...] = Field(default=(), description="What was handed over as Python objects: loss, step …")
     functions: dict[str, str] = Field(
-        default_factory=dict, description="Loss, optimizer or schedule from a file: where the run keeps a copy."
+        default_factory=dict,
+        description="What lies in a file of the person's, as a loss or a task: where the run keeps a copy.",
     )
 
 

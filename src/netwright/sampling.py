@@ -20,38 +20,30 @@ Asked = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 
 
 def continue_tokens(
-    ask: Asked,
-    prompt: Sequence[int] | NDArray[np.integer],
-    sampling: Sampling,
-    *,
-    context: int,
-    start: int,
-    never: Sequence[int] = (),
+    ask: Asked, prompts: NDArray[np.integer], sampling: Sampling, *, context: int, never: Sequence[int] = ()
 ) -> NDArray[np.int64]:
-    """The tokens that a model writes after a prompt.
+    """The tokens that a model writes after each of some prompts.
 
     Args:
         ask: The model.
-        prompt: Tokens given, any number.
+        prompts: Tokens given, (P, T), T at least 1.
         sampling: How many tokens, and how each is drawn.
         context: The last so many tokens are looked at.
-        start: What is given where there is no prompt.
         never: Tokens that are not written, as padding.
 
     Returns:
-        int64 (max_new_tokens,), the same for the same seed, whatever is continued beside it.
+        int64 (P, max_new_tokens). The random numbers are the same for each prompt and each call with this seed, so that
+        a prompt is continued alike whatever stands beside it.
     """
-    held = [int(token) for token in prompt][-context:] or [start]
+    held = np.asarray(prompts, dtype=np.int64)
     count = sampling.max_new_tokens
     drawn = keyed_uniform(np.zeros(1, dtype=np.int64), count, seed=sampling.seed, epoch=0, stream=DRAWS)[0]
-    written = []
     for uniform in drawn:
-        logits = np.array(ask(np.asarray([held], dtype=np.int64))[0], dtype=np.float64)
-        logits[list(never)] = -np.inf
-        token = pick(logits, sampling, float(uniform))
-        written.append(token)
-        held = [*held, token][-context:]
-    return np.asarray(written, dtype=np.int64)
+        logits = np.array(ask(held[:, -context:]), dtype=np.float64)
+        logits[:, list(never)] = -np.inf
+        written = [pick(row, sampling, float(uniform)) for row in logits]
+        held = np.concatenate((held, np.asarray(written, dtype=np.int64)[:, None]), axis=1)
+    return held[:, len(held[0]) - count :]
 
 
 def pick(logits: NDArray[np.float64], sampling: Sampling, uniform: float) -> int:

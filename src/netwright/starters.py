@@ -27,7 +27,9 @@ class Starter:
     outputs: tuple[int, ...]
 
 
+RUNNING = "examples/texts/plays.txt"
 TEXTS = "examples/texts/requests.csv"
+FOLLOWED = "torch.tensor([[5, 7, 9, 2], [4, 8, 3, 6]])"
 PICTURES = "torch.rand(2, 1, 28, 28)"
 TOKENS = "torch.tensor([[5, 7, 9, 2], [4, 8, 0, 0]])"
 MASK = "torch.tensor([[True, True, True, True], [True, True, False, False]])"
@@ -46,6 +48,7 @@ STARTERS = {
         "a linear forecast and what a small network adds, for series", "examples/series/visitors.csv",
         "torch.rand(2, 56, 1), torch.rand(2, 7, 4)", (2, 7),
     ),
+    "lm": Starter("a language model of characters or other tokens, for running texts", RUNNING, FOLLOWED, (2, 4, 256)),
 }  # fmt: skip
 
 README = """# {name}: {title}

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from netwright import checkpoints
+from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.errors import NonFiniteError, RunError, UsageError
 from netwright.given import Given
-from netwright.inference import EVAL_BATCH, check_same_model, data_of, is_lazy, rebuild, split_means
+from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
 from netwright.progress import Progress, Silent
@@ -97,19 +98,13 @@ def resume(
         lazy = is_lazy(module)
         if not lazy:
             check_same_model(module, spec, folder)
-        settings = _with_functions(spec, folder)
+        settings = settings_of(spec, folder)
         session = prepare(module, data_of(folder, spec, data), settings, given or Given())
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
         _loop(session, folder, progress)
     return folder
-
-
-def _with_functions(spec: RunSpec, run: Run) -> Settings:
-    """The settings, with the run's own copies of what lies in files."""
-    copies = {name: str(run.path / entry) for name, entry in spec.functions.items()}
-    return spec.settings.model_copy(update=copies)
 
 
 def _check_given(spec: RunSpec, given: Given, run: Run) -> None:
@@ -220,7 +215,9 @@ def validate(session: Session, stopper: Stopper) -> tuple[float, dict[str, float
             session.task,
             state.recipe.objective,
             session.binding,
-            eval_batches(session.data, "val", batch_size=EVAL_BATCH, workers=session.plan["workers"]),
+            eval_batches(
+                session.data, "val", batch_size=eval_batch(session.data.spec), workers=session.plan["workers"]
+            ),
             device=state.device,
             stop=stopper.asked,
         )

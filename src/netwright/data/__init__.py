@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from netwright.data.dataset import Data
+from netwright.data.own import answered_by, load_own, names_function, names_own_task
 from netwright.errors import DataError, MissingFileError, unknown_name
 from netwright.options import make_options
 from netwright.records import LoadOptions
@@ -26,8 +27,8 @@ def load(
     Args:
         source: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, ``"cifar10"``, or a folder in the store; a
             folder of class folders of images or .txt files, or of train, val and test files; a CSV, TSV, JSONL or
-            Parquet file of texts; ``(inputs, targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a
-            ``DataLoader``.
+            Parquet file of texts; a .txt file to continue; ``(inputs, targets)`` as arrays or tensors; a torch
+            ``Dataset`` of ``(x, y)``; a ``DataLoader``; ``"file.py:function"``, whose function returns any of these.
         options: Image size, shares of the splits, and so on; or leave it out and give its fields by name.
         val: Validation data of the same kind, for arrays, data sets and loaders.
         test: Test data, likewise.
@@ -42,8 +43,13 @@ def load(
         DataError: The data cannot be used; the sample, field or class is named.
     """
     options = make_options(LoadOptions, (options.model_dump() if options else {}) | fields)
+    if names_own_task(options):
+        read_as = options.model_copy(update={"task": None})
+        return answered_by(load(source, options=read_as, val=val, test=test), options)
     if isinstance(source, Data):
         return source
+    if names_function(source):
+        return load_own(source, options, load)
     if isinstance(source, str | Path):
         return _load_stored(source, options)
     if isinstance(source, tuple | list) and len(source) == 2:
@@ -77,6 +83,11 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     path = Path(source)
     if not path.exists() and path.name == str(source) and (store() / path).is_dir():
         path = store() / path
+    running = _why_running(path, options)
+    if running is not None:
+        from netwright.data.streams import load_stream
+
+        return load_stream(path, options, reason=running)
     if path.is_dir():
         return _load_folder(path, options)
     if path.suffix in SUFFIXES and path.is_file():
@@ -84,7 +95,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     if path.exists():
         raise DataError(
             where=str(source),
-            expected=f"a folder, a file that ends in {', '.join(SUFFIXES)}, or the name of a data set",
+            expected=f"a folder, a file that ends in {', '.join(SUFFIXES)} or .txt, or the name of a data set",
             got="a file",
             cure="Give the folder; unpack an archive first.",
         )
@@ -126,3 +137,16 @@ def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path)
     if looks_like_table(peek_columns(files["train"]), options):
         return load_tables(files, options, source=source)
     return load_text_files(files, options, source=source)
+
+
+def _why_running(path: Path, options: LoadOptions) -> str | None:
+    """Why a source is one running text, of which each token is predicted from those before it; None where it is not."""
+    if options.task is not None:
+        return "asked for" if options.task == "next_token" and path.exists() else None
+    if path.is_file() and path.suffix.casefold() == ".txt":
+        return "a text alone, without a class or a number to answer"
+    if path.is_dir():
+        inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        if inside and all(entry.is_file() and entry.suffix.casefold() == ".txt" for entry in inside):
+            return "texts alone, without classes or columns"
+    return None

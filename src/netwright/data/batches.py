@@ -24,6 +24,7 @@ from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
 from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, Targets, stack_or_error
+from netwright.data.streams import StreamSource
 from netwright.errors import NetwrightError
 
 
@@ -44,13 +45,14 @@ def train_batches(
         workers: Processes that read items; changes nothing but speed.
         skip: Whole batches to pass over without reading them.
     """
-    order = permutation(len(data.train), seed=seed, epoch=epoch)
-    lengths = data.train.lengths
+    source = data.train.at_epoch(seed, epoch) if isinstance(data.train, StreamSource) else data.train
+    order = permutation(len(source), seed=seed, epoch=epoch)
+    lengths = source.lengths
     if lengths is not None:
         parts = by_length(lengths, order, batch_size, seed=seed, epoch=epoch)[skip:]
     else:
         parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
-    for batch in _read(data, data.train, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
+    for batch in _read(data, source, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
         if augment:
             yield _augmented(data, batch, augment, seed=seed, epoch=epoch)
         else:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from netwright.data.dataset import Data
 from netwright.data.ragged import RaggedSource
 from netwright.data.sources import DatasetSource, LoaderSource, TensorSource
+from netwright.data.streams import StreamSource
+from netwright.preprocess import detokenise
 from netwright.records import Finding
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 FEW = 10  # samples of a class below which its scores tell little
 STRONG_IMBALANCE = 10.0  # largest class over smallest
+QUOTED = 200  # tokens of a running text
 SHADES = " ░▒▓█"
 PORTRAIT = 14  # columns of a picture on a terminal; ten of them, five a row, fit 80 columns
 BAR = 20  # columns of the longest bar of counts
@@ -44,6 +47,8 @@ def findings(data: Data) -> tuple[Finding, ...]:
 def not_checked(data: Data) -> tuple[str, ...]:
     """What was not looked for, since it takes every sample and these do not lie in memory."""
     sources = {name: data.split(name) for name in data.spec.splits}
+    if data.spec.task == "next_token":  # samples are windows of one text, cut by position
+        return ()
     outside = [name for name, source in sources.items() if not isinstance(source, TensorSource | RaggedSource)]
     missed = []
     if outside and data.spec.kind == "image":
@@ -105,6 +110,10 @@ def _table(data: Data, *, bars: bool) -> Table:
     for split in spec.splits:
         table.add_column(split, justify="right")
     table.add_row("all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold")
+    for name in ("tokens", "characters", "unknown"):  # of a running text, whose samples are windows
+        counts_of = [getattr(split, name) for split in spec.splits.values()]
+        if any(counts_of):
+            table.add_row(name, *(f"{count or 0:,}" for count in counts_of))
     train = spec.splits["train"].class_counts or ()
     for index, name in enumerate((spec.classes or ())[:40]):
         counts = [f"{(split.class_counts or ())[index]:,}" for split in spec.splits.values()]
@@ -130,6 +139,8 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
 def quotations(data: Data, count: int = 10) -> list[str]:
     """A text of each of the first classes, or the first texts where there are no classes."""
     source = data.train
+    if isinstance(source, StreamSource) and data.spec.preprocess.text is not None:
+        return [detokenise(data.spec.preprocess.text, source.targets[:QUOTED])]
     if not isinstance(source, RaggedSource) or source.texts is None:
         return []
     texts = source.texts

@@ -8,6 +8,7 @@ from __future__ import annotations
 from netwright.errors import unknown_name
 from netwright.tasks.classification import Classification
 from netwright.tasks.forecasting import Forecasting
+from netwright.tasks.next_token import NextToken
 from netwright.tasks.objective import (
     IGNORE_INDEX,
     LossFunction,
@@ -18,6 +19,7 @@ from netwright.tasks.objective import (
     find_loss,
     loss_names,
 )
+from netwright.tasks.own import own_task
 from netwright.tasks.protocol import Calibrated, Running, Task
 from netwright.tasks.regression import Regression
 
@@ -26,6 +28,7 @@ __all__ = [
     "TASKS",
     "Calibrated",
     "LossFunction",
+    "NextToken",
     "Objective",
     "Running",
     "Task",
@@ -37,15 +40,18 @@ __all__ = [
     "loss_names",
 ]
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Forecasting)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Forecasting, NextToken)}
 
 
 def find_task(name: str) -> type[Task]:
-    """The task of that name.
+    """The task of that name, or a person's own, as ``file.py:Class``.
 
     Raises:
         UnknownNameError: There is none; the nearest name is given.
+        UsageError: The person's class misses a method.
     """
+    if ":" in name:
+        return own_task(name)
     if name not in TASKS:
         raise unknown_name("task", name, TASKS, where="--task")
     return TASKS[name]
