@@ -121,6 +121,7 @@ def render(pages: Pages, words: wording.Words) -> str:
         "confusion": sections.confusion(evaluation) if evaluation else None,
         "class_rows": sections.class_rows(evaluation) if evaluation else ((), 0),
         "calibration": sections.calibration(evaluation) if evaluation else None,
+        "surprise_end": sections.surprise_end(evaluation) if evaluation else None,
         "reliability": _reliability(evaluation, words),
         "regression": _regression(pages, words),
         "forecasts": _forecasts(evaluation, words),

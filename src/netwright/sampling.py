@@ -32,16 +32,16 @@ def continue_tokens(
         never: Tokens that are not written, as padding.
 
     Returns:
-        int64 (P, max_new_tokens). The random numbers are the same for each prompt and each call with this seed, so that
-        a prompt is continued alike whatever stands beside it.
+        int64 (P, max_new_tokens). The random numbers come from the seed and the prompt's place, so that the first one
+        is continued alike whatever stands beside it.
     """
     held = np.asarray(prompts, dtype=np.int64)
     count = sampling.max_new_tokens
-    drawn = keyed_uniform(np.zeros(1, dtype=np.int64), count, seed=sampling.seed, epoch=0, stream=DRAWS)[0]
-    for uniform in drawn:
+    drawn = keyed_uniform(np.arange(len(held)), count, seed=sampling.seed, epoch=0, stream=DRAWS)
+    for uniforms in drawn.T:
         logits = np.array(ask(held[:, -context:]), dtype=np.float64)
         logits[:, list(never)] = -np.inf
-        written = [pick(row, sampling, float(uniform)) for row in logits]
+        written = [pick(row, sampling, float(one)) for row, one in zip(logits, uniforms, strict=True)]
         held = np.concatenate((held, np.asarray(written, dtype=np.int64)[:, None]), axis=1)
     return held[:, len(held[0]) - count :]
 

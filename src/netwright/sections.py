@@ -282,3 +282,9 @@ def calibration(evaluation: Evaluation) -> Calibration | None:
 def mark_share(score: Score) -> Mark:
     """A score in [0, 1] on a line of its own."""
     return _mark(score, (0.0, 1.0))
+
+
+def surprise_end(evaluation: Evaluation) -> float:
+    """Bits from which a token of a passage is marked as strongly as can be: what all but one of twenty stay below."""
+    bits = sorted(bits for one in evaluation.worst for _, bits in one.surprise)
+    return max(5.0, float(math.ceil(bits[int(0.95 * len(bits))]))) if bits else 5.0

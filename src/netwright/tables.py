@@ -67,9 +67,10 @@ def render_evaluation(evaluation: Evaluation, console: Console) -> None:
 def _headline(evaluation: Evaluation) -> str:
     score = evaluation.score(evaluation.headline)
     value = number(score.name, score.value, count=evaluation.count)
+    counted = "tokens" if evaluation.task == "next_token" else "samples"
     lines = [
         f"[bold]{_name(score.name)} {value}[/]{_in_brackets(score, evaluation)}"
-        f" on {evaluation.count:,} samples of {escape(harmless(evaluation.split))}"
+        f" on {evaluation.count:,} {counted} of {escape(harmless(evaluation.split))}"
     ]
     best = best_baseline(evaluation)
     if best is not None:
