@@ -34,6 +34,7 @@ class Line:
 LINES = {
     "trec": Line(("text", "rnn")),
     "thucnews_titles": Line(("text", "rnn")),
+    "tinyshakespeare": Line(("lm",)),
     "titanic": Line(("table",), ("--target", "Survived"), ("accuracy", "roc_auc")),
     "daily_min_temperatures": Line(("series",), (), ("mase", "rmse")),
     "california_housing": Line(("table",), ("--target", "median_house_value"), ("mae", "rmse")),

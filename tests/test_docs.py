@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/own_kinds.md")
 BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 # What pytest gives where no test was selected; the target itself was found and run.
 NOTHING_COLLECTED = 5
@@ -67,7 +67,7 @@ def run(command: str, folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_each_command_block_runs(page: str, checkout: Path) -> None:
     """In order, in one folder, as they stand on the page."""
-    for made in ("runs", "my_text"):  # by the other page
+    for made in ("runs", "my_text", "my_lm"):  # by the other page
         shutil.rmtree(checkout / made, ignore_errors=True)
     commands = [line for kind, text in blocks(page) if kind == "console" for line in text.splitlines() if line.strip()]
     assert commands

@@ -52,20 +52,9 @@ def with_own_task(data: Data, spec: RunSpec, run: Run) -> Data:
 
 
 def source_of(spec: RunSpec, run: Run) -> tuple[str, LoadOptions]:
-    """Where the data can be loaded from again, and with which options.
-
-    A function is called where it lies as long as its file is as it was, since it may look for data beside it; else the
-    run's copy is.
-    """
-    options = spec.load
-    if "task" in spec.functions:
-        options = options.model_copy(update={"task": _place(run, spec.functions["task"])})
-    if "data" not in spec.functions:
-        return spec.data, options
-    copy = _place(run, spec.functions["data"])
-    there, own = (Path(reference.rpartition(":")[0]) for reference in (spec.data, copy))
-    same = there.is_file() and there.read_bytes() == own.read_bytes()
-    return (spec.data if same else copy), options
+    """Where the data can be loaded from again, and with which options."""
+    options = spec.load.model_copy(update={"task": _still(spec, run, "task", spec.load.task)})
+    return _still(spec, run, "data", spec.data) or spec.data, options
 
 
 def lasting(source: str) -> str:
@@ -78,9 +67,19 @@ def lasting(source: str) -> str:
 
 
 def _with_task(data: DataSpec, spec: RunSpec, run: Run) -> DataSpec:
-    if "task" not in spec.functions:
-        return data
-    return data.model_copy(update={"task": _place(run, spec.functions["task"])})
+    return data.model_copy(update={"task": _still(spec, run, "task", spec.load.task) or data.task})
+
+
+def _still(spec: RunSpec, run: Run, name: str, original: str | None) -> str | None:
+    """What names a function or class: where it lies as long as its file is as it was, else the run's copy.
+
+    A function may look for data beside its file; and errors name the file that the person knows.
+    """
+    if name not in spec.functions:
+        return original
+    copy = _place(run, spec.functions[name])
+    there, own = (Path((reference or "").rpartition(":")[0]) for reference in (original, copy))
+    return original if there.is_file() and there.read_bytes() == own.read_bytes() else copy
 
 
 def _place(run: Run, entry: str) -> str:

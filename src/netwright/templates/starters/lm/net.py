@@ -18,7 +18,7 @@ class Net(nn.Module):
     """
 
     def __init__(
-        self, vocab_size: int = 256, features: int = 64, hidden: int = 512, num_layers: int = 1, dropout: float = 0.1
+        self, vocab_size: int = 256, features: int = 64, hidden: int = 512, num_layers: int = 1, dropout: float = 0.2
     ) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocab_size, features)
