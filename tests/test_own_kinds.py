@@ -57,7 +57,9 @@ def test_a_run_of_own_kinds_is_whole_without_the_files(here: Path, capsys: pytes
     again = json.loads(capsys.readouterr().out)
     assert again["scores"] == first["scores"]
     assert main(["report", "run"]) == 0
-    assert "mean rank error" in (here / "run" / "report.html").read_text(encoding="utf-8")
+    page = (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert "mean rank error" in page
+    assert first["worst"][0]["name"] in page
     (answer,) = nw.predict("run", [np.array([9, 2.7, 0.5, 50, 0, 0, 0, 1])])
     assert answer.label in ("4 stars", "5 stars")
 

@@ -66,10 +66,27 @@ def pages(tmp_path_factory):
         "chinese": report(chinese.path, lang="zh"),
         "regression": report(regression_run(root / "regression").path),
         "many": report(many_classes_run(root / "many").path),
+        "language": report(language_run(root / "language").path, lang="zh"),
     }
 
 
-@pytest.mark.parametrize("name", ["digits", "hostile", "chinese", "regression", "many"])
+def language_run(folder):
+    """A real run on a text that would like to be a page, with a word longer than any window."""
+    import netwright as nw
+    from netwright.models import load_model
+    from netwright.progress import Silent
+    from netwright.starters import write_starter
+
+    folder.mkdir()
+    lines = ["<script>document.title = 'owned'</script> & \"quoted\"", "床前明月光，疑是地上霜。", "W" * 300]
+    (folder / "text.txt").write_text("\n".join(lines * 12), encoding="utf-8")
+    (net, *_) = write_starter("lm", folder / "mine")
+    data = nw.load(folder / "text.txt")
+    model = load_model(f"{net}:Net", {"vocab_size": data.spec.preprocess.text.vocab_size, "hidden": 16})
+    return nw.train(model, data, run=folder / "run", epochs=1, progress=Silent(), report=False)
+
+
+@pytest.mark.parametrize("name", ["digits", "hostile", "chinese", "regression", "many", "language"])
 def test_page_loads_without_a_word_or_a_request(chromium, pages, name):
     """The console stays empty, no exception is thrown, and the one request is the file itself."""
     chromium.show(pages[name])
@@ -92,7 +109,7 @@ def test_console_would_have_been_heard(chromium, tmp_path):
     assert any(event.get("method") == "Log.entryAdded" for event in chromium.events)
 
 
-@pytest.mark.parametrize("name", ["digits", "hostile", "chinese", "regression", "many"])
+@pytest.mark.parametrize("name", ["digits", "hostile", "chinese", "regression", "many", "language"])
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
 def test_page_is_never_wider_than_its_window(chromium, pages, name, width):
     """Wide tables scroll in their own box."""
@@ -102,7 +119,7 @@ def test_page_is_never_wider_than_its_window(chromium, pages, name, width):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["digits", "many", "regression"])
+@pytest.mark.parametrize("name", ["digits", "many", "regression", "language"])
 def test_text_has_the_contrast_that_wcag_asks(chromium, pages, name, dark):
     """At least 4.5 : 1 for every text, in light and in dark (WCAG 2.2, 1.4.3)."""
     chromium.show(pages[name], dark=dark)

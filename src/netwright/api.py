@@ -205,9 +205,10 @@ def predict(
     Raises:
         UsageError: Options of sampling for a run that writes no text.
     """
+    inputs = as_list(inputs)
     trained = open_trained(run, model)
     if trained.data_spec.task == NextToken.name:
-        return continue_texts(trained, as_list(inputs), make_options(Sampling, sampling))
+        return continue_texts(trained, inputs, make_options(Sampling, sampling))
     if sampling:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sampling)
         raise UsageError(

@@ -243,11 +243,7 @@ def predict(trained: Trained, inputs: Sequence[Any], *, batch_size: int = 64) ->
     """Answer raw inputs: texts, paths of images, bytes, or arrays as the training data were.
 
     An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
-
-    Raises:
-        UsageError: It is one input by itself.
     """
-    inputs = as_list(inputs)
     spec = trained.data_spec
     if spec.preprocess.rows is not None and not isinstance(inputs, list | tuple):
         frame: Any = inputs

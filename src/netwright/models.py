@@ -107,7 +107,8 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
         "calendar": None if windows is None else 2 * len(windows.cycles),
         "num_numbers": None if rows is None else len(rows.number_names),
         "cardinalities": None if rows is None else rows.cardinalities,
-        "in_features": None if min(shape, default=0) < 1 else math.prod(shape),
+        "max_length": None if spec.preprocess.text is None else spec.preprocess.text.max_length,
+        "in_features": None if spec.kind == "text" or min(shape, default=0) < 1 else math.prod(shape),
     }
     try:
         parameters = inspect.signature(load_function(reference, where=reference)).parameters

@@ -20,8 +20,8 @@ from netwright.tasks import find_task
 
 # Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
 SAMPLES_SEEN = 220_000
-# Of a running text, whose samples are windows: 8 passes over Shakespeare, which take an LSTM of 512 some 8 minutes on two
-# cores; 32 windows of 128 characters an update leave enough updates.
+# Of a running text, whose samples are windows: 8 passes over Shakespeare, which take an LSTM of 512 some 8 minutes on
+# two cores; 32 windows of 128 characters an update leave enough updates.
 TOKENS_SEEN, TOKENS_AT_ONCE = 8_000_000, 4_096
 
 

@@ -203,3 +203,40 @@ def test_one_unreadable_file_of_many_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"9\.txt"):
         load(tmp_path)
     assert [one.name for one in load(tmp_path, max_unreadable=0.5).spec.unreadable] == [str(tmp_path / "9.txt")]
+
+
+def test_a_text_by_itself_is_a_running_one(tmp_path: Path) -> None:
+    """A .txt file, a folder of nothing else, and one with input.txt; a note beside class folders makes none."""
+    import netwright as nw
+
+    file = write(tmp_path / "a" / "a.txt", ENGLISH)
+    assert nw.load(file).spec.task == "next_token"
+    data = nw.load(tmp_path / "a")
+    assert data.spec.task == "next_token"
+    assert next(choice for choice in data.spec.choices if choice.name == "task").reason.startswith("texts alone")
+    write(tmp_path / "b" / "input.txt", ENGLISH)
+    (tmp_path / "b" / "README.md").write_text("where it is from")
+    assert "input.txt" in nw.load(tmp_path / "b").spec.choices[0].reason
+    for name in ("good", "bad"):
+        for index in range(6):
+            write(tmp_path / "c" / name / f"{index}.txt", f"{name} {index} news")
+    write(tmp_path / "c" / "input.txt", ENGLISH)
+    assert nw.load(tmp_path / "c").spec.task == "classification"
+    assert nw.load(tmp_path / "c", task="next_token").spec.task == "next_token"
+
+
+def test_epochs_and_batches_are_chosen_by_tokens(tmp_path: Path) -> None:
+    """Windows are no samples as others are: a long text would get one pass, a short one twenty."""
+    from torch import nn
+
+    from netwright.planning import plan
+    from netwright.records import Settings, SplitSpec
+
+    spec = load(write(tmp_path / "a.txt", ENGLISH)).spec
+    found = {}
+    for tokens in (20_000, 1_000_000, 100_000_000):
+        train = SplitSpec(count=tokens // 128, tokens=tokens, characters=tokens)
+        sized = spec.model_copy(update={"splits": {**spec.splits, "train": train}})
+        decided = plan(nn.Linear(2, 2), sized, Settings(device="cpu"))
+        found[tokens] = (decided["epochs"], decided["batch_size"])
+    assert found == {20_000: (20, 4), 1_000_000: (8, 32), 100_000_000: (1, 32)}

@@ -147,6 +147,9 @@ def _why_running(path: Path, options: LoadOptions) -> str | None:
         return "a text alone, without a class or a number to answer"
     if path.is_dir():
         inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-        if inside and all(entry.is_file() and entry.suffix.casefold() == ".txt" for entry in inside):
+        texts = [entry for entry in inside if entry.is_file() and entry.suffix.casefold() == ".txt"]
+        if inside and len(texts) == len(inside):
             return "texts alone, without classes or columns"
+        if "input.txt" in {entry.name for entry in texts} and not any(entry.is_dir() for entry in inside):
+            return "a folder with input.txt, and no class folders"
     return None
