@@ -77,21 +77,21 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.columns import SUFFIXES
     from netwright.data.download import store
     from netwright.data.pictures import assemble
+    from netwright.data.streams import load_stream
 
     if str(source) in NAMES:
         return assemble(read(str(source), options), options)
     path = Path(source)
     if not path.exists() and path.name == str(source) and (store() / path).is_dir():
         path = store() / path
-    running = _why_running(path, options)
-    if running is not None:
-        from netwright.data.streams import load_stream
-
-        return load_stream(path, options, reason=running)
+    if options.task == "next_token" and path.exists():
+        return load_stream(path, options, reason="asked for")
     if path.is_dir():
         return _load_folder(path, options)
     if path.suffix in SUFFIXES and path.is_file():
         return _load_columns({"train": path}, options, source=path)
+    if path.is_file() and path.suffix.casefold() == ".txt" and options.task is None:
+        return load_stream(path, options, reason="a text alone, without a class or a number to answer")
     if path.exists():
         raise DataError(
             where=str(source),
@@ -113,6 +113,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
 def _load_folder(path: Path, options: LoadOptions) -> Data:
     from netwright.data.images import read_folder, split_folders
     from netwright.data.pictures import assemble
+    from netwright.data.streams import load_stream
     from netwright.data.texts import holds_texts, load_text_folder, split_files
 
     files = split_files(path)
@@ -120,6 +121,9 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
         return _load_columns(files, options, source=path)
     if holds_texts(path):
         return load_text_folder(split_folders(path), options, source=path)
+    running = _why_running(path) if options.task is None else None
+    if running is not None:
+        return load_stream(path, options, reason=running)
     return assemble(read_folder(path, options), options)
 
 
@@ -139,17 +143,12 @@ def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path)
     return load_text_files(files, options, source=source)
 
 
-def _why_running(path: Path, options: LoadOptions) -> str | None:
-    """Why a source is one running text, of which each token is predicted from those before it; None where it is not."""
-    if options.task is not None:
-        return "asked for" if options.task == "next_token" and path.exists() else None
-    if path.is_file() and path.suffix.casefold() == ".txt":
-        return "a text alone, without a class or a number to answer"
-    if path.is_dir():
-        inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-        texts = [entry for entry in inside if entry.is_file() and entry.suffix.casefold() == ".txt"]
-        if inside and len(texts) == len(inside):
-            return "texts alone, without classes or columns"
-        if "input.txt" in {entry.name for entry in texts} and not any(entry.is_dir() for entry in inside):
-            return "a folder with input.txt, and no class folders"
+def _why_running(path: Path) -> str | None:
+    """Why a folder is one running text, of which each token is predicted from those before it; None where it is not."""
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    texts = [entry for entry in inside if entry.is_file() and entry.suffix.casefold() == ".txt"]
+    if inside and len(texts) == len(inside):
+        return "texts alone, without classes or columns"
+    if "input.txt" in {entry.name for entry in texts} and not any(entry.is_dir() for entry in inside):
+        return "a folder with input.txt, and no class folders"
     return None
