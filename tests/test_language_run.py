@@ -90,8 +90,12 @@ def test_the_starter_learns_a_text_and_continues_it(
     assert {"en": "What surprised it most", "zh": "最出乎模型意料的段落"}[lang] in page
     assert evaluation["continuations"][0]["written"].split("\n")[0] in page
     assert '"version": "1.0"' not in page  # the tokenizer's JSON
-    assert main(["evaluate", run, "--split", "val", "--json"]) == 0
-    assert last_json(capsys)[0]["split"] == "val"
+    for split in ("val", "train"):
+        assert main(["evaluate", run, "--split", split, "--json"]) == 0
+        (found,) = last_json(capsys)
+        spec = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
+        assert found["split"] == split
+        assert found["count"] == spec["splits"][split]["tokens"]  # each once
     ends = {"en": ".", "zh": "。"}
     prompt = f"{things[1]}{ends[lang]}\n{things[0]}"  # at the beginning of a line it is not yet what was seen
     assert main(["predict", run, prompt, "--temperature", "0", "--max-new-tokens", "30", "--json"]) == 0

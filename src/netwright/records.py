@@ -107,7 +107,9 @@ class LoadOptions(Record):
     target: str | None = Field(default=None, description="Column of what is to be answered, or several, as a,b.")
     tokenizer: str | None = Field(default=None, description="word, character, bpe, or a tokenizer.json.")
     vocab_size: int = Field(default=20_000, ge=3, description="Most different tokens; the others count as unknown.")
-    max_length: int | None = Field(default=None, ge=1, description="Tokens after which a text is cut.")
+    max_length: int | None = Field(
+        default=None, ge=1, description="Tokens after which a text is cut; of a running one those of a window."
+    )
     max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
 
     @field_validator("task", mode="before")

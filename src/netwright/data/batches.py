@@ -62,6 +62,7 @@ def train_batches(
 def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Generator[Batch, None, None]:
     """A split in its own order, without augmentation."""
     source = data.split(split)
+    source = source.once() if isinstance(source, StreamSource) else source
     order = np.arange(len(source))
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0, in_order=True):

@@ -70,6 +70,10 @@ class StreamSource:
         drawn = keyed_uniform(np.zeros(1, dtype=np.int64), 1, seed=seed, epoch=epoch, stream=OFFSETS)
         return replace(self, offset=int(drawn[0, 0] * self.length))
 
+    def once(self) -> StreamSource:
+        """The windows by which each token is asked for once, also of the training split."""
+        return self if self.scored is not None else replace(self, scored=max(1, self.length // 2), offset=0)
+
     def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
         """Tokens int64 (B, L) and those that follow, int64 (B, L): ``IGNORE_INDEX`` where another window has them."""
         starts, fresh = self.places(indices)
@@ -297,7 +301,7 @@ def _windows(tokens: dict[str, NDArray[np.int32]], length: int, operation: Token
             np.concatenate((np.full(1, START, np.int32), held.astype(np.int32))),
             size,
             split,
-            scored=None if split == "train" else max(1, size // 2),
+            scored=None if split == "train" else max(1, size // 2),  # as ``once`` has it
             unit={"character": "character", "word": "word"}.get(operation.kind, "token"),
         )
     return sources

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.data.dataset import Data
+from netwright.data.streams import StreamSource
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.language import language_baselines, score_language
@@ -153,8 +154,9 @@ class NextToken:
     def worst(self, data: Data, split: str, predictions: Predictions) -> tuple[WorstSample, ...]:
         """The passages that surprised most, token by token; each is what one window counts."""
         source, starts = data.split(split), predictions.starts
-        if starts is None:
+        if starts is None or not isinstance(source, StreamSource):
             return ()
+        source = source.once()
         bits = -predictions.probs[:, 0].astype(np.float64) / math.log(2)
         sizes = np.diff(starts)
         means = np.add.reduceat(bits, starts[:-1]) / np.maximum(sizes, 1)
