@@ -27,9 +27,9 @@ import torch
 from torch import nn
 
 class Positions(nn.Module):
-    def __init__(self, vocab_size=10, length=32):
+    def __init__(self, vocab_size=10, max_length=8):
         super().__init__()
-        self.embed, self.places = nn.Embedding(vocab_size, 32), nn.Embedding(length, 32)
+        self.embed, self.places = nn.Embedding(vocab_size, 32), nn.Embedding(max_length, 32)
         self.layer = nn.TransformerEncoderLayer(32, 2, 64, 0.0, batch_first=True)
         self.out = nn.Linear(32, vocab_size)
 
@@ -199,7 +199,7 @@ def test_sampling_is_refused_for_other_tasks(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_transformer_with_learned_positions_learns_too(tmp_path: Path) -> None:
-    """Its log-probabilities are recognised, and no window is longer than what it was made for."""
+    """Its log-probabilities are recognised, it is made for as many places as a window has, and never given more."""
     text = write_text(tmp_path / "text.txt", ENGLISH)
     (tmp_path / "nets.py").write_text(NETS)
     command = ["train", f"{tmp_path}/nets.py:Positions", "--data", str(text), "--epochs", "3", "--no-report"]

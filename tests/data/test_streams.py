@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netwright.data.streams import IGNORE_INDEX, START, StreamSource, load_stream, stream_files
-from netwright.errors import DataError, MissingFileError
+from netwright.errors import DataError, MissingFileError, UnknownNameError
 from netwright.preprocess import detokenise, tokenise
 from netwright.records import LoadOptions
 
@@ -214,6 +214,8 @@ def test_a_text_by_itself_is_a_running_one(tmp_path: Path) -> None:
     data = nw.load(tmp_path / "a")
     assert data.spec.task == "next_token"
     assert next(choice for choice in data.spec.choices if choice.name == "task").reason.startswith("texts alone")
+    with pytest.raises(UnknownNameError, match='"next_token"'):
+        nw.load(file, task="nexttoken")
     write(tmp_path / "b" / "input.txt", ENGLISH)
     (tmp_path / "b" / "README.md").write_text("where it is from")
     assert "input.txt" in nw.load(tmp_path / "b").spec.choices[0].reason

@@ -76,6 +76,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.builtin import NAMES, read
     from netwright.data.columns import SUFFIXES
     from netwright.data.download import store
+    from netwright.data.facts import asked_task
     from netwright.data.pictures import assemble
     from netwright.data.streams import load_stream
 
@@ -90,7 +91,8 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
         return _load_folder(path, options)
     if path.suffix in SUFFIXES and path.is_file():
         return _load_columns({"train": path}, options, source=path)
-    if path.is_file() and path.suffix.casefold() == ".txt" and options.task is None:
+    if path.is_file() and path.suffix.casefold() == ".txt":
+        asked_task(options, ("next_token",), data="a text alone")
         return load_stream(path, options, reason="a text alone, without a class or a number to answer")
     if path.exists():
         raise DataError(
