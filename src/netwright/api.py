@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
     data: Any,
     *,
     run: Path | str | None = None,
-    loss: str | LossFunction | None = None,
+    loss: str | LossFunction | Mapping[str, LossFunction] | None = None,
     optimizer: str | OptimizerGiven | None = None,
     schedule: str | Schedule | None = None,
     step: StepFunction | None = None,
@@ -52,8 +52,8 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
         model: Any ``nn.Module``; trained in place and left with the weights the run ends with.
         data: From ``load``, or anything that ``load`` takes.
         run: New or empty folder. None: ``runs/DATE-DATA-CLASS``.
-        loss: Name of a torch.nn loss, or any callable ``(outputs, targets) -> loss``. None: chosen from the data
-            and from what the module emits.
+        loss: Name of a torch.nn loss, or any callable ``(outputs, targets) -> loss``; of several answers a mapping of
+            their names to losses. None: chosen from the data and from what the module emits.
         optimizer: Name of a torch.optim optimizer, its class, a function of the parameters, or the optimizer itself.
         schedule: Name, or function from the update's index (from 0) to the factor of the learning rate.
         step: ``(model, batch) -> loss`` for what fits no loss.
@@ -82,7 +82,7 @@ def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
     *,
     model: nn.Module | None = None,
     data: Any = None,
-    loss: LossFunction | None = None,
+    loss: LossFunction | Mapping[str, LossFunction] | None = None,
     optimizer: OptimizerGiven | None = None,
     schedule: Schedule | None = None,
     step: StepFunction | None = None,
@@ -110,7 +110,7 @@ def training_steps(
     model: nn.Module,
     data: Any,
     *,
-    loss: str | LossFunction | None = None,
+    loss: str | LossFunction | Mapping[str, LossFunction] | None = None,
     optimizer: str | OptimizerGiven | None = None,
     schedule: str | Schedule | None = None,
     step: StepFunction | None = None,
@@ -247,7 +247,7 @@ def finish(
 
 def split_given(
     *,
-    loss: str | LossFunction | None,
+    loss: str | LossFunction | Mapping[str, LossFunction] | None,
     optimizer: str | OptimizerGiven | None,
     schedule: str | Schedule | None,
     step: StepFunction | None,

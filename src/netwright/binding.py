@@ -42,12 +42,14 @@ class Binding:
         keywords: Pairs of parameter and field, passed by name.
         dropped: Fields that the module has no parameter for.
         names: Parameter of each positional field, for printing; ``*args`` for those of ``*args``.
+        answers: Names of the answers that are found in what comes back; empty where there is one.
     """
 
     positional: tuple[str, ...]
     keywords: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -59,7 +61,13 @@ class Binding:
         return f"forward({', '.join(parts)}){rest}"
 
 
-def bind(model: nn.Module, fields: tuple[str, ...], parts: Mapping[str, tuple[str, ...]] | None = None) -> Binding:
+def bind(
+    model: nn.Module,
+    fields: tuple[str, ...],
+    parts: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    answers: tuple[str, ...] = (),
+) -> Binding:
     """Match the parameters of ``model.forward`` with the batch's fields.
 
     A single field goes to a single required parameter, whatever both are called. Otherwise names decide, or
@@ -68,6 +76,7 @@ def bind(model: nn.Module, fields: tuple[str, ...], parts: Mapping[str, tuple[st
 
     Args:
         fields: Names of the batch's inputs.
+        answers: Names of the answers, where there are several.
         parts: Which fields a field is made of: those count as used where it is, and it is not missed by itself.
 
     Raises:
@@ -91,6 +100,7 @@ def bind(model: nn.Module, fields: tuple[str, ...], parts: Mapping[str, tuple[st
     binding = None if missing else _arrange(parameters, chosen, fields)
     if binding is None or (fields and not binding.positional and not binding.keywords):
         _refuse(model, parameters, missing, fields)
+    binding = dataclasses.replace(binding, answers=answers)
     if not parts:
         return binding
     bound = {*binding.positional, *(field for _, field in binding.keywords)}
@@ -191,17 +201,49 @@ def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> An
     return model(*[inputs[field] for field in positional], **named)
 
 
-def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The module's answer to one batch, (B, ...).
+# A tensor; of several answers a dict of such.
+def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """The module's answer to one batch, (B, ...); of several answers each under its name.
 
     A lone sample whose dimension a ``squeeze()`` took away gets it back.
 
     Raises:
         ModelError: There is no answer in what came back.
     """
-    output = answer(call(binding, model, inputs))
     samples = len(next(iter(inputs.values())))
-    return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
+
+    def whole(output: Tensor) -> Tensor:
+        return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
+
+    output = found_in(binding, call(binding, model, inputs))
+    return {name: whole(one) for name, one in output.items()} if isinstance(output, dict) else whole(output)
+
+
+def found_in(binding: Binding, output: object) -> Any:
+    """The answer in what a module returned: a tensor; of several answers a dict of such, by name.
+
+    Several are found by their names in a mapping or object, or in their order in a tuple or list.
+
+    Raises:
+        ModelError: One is missing; what there is is listed.
+    """
+    if not binding.answers:
+        return answer(output)
+    if isinstance(output, (tuple, list)):
+        parts: dict[Any, Any] = dict(zip(binding.answers, output, strict=False))
+    else:
+        parts = {} if isinstance(output, Tensor) else _parts(output)
+    missing = [name for name in binding.answers if not isinstance(parts.get(name), Tensor)]
+    if missing:
+        wanted = ", ".join(f'"{name}": …' for name in binding.answers)
+        there = ", ".join(map(str, parts)) or f"a {type(output).__name__}"
+        raise ModelError(
+            where="forward",
+            expected=f"a tensor for each answer: {', '.join(binding.answers)}",
+            got=f"{there}, without {', '.join(missing)}",
+            cure=f"Return them by name: `return {{{wanted}}}`.",
+        )
+    return {name: parts[name] for name in binding.answers}
 
 
 # The same kind comes back as was given: a tensor, or of several answers a dict of such.
@@ -265,7 +307,7 @@ def own_loss(output: object) -> Tensor | None:
     return loss if isinstance(loss, Tensor) else None
 
 
-def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> Tensor:
+def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> Any:
     """Run the module once on a small batch, and leave it as it was.
 
     In evaluation mode and without gradients. Modes of all submodules, buffers and the random generators are put back. A
@@ -293,7 +335,7 @@ def probe(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]) -> T
             raise
         except Exception as error:
             raise explain_failure(error, model, dict(inputs), lambda other: call(binding, model, other)) from error
-        return answer(output)
+        return found_in(binding, output)
 
 
 @contextlib.contextmanager

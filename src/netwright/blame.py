@@ -113,5 +113,6 @@ def _first_bad_layer(session: Session, batch: Batch) -> tuple[str, Tensor]:
             handle.remove()
     if found:
         return found[0]
-    rows = _bad_rows(outputs)
+    several = outputs.values() if isinstance(outputs, dict) else (outputs,)
+    rows = torch.cat([_bad_rows(one) for one in several])
     return (type(session.model).__name__, rows) if len(rows) else ("", rows)

@@ -187,14 +187,15 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(answer.model_dump_json(exclude_none=True))
         elif answer.error is not None:
             print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
+        elif answer.answers is not None:
+            found = (f"{name}: {_short(one)}" for name, one in answer.answers.items())
+            print(f"{answer.name}\t" + "\t".join(found))
         elif answer.forecast is not None:
             _print_forecast(answer)
         elif answer.continuation is not None:
             print(f"{answer.name}{answer.continuation}" + ("\n---" if len(answers) > 1 else ""))
-        elif answer.label is not None:
-            print("\t".join([answer.name, answer.label, *([f"{answer.confidence:.4f}"] if answer.confidence else [])]))
         else:
-            print(f"{answer.name}\t{', '.join(f'{value:.6g}' for value in answer.value or ())}")
+            print(f"{answer.name}\t{_short(answer)}")
         if answer.note is not None and not arguments.json:
             print(f"note: {answer.note}", file=sys.stderr)
     return 1 if any(answer.error is not None for answer in answers) else 0
@@ -223,6 +224,13 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
         text = Path(given[1:]).read_text(encoding="utf-8")
         texts += [text] if data.task == "next_token" else text.splitlines()
     return texts
+
+
+def _short(answer: Prediction) -> str:
+    """A class with its probability, or numbers."""
+    if answer.label is not None:
+        return "\t".join([answer.label, *([f"{answer.confidence:.4f}"] if answer.confidence else [])])
+    return ", ".join(f"{value:.6g}" for value in answer.value or ())
 
 
 def _print_forecast(answer: Prediction) -> None:

@@ -7,7 +7,7 @@ says in the plan what was.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ OptimizerGiven = torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
 class Given:
     """Python objects handed over in place of names."""
 
-    loss: LossFunction | None = None
+    loss: LossFunction | Mapping[str, LossFunction] | None = None
     optimizer: OptimizerGiven | None = None
     schedule: Schedule | None = None
     step: StepFunction | None = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from netwright import preprocess
 from netwright.batch import Batch
-from netwright.binding import Binding, ask, bind, in_full
+from netwright.binding import Binding, ask, in_full
 from netwright.checkpoints import digest_of, read_weights
 from netwright.copies import data_spec_of, source_of, with_own_task
 from netwright.data import load, tensors
@@ -32,7 +32,7 @@ from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
 from netwright.records import DataSpec, FieldSpec, Prediction, RunSpec
 from netwright.run import Run, open_run
-from netwright.session import evaluating, probe_outputs, unchanged_random
+from netwright.session import bind_to, evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
 from netwright.tasks import Calibrated, Objective, Task, find_task
 
@@ -275,7 +275,7 @@ def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
     """One input by field, as the training data were stored."""
     if spec.kind in OWN_FIELDS:
         return preprocess.sample(spec.preprocess, raw)
-    if isinstance(raw, str | Path) and not spec.preprocess.decode:
+    if isinstance(raw, str | Path) and not spec.preprocess.decode and not spec.preprocess.fields:
         raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
     names = [field.name for field in spec.inputs]
     several = len(names) > 1
@@ -289,9 +289,14 @@ def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
             got=", ".join(map(str, parts)) if isinstance(raw, Mapping) else found,
             cure=f"Give {{{', '.join(f'{name!r}: …' for name in names)}}}.",
         )
-    if spec.preprocess.decode:
-        return {names[0]: preprocess.decode(spec.preprocess, _as_picture(parts[names[0]]))}
-    return {field.name: _as_stored(parts[field.name], field) for field in spec.inputs}
+    stored = {}
+    for field in spec.inputs:
+        own = spec.preprocess.of(field.name)
+        if own.decode:
+            stored[field.name] = preprocess.decode(own, _as_picture(parts[field.name]))
+        else:
+            stored[field.name] = _as_stored(parts[field.name], field)
+    return stored
 
 
 def _as_picture(value: Any) -> Any:
@@ -368,6 +373,8 @@ def _fields(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[str,
 def _finite(predictions: Predictions) -> NDArray[np.bool_]:
     """Which of the served answers are numbers."""
     starts = predictions.starts if predictions.answer_starts is None else predictions.answer_starts
+    if predictions.parts is not None:
+        return np.asarray(np.all([_finite(part) for part in predictions.parts.values()], axis=0))
     good = np.isfinite(predictions.probs).reshape(len(predictions.probs), -1).all(1)
     if starts is None:
         return np.asarray(good)
@@ -377,7 +384,7 @@ def _finite(predictions: Predictions) -> NDArray[np.bool_]:
 def fit_task(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
     few = batch.split(max(1, len(batch) // 2))[0]
-    binding = bind(model, tuple(few.inputs))
+    binding = bind_to(model, spec, tuple(few.inputs))
     outputs = probe_outputs(model, binding, few)
     model.to(device)
     return find_task(spec.task).fit(spec, outputs, few), binding

@@ -86,6 +86,13 @@ class Preprocess(_Operation):
     """All operations, in order: those that decode, then those on tensors."""
 
     operations: tuple[Operation, ...] = ()
+    fields: dict[str, Preprocess] = Field(
+        default_factory=dict, description="What is done to single fields, of several."
+    )
+
+    def of(self, name: str) -> Preprocess:
+        """What is done to one field."""
+        return self.fields.get(name, self)
 
     @property
     def decode(self) -> tuple[DecodeImage | Resize, ...]:

@@ -174,6 +174,15 @@ class Finding(Record):
     cure: str
 
 
+class AnswerSpec(Record):
+    """One answer of several: its name, what kind it is, its target, and its classes where it has such."""
+
+    name: str
+    task: Literal["classification", "regression"]
+    target: FieldSpec
+    classes: tuple[str, ...] | None = None
+
+
 class DataSpec(Record):
     """What was understood of the data."""
 
@@ -189,6 +198,7 @@ class DataSpec(Record):
     options: LoadOptions
     choices: tuple[Choice, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    answers: tuple[AnswerSpec, ...] = Field(default=(), description="Where there are several; else empty.")
     parts: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Which fields a field of several is made of, as features of columns."
     )
@@ -321,6 +331,7 @@ class Evaluation(Record):
     baselines: tuple[Baseline, ...] = ()
     worst: tuple[WorstSample, ...] = ()
     continuations: tuple[Continuation, ...] = Field(default=(), description="What a language model writes.")
+    answers: dict[str, Evaluation] = Field(default_factory=dict, description="Of several answers, each by itself.")
     notes: tuple[str, ...] = Field(default=(), description="Doubts, in plain words.")
 
     def score(self, name: str) -> Score:
@@ -344,6 +355,7 @@ class Prediction(Record):
     )
     continuation: str | None = Field(default=None, description="What was written after the text.")
     note: str | None = Field(default=None, description="What speaks against the answer.")
+    answers: dict[str, Prediction] | None = Field(default=None, description="Each of several answers, by name.")
     error: str | None = Field(default=None, description="Why there is no answer.")
 
 

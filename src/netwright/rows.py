@@ -108,6 +108,7 @@ class ScaleTarget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     op: Literal["scale_target"] = "scale_target"
+    answer: str | None = Field(default=None, description="Which of several answers; None where there is one.")
     mean: tuple[float, ...]
     std: tuple[float, ...]
 

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netwright.batch import Batch
 from netwright.binding import Binding, ask, bind, probe
 from netwright.data.batches import eval_batches, steps_per_epoch
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
-from netwright.errors import DataError, ModelError, UsageError
+from netwright.errors import DataError, LossError, ModelError, UsageError
 from netwright.given import Given, build_optimizer, build_schedule, refuse_idle, with_given
 from netwright.models import load_function
 from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
-from netwright.records import Choice, Plan, Settings
+from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.step import Recipe, TrainState, make_state, random_state, seed_all, set_random_state
 from netwright.tasks import (
     Objective,
@@ -94,7 +95,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         size = min(PROBE_SAMPLES, len(data.train))
         with contextlib.closing(eval_batches(data, "train", batch_size=size, workers=0)) as batches:
             batch = next(batches)
-        binding = bind(model, tuple(batch.inputs), data.spec.parts)
+        binding = bind_to(model, data.spec, tuple(batch.inputs))
         outputs = probe_outputs(model, binding, batch)
         task = find_task(data.spec.task).fit(data.spec, outputs, batch)
         objective = _objective(task, data, settings, given, outputs, batch, device)
@@ -144,7 +145,13 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
     return Session(model, data, settings, whole, state, per_epoch, binding, task)
 
 
-def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Tensor:
+def bind_to(model: nn.Module, spec: DataSpec, fields: tuple[str, ...]) -> Binding:
+    """Match the module's parameters and answers with those of the data."""
+    return bind(model, fields, spec.parts, answers=tuple(answer.name for answer in spec.answers))
+
+
+# A tensor; of several answers a dict of such.
+def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Any:
     """The module's answer to a batch in eval mode, with its graph, on the CPU where the batch is.
 
     Raises:
@@ -159,13 +166,14 @@ def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Tensor:
             leaves = {name: value.detach().clone() for name, value in inputs.items()}
             inputs = {n: v.requires_grad_() * 1 if v.is_floating_point() else v for n, v in leaves.items()}
         outputs = ask(binding, model, inputs)
-    if len(outputs) != len(batch):
-        raise ModelError(
-            where="the module's output",
-            expected=f"one answer for each of the {len(batch)} samples of a batch",
-            got=f"shape {tuple(outputs.shape)}",
-            cure="Keep the first dimension, the batch: x.flatten(1), x.mean(dim=1), and no sum or mean over all.",
-        )
+    for name, output in (outputs if isinstance(outputs, dict) else {"": outputs}).items():
+        if output.shape[:1] != (len(batch),):
+            raise ModelError(
+                where=f"the module's output {name}".strip(),
+                expected=f"one answer for each of the {len(batch)} samples of a batch",
+                got=f"shape {tuple(output.shape)}",
+                cure="Keep the first dimension, the batch: x.flatten(1), x.mean(dim=1), and no sum or mean over all.",
+            )
     return outputs
 
 
@@ -196,7 +204,7 @@ def _objective(
     data: Data,
     settings: Settings,
     given: Given,
-    outputs: Tensor,
+    outputs: Any,
     batch: Batch,
     device: torch.device,
 ) -> Objective:
@@ -215,6 +223,11 @@ def _objective(
                 cure="Leave it out.",
             )
         weight = balanced_weights(counts)
+    if isinstance(given.loss, Mapping) and not data.spec.answers:
+        raise LossError(
+            where="loss", expected=f"one loss: the data have one answer, {data.spec.target.name}",
+            got=f"a mapping of {', '.join(map(str, given.loss))}", cure="Give the loss itself.",
+        )  # fmt: skip
     if given.loss is not None:
         objective = task.use_loss(given.loss, outputs, batch)
     elif settings.loss is not None and ":" in settings.loss:

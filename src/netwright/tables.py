@@ -154,6 +154,9 @@ def _table(*columns: str, numbers: tuple[int, ...]) -> Table:
 
 
 def _name(name: str) -> str:
+    answer, slash, rest = name.partition("/")
+    if slash:
+        return f"{_text(answer)}: {_name(rest)}"
     return NAMES.get(name) or _text(name.replace("_", " "), 60)
 
 

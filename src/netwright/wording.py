@@ -37,7 +37,11 @@ class Words:
 
     def label(self, name: str) -> str:
         """The reader's word for a name in a record; the name itself, spaced, where none is known."""
-        return self.labels.get(name) or name.replace("_", " ")
+        known = self.labels.get(name)
+        if known is None and "/" in name:  # of one of several answers
+            answer, _, rest = name.partition("/")
+            return f"{answer}: {self.label(rest)}"
+        return known or name.replace("_", " ")
 
     def text(self, key: str, **values: object) -> str:
         """A sentence as plain text."""

@@ -295,7 +295,6 @@ def test_a_starter_learns_a_table_and_answers_rows(
         ({"input": "colour,sise"}, 'Did you mean "size"'),
         ({"input": "same"}, "it never changes"),
         ({"target": "label", "task": "regression"}, "numbers to regress on"),
-        ({"target": "label,price"}, "label of texts"),
         ({"task": "transcription"}, "task for tables"),
     ],
 )

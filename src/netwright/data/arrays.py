@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,18 @@ from netwright.data.facts import (
 from netwright.data.sources import TensorSource
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Scale
-from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
+from netwright.records import AnswerSpec, Choice, DataSpec, FieldSpec, LoadOptions
 
-Pair = tuple[NDArray[Any], NDArray[Any]]
+# Inputs and targets by name; where there was one unnamed array it is called "".
+Arrays = dict[str, NDArray[Any]]
+Pair = tuple[Arrays, Arrays]
 
 
 def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any = None) -> Data:
     """Data from ``(inputs, targets)``, with more such pairs for val and test.
 
-    Whole-number or text targets are classes, real numbers are values to regress on.
+    Each may be a mapping of names to arrays: several inputs are bound by their names, several targets are answers with
+    a loss each. Whole-number or text targets are classes, real numbers are values to regress on.
 
     Raises:
         DataError: Lengths differ, a number is not finite, or a target is no class.
@@ -37,57 +41,127 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
     pairs = {
         name: _pair(pair, name) for name, pair in (("train", source), ("val", val), ("test", test)) if pair is not None
     }
+    _check_names(pairs)
     choices: list[Choice] = []
-    inputs = {name: _pixels(pair[0], choices if name == "train" else []) for name, pair in pairs.items()}
-    targets = {name: pair[1] for name, pair in pairs.items()}
-    asked = asked_task(options, ("classification", "regression"), data="arrays")
-    real = targets["train"].dtype.kind == "f"
-    task = asked or ("regression" if real else "classification")
-    classes: tuple[str, ...] | None = None
-    if task == "regression":
-        targets = {name: _as_values(value) for name, value in targets.items()}
-    else:
-        lengths = [len(value) for value in targets.values()]
-        codes, classes, choice = find_classes(np.concatenate(list(targets.values())))
-        choices += [choice] if choice is not None else []
-        targets = dict(zip(targets, np.split(codes, np.cumsum(lengths)[:-1]), strict=True))
+    inputs = {
+        split: {name: _pixels(value, choices if split == "train" else []) for name, value in pair[0].items()}
+        for split, pair in pairs.items()
+    }
+    targets = {split: dict(pair[1]) for split, pair in pairs.items()}
+    answers = tuple(_answer(name, targets, options, choices) for name in pairs["train"][1])
+    first = answers[0]
     parts, split_choices = choose_splits(
-        targets["train"], options, classes=classes, has_val=val is not None, has_test=test is not None
+        targets["train"][first.name], options, classes=first.classes, has_val=val is not None, has_test=test is not None
     )
     choices += split_choices
     whole_inputs, whole_targets = inputs["train"], targets["train"]
-    for name, where in parts.items():
-        inputs[name], targets[name] = whole_inputs[where], whole_targets[where]
-    image = whole_inputs.ndim == 4 and whole_inputs.shape[1] in (1, 3, 4)
-    operations, fitted = _operations(inputs["train"], image=image)
-    choices += fitted
-    field = "image" if image else "inputs"
-    dtype = "float32" if operations or whole_inputs.dtype.kind == "f" else str(whole_inputs.dtype)
+    for split, where in parts.items():
+        inputs[split] = {name: value[where] for name, value in whole_inputs.items()}
+        targets[split] = {name: value[where] for name, value in whole_targets.items()}
+    preprocess = {name: _preprocess(value, name, choices) for name, value in inputs["train"].items()}
+    fields = {name: name or _usual_name(value) for name, value in whole_inputs.items()}
+    several = len(answers) > 1
     spec = DataSpec(
         name="arrays",
         source="python:arrays",
-        kind="image" if image else "tensor",
-        task=task,
-        inputs=(FieldSpec(name=field, shape=whole_inputs.shape[1:], dtype=dtype),),
-        target=FieldSpec(
-            name="target" if task == "regression" else "label",
-            shape=whole_targets.shape[1:],
-            dtype="float32" if task == "regression" else "int64",
+        kind="image" if list(fields.values()) == ["image"] else "tensor",
+        task="several" if several else first.task,
+        inputs=tuple(
+            FieldSpec(name=fields[name], shape=value.shape[1:], dtype=_dtype(value, preprocess[name]))
+            for name, value in whole_inputs.items()
         ),
-        classes=classes,
-        splits=split_specs(targets, classes),
-        preprocess=Preprocess(operations=operations),
+        target=first.target,
+        classes=None if several else first.classes,
+        answers=answers if several else (),
+        splits=split_specs(
+            {split: held[first.name] for split, held in targets.items()}, None if several else first.classes
+        ),
+        preprocess=_whole(preprocess, fields),
         options=options,
         choices=tuple(choices),
         digest=digest(
-            (f"{name}/{kind}", values[name]) for kind, values in (("x", inputs), ("y", targets)) for name in values
+            (f"{split}/{kind}{name}", value)
+            for kind, values in (("x", inputs), ("y", targets))
+            for split, held in values.items()
+            for name, value in held.items()
         ),
     )
-    sources = {
-        name: TensorSource({field: torch.from_numpy(inputs[name])}, torch.from_numpy(targets[name]), None, name)
-        for name in inputs
-    }
+    sources = {}
+    for split, held in inputs.items():
+        tensors = {fields[name]: torch.from_numpy(value) for name, value in held.items()}
+        wanted = {name: torch.from_numpy(value) for name, value in targets[split].items()}
+        sources[split] = TensorSource(tensors, wanted if several else wanted[first.name], None, split)
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
+
+
+def _pair(pair: Any, split: str) -> Pair:
+    inputs, targets = (_by_name(one) for one in pair)
+    lengths = {
+        (kind, name): len(value)
+        for kind, held in (("inputs", inputs), ("targets", targets))
+        for name, value in held.items()
+    }
+    counts = set(lengths.values())
+    if len(counts) != 1 or not counts.pop():
+        raise DataError(
+            where=f"{split}: inputs and targets",
+            expected="as many targets as inputs, and at least one",
+            got=" and ".join(f"{count} {kind} {name}".strip() for (kind, name), count in lengths.items()),
+            cure="Give one target for each input.",
+        )
+    return {name: _checked(value, f"inputs {name}".strip(), split, numbers=True) for name, value in inputs.items()}, {
+        name: _checked(value, f"targets {name}".strip(), split, numbers=False) for name, value in targets.items()
+    }
+
+
+def _by_name(arrays: Any) -> Arrays:
+    named = arrays if isinstance(arrays, Mapping) else {"": arrays}
+    return {
+        str(name): np.array(one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else one)
+        for name, one in named.items()
+    }
+
+
+def _checked(values: NDArray[Any], what: str, split: str, *, numbers: bool) -> NDArray[Any]:
+    if numbers and (values.dtype == object or values.dtype.kind in "US"):
+        raise DataError(
+            where=f"{split}: {what}",
+            expected="numbers in one array",
+            got=f"dtype {values.dtype}",
+            cure="Give samples of one shape, as float32, or uint8 for pixels.",
+        )
+    values = values.astype(np.float32) if values.dtype.kind == "f" else values
+    check_finite(values, what, split)
+    return values
+
+
+def _check_names(pairs: Mapping[str, Pair]) -> None:
+    for kind, index in (("inputs", 0), ("targets", 1)):
+        names = {split: list(pair[index]) for split, pair in pairs.items()}
+        for split, held in names.items():
+            if held != names["train"]:
+                raise DataError(
+                    where=f"{split}: {kind}", expected=f"{', '.join(names['train'])}, as train has them",
+                    got=", ".join(held), cure="Give all splits the same names, in the same order.",
+                )  # fmt: skip
+
+
+def _answer(name: str, targets: dict[str, Arrays], options: LoadOptions, choices: list[Choice]) -> AnswerSpec:
+    """What one target is; its values are put in the form that losses want."""
+    asked = asked_task(options, ("classification", "regression"), data="arrays")
+    every = [held[name] for held in targets.values()]
+    if asked == "regression" or (asked is None and every[0].dtype.kind == "f"):
+        for held in targets.values():
+            held[name] = _as_values(held[name])
+        target = FieldSpec(name=name or "target", shape=every[0].shape[1:], dtype="float32")
+        return AnswerSpec(name=name, task="regression", target=target)
+    codes, classes, choice = find_classes(np.concatenate(every))
+    choices += [choice] if choice is not None else []
+    ends = np.cumsum([len(one) for one in every])[:-1]
+    for held, own in zip(targets.values(), np.split(codes, ends), strict=True):
+        held[name] = own
+    target = FieldSpec(name=name or "label", shape=(), dtype="int64")
+    return AnswerSpec(name=name, task="classification", target=target, classes=classes)
 
 
 def _as_values(targets: NDArray[Any]) -> NDArray[np.float32]:
@@ -98,27 +172,29 @@ def _as_values(targets: NDArray[Any]) -> NDArray[np.float32]:
     return targets.astype(np.float32)
 
 
-def _pair(pair: Any, split: str) -> Pair:
-    inputs, targets = (np.array(one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else one) for one in pair)
-    if len(inputs) != len(targets) or not len(inputs):
-        raise DataError(
-            where=f"{split}: inputs and targets",
-            expected="as many targets as inputs, and at least one",
-            got=f"{len(inputs)} inputs and {len(targets)} targets",
-            cure="Give one target for each input.",
-        )
-    if inputs.dtype == object or inputs.dtype.kind in "US":
-        raise DataError(
-            where=f"{split}: inputs",
-            expected="numbers in one array",
-            got=f"dtype {inputs.dtype}",
-            cure="Give samples of one shape, as float32, or uint8 for pixels.",
-        )
-    inputs = inputs.astype(np.float32) if inputs.dtype.kind == "f" else inputs
-    targets = targets.astype(np.float32) if targets.dtype.kind == "f" else targets
-    check_finite(inputs, "inputs", split)
-    check_finite(targets, "targets", split)
-    return inputs, targets
+def _is_image(values: NDArray[Any]) -> bool:
+    return values.ndim == 4 and values.shape[1] in (1, 3, 4)
+
+
+def _usual_name(values: NDArray[Any]) -> str:
+    return "image" if _is_image(values) else "inputs"
+
+
+def _dtype(values: NDArray[Any], preprocess: Preprocess) -> str:
+    return "float32" if preprocess.operations or values.dtype.kind == "f" else str(values.dtype)
+
+
+def _preprocess(train: NDArray[Any], name: str, choices: list[Choice]) -> Preprocess:
+    operations, fitted = _operations(train, image=_is_image(train))
+    choices += [one.model_copy(update={"name": f"{one.name} {name}".strip()}) for one in fitted]
+    return Preprocess(operations=operations)
+
+
+def _whole(by_name: Mapping[str, Preprocess], fields: Mapping[str, str]) -> Preprocess:
+    """One field's operations are those of all; several have their own."""
+    if len(by_name) == 1:
+        return next(iter(by_name.values()))
+    return Preprocess(fields={fields[name]: one for name, one in by_name.items()})
 
 
 def _pixels(inputs: NDArray[Any], choices: list[Choice]) -> NDArray[Any]:

@@ -152,7 +152,7 @@ def _typed(targets: Targets, data: Data) -> Targets:
 
 
 def _preprocessed(data: Data, batch: Batch) -> Batch:
-    if not data.spec.preprocess.tensor:
+    if not data.spec.preprocess.tensor and not data.spec.preprocess.fields:
         return batch
     return replace(batch, inputs=tensors.apply_to(data.spec.preprocess, batch.inputs))
 

@@ -12,7 +12,7 @@ from netwright import preprocess
 from netwright.data.dataset import Data
 from netwright.data.facts import asked_task, channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_all, check_unreadable, decode_all
-from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource
+from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource, at
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
@@ -143,7 +143,7 @@ def _take(source: Source, where: NDArray[np.int64]) -> Source:
         index = torch.from_numpy(where)
         names = None if source.names is None else tuple(source.names[i] for i in where)
         inputs = {name: value.index_select(0, index) for name, value in source.inputs.items()}
-        return TensorSource(inputs, source.all_targets.index_select(0, index), names, source.split)
+        return TensorSource(inputs, at(source.all_targets, index), names, source.split)
     if isinstance(source, PathSource):
         return PathSource(
             tuple(source.paths[i] for i in where),

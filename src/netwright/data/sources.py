@@ -81,21 +81,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TensorSource:
-    """Samples that lie in memory."""
+    """Samples that lie in memory; several answers have their targets by name."""
 
     inputs: dict[str, Tensor]
-    all_targets: Tensor
+    all_targets: Targets
     names: Sequence[str] | None = None
     split: str = "train"
 
     def __len__(self) -> int:
-        return len(self.all_targets)
+        return len(next(iter(self.inputs.values())))
 
-    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Targets]:
         """One gather a field."""
         where = torch.from_numpy(indices)
         inputs = {name: value.index_select(0, where) for name, value in self.inputs.items()}
-        return inputs, self.all_targets.index_select(0, where)
+        return inputs, at(self.all_targets, where)
 
     def name(self, index: int) -> str:
         """Its file, or its place in the split."""
@@ -103,13 +103,25 @@ class TensorSource:
 
     @property
     def targets(self) -> NDArray[Any]:
-        """All targets."""
-        return self.all_targets.numpy()
+        """All targets; of several answers those of the first."""
+        return first_of(self.all_targets)
 
     @property
     def lengths(self) -> None:
         """All samples have one shape, or a collate function of their own."""
         return None
+
+
+def at(targets: Targets, where: Tensor) -> Targets:
+    """Some of the targets, those of each answer."""
+    if isinstance(targets, dict):
+        return {name: value.index_select(0, where) for name, value in targets.items()}
+    return targets.index_select(0, where)
+
+
+def first_of(targets: Targets) -> NDArray[Any]:
+    """The targets; of several answers those of the first."""
+    return (next(iter(targets.values())) if isinstance(targets, dict) else targets).numpy()
 
 
 @dataclass(frozen=True, slots=True)

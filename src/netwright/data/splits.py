@@ -14,6 +14,10 @@ from netwright.errors import DataError
 Indices = NDArray[np.int64]
 
 
+# From here on scikit-learn's split takes a hundred bytes a sample, a gigabyte for ten million.
+MANY_SAMPLES = 2_000_000
+
+
 def split_off(
     targets: NDArray[Any],
     share: float,
@@ -67,5 +71,21 @@ def split_off(
             got=f"{len(targets)}",
             cure="Add samples, or give the splits yourself.",
         )
+    if len(targets) > MANY_SAMPLES:
+        return _split_large(
+            targets if stratify is None else stratify, taken_count, seed=seed, by_class=stratify is not None
+        )
     kept, taken = train_test_split(everything, test_size=taken_count, random_state=seed, stratify=stratify)
     return np.sort(kept), np.sort(taken)
+
+
+def _split_large(targets: NDArray[Any], taken_count: int, *, seed: int, by_class: bool) -> tuple[Indices, Indices]:
+    """As ``split_off``, with a few bytes a sample: of each class the same share, rounded."""
+    generator = np.random.default_rng(seed)
+    share = taken_count / len(targets)
+    taken = np.zeros(len(targets), dtype=bool)
+    for label in np.unique(targets) if by_class else [None]:
+        where = np.arange(len(targets)) if label is None else np.flatnonzero(targets == label)
+        generator.shuffle(where)
+        taken[where[: max(1, round(share * len(where)))]] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)

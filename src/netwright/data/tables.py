@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from netwright.data.columns import TARGETS, read_pieces
+from netwright.data.answers import Answer, find_targets, fit_scale, read_answers
+from netwright.data.columns import read_pieces
 from netwright.data.compact import PIECE_ROWS, CompactColumn, read_compact
 from netwright.data.dataset import Data
-from netwright.data.facts import asked_task, choose_splits, digest, find_classes, split_specs
+from netwright.data.facts import asked_task, choose_splits, digest, split_specs
 from netwright.data.fitting import fit_columns
+from netwright.data.sources import Targets, at, first_of
 from netwright.errors import DataError, unknown_name
-from netwright.preprocess import Operation, Preprocess
+from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
 from netwright.rows import (
     CategoryColumn,
@@ -30,7 +32,6 @@ from netwright.rows import (
     DateColumn,
     EncodeRows,
     NumberColumn,
-    ScaleTarget,
     categories_of,
     encode_dates,
     encode_numbers,
@@ -41,9 +42,6 @@ from netwright.rows import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# Whole numbers with at most so many different values are classes; more are numbers to regress on.
-MOST_CLASSES = 20
-
 
 @dataclass(frozen=True, slots=True)
 class TableSource:
@@ -52,7 +50,7 @@ class TableSource:
     Attributes:
         numbers: float32 (N, numbers).
         categories: Codes, int32 (N, categories).
-        all_targets: int64 (N,) or float32 (N,) or (N, D).
+        all_targets: int64 (N,) or float32 (N,) or (N, D); of several answers by name.
         rows: Place of each row in its file, int64 (N,).
         path: That file.
         target_names: Columns of the target.
@@ -61,7 +59,7 @@ class TableSource:
     operation: EncodeRows
     numbers: NDArray[np.float32]
     categories: NDArray[np.int32]
-    all_targets: Tensor
+    all_targets: Targets
     rows: NDArray[np.int64]
     path: Path
     target_names: tuple[str, ...]
@@ -69,10 +67,10 @@ class TableSource:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Targets]:
         """``features``, ``numbers`` and ``categories`` (int64), and each column under its own name."""
         inputs = as_fields(self.operation, self.numbers[indices], self.categories[indices])
-        return inputs, self.all_targets.index_select(0, torch.from_numpy(indices))
+        return inputs, at(self.all_targets, torch.from_numpy(indices))
 
     def name(self, index: int) -> str:
         """Its file and row."""
@@ -80,8 +78,8 @@ class TableSource:
 
     @property
     def targets(self) -> NDArray[Any]:
-        """All targets."""
-        return self.all_targets.numpy()
+        """All targets; of several answers those of the first."""
+        return first_of(self.all_targets)
 
     @property
     def lengths(self) -> None:
@@ -145,16 +143,19 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
     }
     if not sum(counts.values()):
         raise DataError(where=str(source), expected="at least one row", got="none", cure="Give a file with rows.")
-    names, choices = _targets_of(columns, options, source)
+    names, choices = find_targets(columns, options, source)
     task = asked_task(options, ("classification", "regression"), data="tables")
-    columns_of_target = {name: columns.pop(name) for name in names}
-    targets, classes, choice = _answers(columns_of_target, task, source)
-    choices += choice
+    answers, found = read_answers({name: columns.pop(name) for name in names}, task, source)
+    choices += found
+    first = answers[0]
     ends = np.cumsum(list(counts.values()))[:-1]
-    by_split = dict(zip(counts, np.split(targets, ends), strict=True))
-    rows = dict(zip(counts, np.split(np.arange(len(targets)), ends), strict=True))
+    rows = dict(zip(counts, np.split(np.arange(len(first.values)), ends), strict=True))
     parts, split_choices = choose_splits(
-        by_split["train"], options, classes=classes, has_val="val" in paths, has_test="test" in paths
+        first.values[rows["train"]],
+        options,
+        classes=first.spec.classes,
+        has_val="val" in paths,
+        has_test="test" in paths,
     )
     whole = rows["train"]
     rows |= {split: whole[where] for split, where in parts.items()}
@@ -162,20 +163,24 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
     operation = EncodeRows(columns=fitted.columns, unused=(*fitted.unused, *names))
     encoded = _encode(operation, columns, rows)
     offsets = dict(zip(counts, (0, *ends), strict=True))
-    sources = {}
+    sources: dict[str, TableSource] = {}
     for split in (split for split in ("train", "val", "test") if split in rows):
         file = split if split in paths else "train"
+        targets = {one.spec.name: torch.from_numpy(one.values[rows[split]]) for one in answers}
         sources[split] = TableSource(
             operation,
             *encoded[split],
-            torch.from_numpy(targets[rows[split]]),
+            targets if len(answers) > 1 else targets[first.spec.name],
             rows[split] - offsets[file],
             paths[file],
             tuple(names),
         )
-    operations: list[Operation] = [operation]
-    if classes is None:
-        operations.append(_scaling(sources["train"].targets))
+    scales = [
+        fit_scale(one.spec, one.values[rows["train"]], alone=len(answers) == 1)
+        for one in answers
+        if one.spec.task == "regression"
+    ]
+    if scales:
         choices.append(
             Choice(
                 name="target scale",
@@ -183,117 +188,43 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
                 reason="a network starts near 0; answers and scores are in the target's own unit",
             )
         )
-    spec = DataSpec(
-        name=source.stem,
-        source=str(source),
-        kind="table",
-        task="regression" if classes is None else "classification",
-        inputs=_field_specs(operation),
-        target=FieldSpec(
-            name=names[0] if len(names) == 1 else ", ".join(names),
-            shape=targets.shape[1:],
-            dtype="float32" if classes is None else "int64",
-        ),
-        classes=classes,
-        splits=split_specs({split: one.targets for split, one in sources.items()}, classes),
-        preprocess=Preprocess(operations=tuple(operations)),
-        options=options,
-        choices=(*choices, *split_choices, *fitted.choices),
-        parts=parts_of(operation),
-        digest=digest(
-            (f"{split}/{name}", values)
-            for split, one in sources.items()
-            for name, values in (("numbers", one.numbers), ("categories", one.categories), ("y", one.targets))
-        ),
-    )
+    preprocess = Preprocess(operations=(operation, *scales))
+    spec = _spec(source, options, answers, sources, preprocess)
+    spec = spec.model_copy(update={"choices": (*choices, *split_choices, *fitted.choices)})
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
-def _targets_of(
-    columns: Mapping[str, CompactColumn], options: LoadOptions, source: Path
-) -> tuple[list[str], list[Choice]]:
-    """Names of the target's columns, and why these."""
-    if options.target is not None:
-        names = [name.strip() for name in options.target.split(",")]
-        for name in names:
-            if name not in columns:
-                raise unknown_name(f"column of {source.name}", name, list(columns), where="--target")
-        return names, [Choice(name="target", value=", ".join(names), reason="asked for", asked=True)]
-    folded = {name.casefold(): name for name in columns}
-    found = next((folded[name] for name in TARGETS if name in folded), None)
-    if found is None:
-        raise DataError(
-            where=str(source),
-            expected="the name of the column that is to be answered",
-            got=f"columns {', '.join(columns)}, none with a usual name as {', '.join(TARGETS[:4])}",
-            cure=f"Name it, as --target {list(columns)[-1]}.",
-        )
-    return [found], [Choice(name="target", value=found, reason="by its name")]
-
-
-def _answers(
-    columns: Mapping[str, CompactColumn], task: str | None, source: Path
-) -> tuple[NDArray[Any], tuple[str, ...] | None, list[Choice]]:
-    """Targets of all rows: codes with the classes' names, or float32 (N,) or (N, D)."""
-    if len(columns) > 1:
-        texts = [name for name, column in columns.items() if column.kind != "number"]
-        if texts or task == "classification":
-            raise DataError(
-                where="--target",
-                expected="columns of numbers, where there are several",
-                got=f"{', '.join(texts)} of texts" if texts else "--task classification",
-                cure="Name one target, or only columns of numbers.",
-            )
-        several = [_present(name, column.take(), source) for name, column in columns.items()]
-        return np.stack(several, axis=1).astype(np.float32), None, []
-    ((name, column),) = columns.items()
-    if column.too_many:
-        raise DataError(
-            where=f"column {name} of {source.name}", expected="classes or numbers to answer",
-            got="texts that hardly ever come twice", cure="Name another column: --target COLUMN.",
-        )  # fmt: skip
-    labels = _labels_of_numbers(column, task, source) if column.kind == "number" else _labels_of_texts(column, source)
-    if labels.dtype.kind == "f":
-        return labels, None, []
-    if task == "regression":
-        raise DataError(
-            where="--task regression", expected="numbers to regress on", got=f'"{labels[0]}"', cure="Leave out --task."
-        )
-    codes, classes, choice = find_classes(labels)
-    return codes, classes, [] if choice is None else [choice]
-
-
-def _labels_of_numbers(column: CompactColumn, task: str | None, source: Path) -> NDArray[Any]:
-    """float32 values to regress on, or classes as int64 or text."""
-    values = _present(column.name, column.take(), source)
-    different = np.unique(values[: 10 * PIECE_ROWS])
-    whole = bool((different == np.round(different)).all())
-    if task == "regression" or (task is None and not (whole and len(different) <= MOST_CLASSES)):
-        return values.astype(np.float32)
-    return values.astype(np.int64) if whole else values.astype(str)
-
-
-def _labels_of_texts(column: CompactColumn, source: Path) -> NDArray[np.str_]:
-    codes = column.take()
-    _refuse_missing(column.name, codes == column.texts.get("", -1), source)
-    labels: NDArray[np.str_] = np.asarray(list(column.texts))[codes]
-    return labels
-
-
-def _present(name: str, values: NDArray[np.float64], source: Path) -> NDArray[np.float64]:
-    _refuse_missing(name, np.isnan(values), source)
-    return values
-
-
-def _refuse_missing(name: str, missing: NDArray[np.bool_], source: Path) -> None:
-    where = np.flatnonzero(missing)
-    if len(where):
-        raise DataError(
-            where=f"{source}, row {where[0] + 1}",
-            expected=f"a value in the column {name}",
-            got=f"nothing, in {len(where)} rows",
-            cure="Fill in or remove these rows.",
-        )
+def _spec(
+    source: Path,
+    options: LoadOptions,
+    answers: Sequence[Answer],
+    sources: Mapping[str, TableSource],
+    preprocess: Preprocess,
+) -> DataSpec:
+    """The record, without choices."""
+    alone = answers[0].spec if len(answers) == 1 else None
+    operation = sources["train"].operation
+    held: list[tuple[str, NDArray[Any]]] = []
+    for split, one in sources.items():
+        held += [(f"{split}/numbers", one.numbers), (f"{split}/categories", one.categories)]
+        wanted = one.all_targets if isinstance(one.all_targets, dict) else {"": one.all_targets}
+        held += [(f"{split}/y{name}", value.numpy()) for name, value in wanted.items()]
+    classes = None if alone is None else alone.classes
+    return DataSpec(
+        name=source.stem,
+        source=str(source),
+        kind="table",
+        task="several" if alone is None else alone.task,
+        inputs=_field_specs(operation),
+        target=answers[0].spec.target,
+        classes=classes,
+        answers=() if alone is not None else tuple(one.spec for one in answers),
+        splits=split_specs({split: one.targets for split, one in sources.items()}, classes),
+        preprocess=preprocess,
+        options=options,
+        parts=parts_of(operation),
+        digest=digest(held),
+    )
 
 
 def _asked_columns(columns: Mapping[str, CompactColumn], options: LoadOptions, source: Path) -> list[str] | None:
@@ -342,13 +273,6 @@ def _encode_column(
         days, parts = encode_dates(column, values)
         return (days,), parts
     return ((~held.missing(values)).astype(np.float32),), ()
-
-
-def _scaling(targets: NDArray[np.float32]) -> ScaleTarget:
-    values = targets.reshape(len(targets), -1).astype(np.float64)
-    std = values.std(0)
-    std[std < 1e-8 * np.maximum(1, np.abs(values.mean(0)))] = 1.0
-    return ScaleTarget(mean=tuple(values.mean(0).tolist()), std=tuple(std.tolist()))
 
 
 def _field_specs(operation: EncodeRows) -> tuple[FieldSpec, ...]:

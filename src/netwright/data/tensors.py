@@ -10,7 +10,7 @@ from netwright.preprocess import Preprocess, affine
 
 def apply_to(preprocess: Preprocess, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Run the tensor operations on the inputs of a batch."""
-    return {name: apply(preprocess, value) for name, value in inputs.items()}
+    return {name: apply(preprocess.of(name), value) for name, value in inputs.items()}
 
 
 def apply(preprocess: Preprocess, batch: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class Predictions:
             keeps of each position.
         starts: Where the positions of each sample begin, and the end, int64 (N + 1,). None: one target a sample.
         groups: Which series each sample is of, int64 (N,). None for other data.
+        parts: Those of each of several answers, by name. None where there is one answer.
         times: When the first step of each forecast is, seconds since 1970, float64 (N,). None for other data.
         answer_starts: The same of ``probs``, where answers have other lengths than targets. None: as ``starts``.
     """
@@ -37,6 +38,7 @@ class Predictions:
     answer_starts: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
+    parts: dict[str, Predictions] | None = None
 
     @property
     def values(self) -> NDArray[Any]:
@@ -49,8 +51,11 @@ class Predictions:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays there are, by name."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in held.items() if value is not None}
+        held = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "parts"}
+        inner = {
+            f"{name}.{key}": value for name, part in (self.parts or {}).items() for key, value in part.arrays().items()
+        }
+        return {name: value for name, value in (held | inner).items() if value is not None}
 
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
@@ -60,7 +65,11 @@ class Predictions:
             if name in ("starts", "answer_starts")
             else np.concatenate([part.arrays()[name] for part in parts])
             for name in parts[0].arrays()
+            if "." not in name
         }
+        inner = parts[0].parts
+        if inner is not None:
+            joined["parts"] = {name: cls.join([(part.parts or {})[name] for part in parts]) for name in inner}
         return cls(**joined)
 
     def check(self, task: Literal["classification", "regression"], *, split: str) -> None:

@@ -22,6 +22,7 @@ from netwright.tasks.objective import (
 from netwright.tasks.own import own_task
 from netwright.tasks.protocol import Calibrated, Running, Task
 from netwright.tasks.regression import Regression
+from netwright.tasks.several import Several
 
 __all__ = [
     "IGNORE_INDEX",
@@ -40,7 +41,9 @@ __all__ = [
     "loss_names",
 ]
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Regression, Forecasting, NextToken)}
+# What a name stands for; a person's own are named by file.py:Class.
+KINDS: tuple[type[Task], ...] = (Classification, Regression, Forecasting, NextToken, Several)
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 
 def find_task(name: str) -> type[Task]:

@@ -15,7 +15,7 @@ from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.evaluation.predictions import Predictions
 from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
-from netwright.tasks.objective import LossFunction, Objective
+from netwright.tasks.objective import Objective
 
 # By name of a metric its sum over a batch, 0-d, and the count it is over.
 Running = dict[str, tuple[Tensor, Tensor | int]]
@@ -54,8 +54,8 @@ class Task(Protocol):
             weight: Class weights, float32 (C,), where classes are to be balanced.
         """
 
-    def use_loss(self, loss_fn: LossFunction, outputs: Any, batch: Batch) -> Objective:
-        """A person's loss, called as it is, with what it is handed.
+    def use_loss(self, loss_fn: Any, outputs: Any, batch: Batch) -> Objective:
+        """A person's loss, called as it is, with what it is handed; of several answers a mapping of names to such.
 
         Raises:
             LossError: Loss, outputs and targets contradict each other.
