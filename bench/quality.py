@@ -35,6 +35,8 @@ LINES = {
     "trec": Line(("text", "rnn")),
     "thucnews_titles": Line(("text", "rnn")),
     "tinyshakespeare": Line(("lm",)),
+    "ud_ewt_pos": Line(("tagger",)),
+    "wnut17_ner": Line(("tagger",), (), ("entity_f1", "entity_precision", "entity_recall")),
     "titanic": Line(("table",), ("--target", "Survived"), ("accuracy", "roc_auc")),
     "daily_min_temperatures": Line(("series",), (), ("mase", "rmse")),
     "california_housing": Line(("table",), ("--target", "median_house_value"), ("mae", "rmse")),

@@ -194,6 +194,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             _print_forecast(answer)
         elif answer.continuation is not None:
             print(f"{answer.name}{answer.continuation}" + ("\n---" if len(answers) > 1 else ""))
+        elif answer.tags is not None:
+            print(" ".join(f"{word}/{tag}" for word, tag in zip(answer.words or (), answer.tags, strict=False)))
         else:
             print(f"{answer.name}\t{_short(answer)}")
         if answer.note is not None and not arguments.json:
@@ -214,7 +216,7 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
         return [history for given in arguments.inputs for history in _histories(given, preprocess.windows)]
     if preprocess.rows is not None:
         return [row for given in arguments.inputs for row in _rows(given)]
-    if preprocess.text is None:
+    if preprocess.text is None and preprocess.words is None:
         return [Path(name) for name in arguments.inputs]
     texts: list[Any] = []
     for given in arguments.inputs:
@@ -227,7 +229,10 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _short(answer: Prediction) -> str:
-    """A class with its probability, or numbers."""
+    """A class with its probability, labels with theirs, or numbers."""
+    if answer.labels is not None:
+        chances = answer.probabilities or {}
+        return ", ".join(f"{one} {chances[one]:.4f}" for one in answer.labels) or "–"
     if answer.label is not None:
         return "\t".join([answer.label, *([f"{answer.confidence:.4f}"] if answer.confidence else [])])
     return ", ".join(f"{value:.6g}" for value in answer.value or ())

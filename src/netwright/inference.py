@@ -35,6 +35,7 @@ from netwright.run import Run, open_run
 from netwright.session import bind_to, evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
 from netwright.tasks import Calibrated, Objective, Task, find_task
+from netwright.words import Words, sentence
 
 EVAL_BATCH = 512
 # Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
@@ -262,12 +263,24 @@ def predict(trained: Trained, inputs: Sequence[Any], *, batch_size: int = 64) ->
         if decoded:
             names = [_input_name(chunk[index], start + index) for index, _ in decoded]
             good = _answer(trained, [sample for _, sample in decoded], names)
+            if spec.preprocess.words is not None:
+                good = [
+                    _with_words(spec.preprocess.words, chunk[index], answer)
+                    for (index, _), answer in zip(decoded, good, strict=True)
+                ]
             found |= {index: answer for (index, _), answer in zip(decoded, good, strict=True)}
         answers += [found[index] for index in range(len(chunk))]
     return answers
 
 
+def _with_words(operation: Words, raw: Any, answer: Prediction) -> Prediction:
+    """The answer beside the words that its tags are of."""
+    return answer.model_copy(update={"words": tuple(sentence(operation, raw))})
+
+
 def _input_name(raw: Any, index: int) -> str:
+    if isinstance(raw, list | tuple) and raw and all(isinstance(one, str) for one in raw):
+        return " ".join(raw)
     return str(raw) if isinstance(raw, str | Path) else f"input {index}"
 
 

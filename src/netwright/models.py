@@ -96,9 +96,13 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
     """
     shape = spec.inputs[0].shape
     rows, windows = spec.preprocess.rows, spec.preprocess.windows
+    text, words = spec.preprocess.text, spec.preprocess.words
+    vocabulary = text if words is None else words
     known: dict[str, Any] = {
         "num_classes": None if spec.classes is None else len(spec.classes),
-        "vocab_size": None if spec.preprocess.text is None else spec.preprocess.text.vocab_size,
+        "vocab_size": None if vocabulary is None else vocabulary.vocab_size,
+        "num_characters": None if words is None else words.num_characters,
+        "num_shapes": None if words is None else words.num_shapes,
         "in_channels": shape[0] if spec.kind == "image" else None,
         "num_outputs": math.prod(spec.target.shape) if spec.classes is None else len(spec.classes),
         "context": None if windows is None else windows.context,

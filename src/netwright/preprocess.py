@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from netwright.errors import DataError, require
 from netwright.rows import EncodeRows, ScaleTarget, one_row
 from netwright.windows import WindowSeries, one_history
+from netwright.words import Words, look_up, sentence
 
 # Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
@@ -29,6 +30,7 @@ MAX_PIXELS = 89_478_485
 
 AT_ONCE = 4096  # texts
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+PAIR_FIELDS = ("first", "second", "tokens", "segments")
 
 
 class _Operation(BaseModel):
@@ -76,8 +78,16 @@ class Tokenise(_Operation):
     tokenizer: str = Field(repr=False, description="The tokenizer, in the JSON of Hugging Face's tokenizers.")
 
 
+class Pair(_Operation):
+    """Two texts, each tokenised; as ``first`` and ``second``, and one behind the other as ``tokens``."""
+
+    op: Literal["pair"] = "pair"
+    columns: tuple[str, str] = Field(description="What the two are called, as premise and hypothesis.")
+    separator: int | None = Field(default=None, ge=0, description="Token between the two; None for none.")
+
+
 Operation = Annotated[
-    DecodeImage | Resize | Scale | Normalise | Tokenise | EncodeRows | ScaleTarget | WindowSeries,
+    DecodeImage | Resize | Scale | Normalise | Tokenise | Pair | Words | EncodeRows | ScaleTarget | WindowSeries,
     Field(discriminator="op"),
 ]
 
@@ -120,6 +130,16 @@ class Preprocess(_Operation):
         return next((one for one in self.operations if isinstance(one, ScaleTarget)), None)
 
     @property
+    def pair(self) -> Pair | None:
+        """The operation that takes two texts; None where there is one, or none."""
+        return next((one for one in self.operations if isinstance(one, Pair)), None)
+
+    @property
+    def words(self) -> Words | None:
+        """The operation that takes a sentence word by word; None for other data."""
+        return next((one for one in self.operations if isinstance(one, Words)), None)
+
+    @property
     def tensor(self) -> tuple[Scale | Normalise, ...]:
         """Operations run on each batch."""
         return tuple(one for one in self.operations if isinstance(one, Scale | Normalise))
@@ -129,11 +149,16 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
     """Take one raw input to the fields that training keeps of it, without a batch dimension.
 
     Args:
-        raw: A text; a row as a mapping of columns, or a history as one of sequences; an image's path, bytes or pixels.
+        raw: A text; two of them; a sentence or its words; a row as a mapping of columns, or a history as one of
+            sequences; an image's path, bytes or pixels.
 
     Raises:
         DataError: It cannot be read.
     """
+    if preprocess.words is not None:
+        return dict(look_up(preprocess.words, sentence(preprocess.words, raw)))
+    if preprocess.text is not None and preprocess.pair is not None:
+        return pair_fields(preprocess.text, preprocess.pair, [two_texts(preprocess.pair, raw)])[0]
     if preprocess.text is not None:
         return {"tokens": tokenise(preprocess.text, [raw])[0]}
     if preprocess.windows is not None:
@@ -209,6 +234,48 @@ def detokenise(operation: Tokenise, ids: Sequence[int] | NDArray[np.integer[Any]
         return text + str(tokenizer.decode(known))
     words = ["" if token == 0 else UNREADABLE if token == 1 else tokenizer.id_to_token(int(token)) for token in ids]
     return "".join(words) if operation.kind == "character" else re.sub(" ?\n ?", "\n", " ".join(words))
+
+
+def two_texts(pair: Pair, raw: Any) -> tuple[str, str]:
+    """The two texts of one raw input: a tuple or list, a mapping by the columns' names, or a string with a tab between.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    given = raw
+    if isinstance(raw, Mapping):
+        names = next((two for two in (pair.columns, ("first", "second")) if set(two) <= set(raw)), ())
+        given = [raw[name] for name in names]
+    elif isinstance(raw, str):
+        given = raw.split("\t")
+    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(text, str) for text in given):
+        return given[0], given[1]
+    first, second = pair.columns
+    kind = f"a mapping of {', '.join(map(str, raw))}" if isinstance(raw, Mapping) else type(raw).__name__
+    raise DataError(
+        where="input",
+        expected=f"two texts, {first} and {second}",
+        got=f"{len(given)} in {kind}" if isinstance(given, tuple | list) and not isinstance(raw, Mapping) else kind,
+        cure=f'As ("…", "…"), {{"{first}": "…", "{second}": "…"}}, or on the command line with a tab between.',
+    )
+
+
+def pair_fields(operation: Tokenise, pair: Pair, pairs: Sequence[tuple[str, str]]) -> list[dict[str, NDArray[Any]]]:
+    """Token ids of pairs of texts.
+
+    Returns:
+        For each ``first`` (T1,) and ``second`` (T2,); ``tokens`` (T,), both with the separator between, and
+        ``segments`` (T,), 0 for the first and the separator, 1 for the second; all int32.
+    """
+    firsts = tokenise(operation, [first for first, _ in pairs])
+    seconds = tokenise(operation, [second for _, second in pairs])
+    between = np.asarray([] if pair.separator is None else [pair.separator], dtype=np.int32)
+    found: list[dict[str, NDArray[Any]]] = []
+    for first, second in zip(firsts, seconds, strict=True):
+        tokens = np.concatenate((first, between, second))
+        segments = (np.arange(len(tokens)) >= len(first) + len(between)).astype(np.int32)
+        found.append({"first": first, "second": second, "tokens": tokens, "segments": segments})
+    return found
 
 
 @functools.lru_cache(maxsize=4)

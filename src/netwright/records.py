@@ -288,6 +288,23 @@ class HorizonRow(Record):
     coverage: float | None = None
 
 
+class WordMark(Record):
+    """A word, its true tag and what was answered."""
+
+    word: str
+    target: str | None = None
+    prediction: str
+    confidence: float
+
+
+class Span(Record):
+    """An entity: its type, and its words as [begin, end)."""
+
+    type: str
+    begin: int
+    end: int
+
+
 class WorstSample(Record):
     """A sample the model got wrong with confidence (or, in regression, by far)."""
 
@@ -302,6 +319,7 @@ class WorstSample(Record):
     forecast: Forecast | None = Field(default=None, description="Of a series, to be drawn.")
     row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
     surprise: tuple[tuple[str, float], ...] = Field(default=(), description="Tokens of a passage, and bits of each.")
+    marks: tuple[WordMark, ...] | None = Field(default=None, description="Its words, where each has a tag.")
 
 
 class Continuation(Record):
@@ -356,6 +374,11 @@ class Prediction(Record):
     continuation: str | None = Field(default=None, description="What was written after the text.")
     note: str | None = Field(default=None, description="What speaks against the answer.")
     answers: dict[str, Prediction] | None = Field(default=None, description="Each of several answers, by name.")
+    words: tuple[str, ...] | None = Field(default=None, description="What the tags are of.")
+    tags: tuple[str, ...] | None = Field(default=None, description="One for each word.")
+    confidences: tuple[float, ...] | None = Field(default=None, description="Probability of each tag.")
+    entities: tuple[Span, ...] | None = Field(default=None, description="What the tags make up, where they do.")
+    labels: tuple[str, ...] | None = Field(default=None, description="All labels with a probability above 0.5.")
     error: str | None = Field(default=None, description="Why there is no answer.")
 
 

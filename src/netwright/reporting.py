@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from netwright import plots, sections, wording
 from netwright.disk import atomic_write_text
 from netwright.errors import RunError, missing_extra
+from netwright.marked import pieces
 from netwright.records import Choice, DataSpec, Environment, Evaluation, Finding, LoadOptions, Plan, RunSpec, Settings
 from netwright.run import Run, open_run
 
@@ -168,6 +169,7 @@ def _jinja(words: wording.Words) -> jinja2.Environment:
         "mark_share": sections.mark_share,
         "value_text": wording.value_text,
         "short": wording.short,
+        "pieces": pieces,
     }
     return environment
 

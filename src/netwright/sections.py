@@ -54,6 +54,7 @@ class Headline:
 
     score: Score
     wrong: int | None
+    words: int
     verdict: Verdict
     best: Baseline | None
     rivals: tuple[Rival, ...]
@@ -126,10 +127,10 @@ def headline(evaluation: Evaluation) -> Headline:
     axis = _axis(held, is_share=wording.is_share(score.name))
     rivals = [Rival("", "", score, _mark(score, axis), is_model=True)]
     rivals += [Rival(one.name, one.detail, one.score, _mark(one.score, axis), is_model=False) for one in ordered]
-    wrong = None
+    wrong, decided = None, sum(chain(*evaluation.confusion))
     if evaluation.confusion:
-        wrong = sum(chain(*evaluation.confusion)) - sum(row[i] for i, row in enumerate(evaluation.confusion))
-    return Headline(score, wrong, _verdict(score, best.score if best else None), best, tuple(rivals), axis)
+        wrong = decided - sum(row[i] for i, row in enumerate(evaluation.confusion))
+    return Headline(score, wrong, decided, _verdict(score, best.score if best else None), best, tuple(rivals), axis)
 
 
 def _verdict(score: Score, baseline: Score | None) -> Verdict:

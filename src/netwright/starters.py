@@ -30,6 +30,7 @@ class Starter:
 RUNNING = "examples/texts/plays.txt"
 TEXTS = "examples/texts/requests.csv"
 FOLLOWED = "torch.tensor([[5, 7, 9, 2], [4, 8, 3, 6]])"
+TAGS = "examples/texts/tags.conll"
 PICTURES = "torch.rand(2, 1, 28, 28)"
 TOKENS = "torch.tensor([[5, 7, 9, 2], [4, 8, 0, 0]])"
 MASK = "torch.tensor([[True, True, True, True], [True, True, False, False]])"
@@ -49,6 +50,10 @@ STARTERS = {
         "torch.rand(2, 56, 1), torch.rand(2, 7, 4)", (2, 7),
     ),
     "lm": Starter("a language model of characters or other tokens, for running texts", RUNNING, FOLLOWED, (2, 4, 256)),
+    "tagger": Starter(
+        "embedding, spelling and a two-way LSTM, to tag the words of sentences", TAGS,
+        f"{TOKENS}, torch.ones(2, 4, 6, dtype=torch.long), {TOKENS}, torch.tensor([4, 2]), {MASK}", (2, 4, 2)
+    ),
 }  # fmt: skip
 
 README = """# {name}: {title}

@@ -30,6 +30,7 @@ METHODS = {
     "bootstrap_bca": "bootstrap BCa",
     "delong": "DeLong",
     "jackknife": "jackknife",
+    "wilson_clustered": "Wilson, by group",
 }
 NAMES = {
     "mase": "MASE",
@@ -38,6 +39,12 @@ NAMES = {
     "macro_roc_auc": "macro ROC AUC",
     "f1": "F1",
     "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "entity_f1": "entity F1",
+    "macro_entity_f1": "macro entity F1",
+    "sentence_accuracy": "sentences without a mistake",
+    "subset_accuracy": "samples with exactly their labels",
+    "hamming_loss": "share of wrong labels",
     "weighted_f1": "weighted F1",
     "log_loss": "log-loss",
     "brier": "Brier score",
@@ -67,7 +74,7 @@ def render_evaluation(evaluation: Evaluation, console: Console) -> None:
 def _headline(evaluation: Evaluation) -> str:
     score = evaluation.score(evaluation.headline)
     value = number(score.name, score.value, count=evaluation.count)
-    counted = "tokens" if evaluation.task == "next_token" else "samples"
+    counted = {"next_token": "tokens", "tagging": "sentences"}.get(evaluation.task, "samples")
     lines = [
         f"[bold]{_name(score.name)} {value}[/]{_in_brackets(score, evaluation)}"
         f" on {evaluation.count:,} {counted} of {escape(harmless(evaluation.split))}"

@@ -18,7 +18,7 @@ from netwright.records import Score
 Lang = Literal["en", "zh"]
 
 # Scores that are shares of a whole, which people read in percent.
-SHARES = re.compile(r"accuracy|smape|precision|recall|f1|error_rate|top_?\d+|^ece$|calibration_error")
+SHARES = re.compile(r"accuracy|smape|precision|recall|f1|hamming_loss|error_rate|top_?\d+|^ece$|calibration_error")
 # From so many samples on, the second decimal of a percentage says something: 1 / 5,000 = 0.02 %.
 TWO_DECIMALS_FROM = 5_000
 # Controls would act on a terminal or hide in an editor; marks of direction would turn round the text beside them.

@@ -27,8 +27,9 @@ def load(
     Args:
         source: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, ``"cifar10"``, or a folder in the store; a
             folder of class folders of images or .txt files, or of train, val and test files; a CSV, TSV, JSONL or
-            Parquet file of texts; a .txt file to continue; ``(inputs, targets)`` as arrays or tensors; a torch
-            ``Dataset`` of ``(x, y)``; a ``DataLoader``; ``"file.py:function"``, whose function returns any of these.
+            Parquet file of texts; a file of words with tags, as CoNLL has them; a .txt file to continue; ``(inputs,
+            targets)`` as arrays or tensors; a torch ``Dataset`` of ``(x, y)``; a ``DataLoader``;
+            ``"file.py:function"``, whose function returns any of these.
         options: Image size, shares of the splits, and so on; or leave it out and give its fields by name.
         val: Validation data of the same kind, for arrays, data sets and loaders.
         test: Test data, likewise.
@@ -53,6 +54,10 @@ def load(
     if isinstance(source, str | Path):
         return _load_stored(source, options)
     if isinstance(source, tuple | list) and len(source) == 2:
+        if options.task == "tagging":
+            from netwright.data.tags import load_sentences
+
+            return load_sentences(source, options, val=val, test=test)
         from netwright.data.arrays import load_arrays
 
         return load_arrays(source, options, val=val, test=test)
@@ -75,10 +80,12 @@ def load(
 def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.builtin import NAMES, read
     from netwright.data.columns import SUFFIXES
+    from netwright.data.conll import SURE, holds_tags
     from netwright.data.download import store
     from netwright.data.facts import asked_task
     from netwright.data.pictures import assemble
     from netwright.data.streams import load_stream
+    from netwright.data.tags import load_tagged
 
     if str(source) in NAMES:
         return assemble(read(str(source), options), options)
@@ -89,6 +96,8 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
         return load_stream(path, options, reason="asked for")
     if path.is_dir():
         return _load_folder(path, options)
+    if holds_tags(path):
+        return load_tagged({"train": path}, options, source=path)
     if path.suffix in SUFFIXES and path.is_file():
         return _load_columns({"train": path}, options, source=path)
     if path.is_file() and path.suffix.casefold() == ".txt":
@@ -97,7 +106,7 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     if path.exists():
         raise DataError(
             where=str(source),
-            expected=f"a folder, a file that ends in {', '.join(SUFFIXES)} or .txt, or the name of a data set",
+            expected=f"a folder, a file that ends in {', '.join((*SUFFIXES, *SURE, '.txt'))}, or a data set's name",
             got="a file",
             cure="Give the folder; unpack an archive first.",
         )
@@ -113,11 +122,16 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
 
 
 def _load_folder(path: Path, options: LoadOptions) -> Data:
+    from netwright.data.conll import tagged_files
     from netwright.data.images import read_folder, split_folders
     from netwright.data.pictures import assemble
     from netwright.data.streams import load_stream
+    from netwright.data.tags import load_tagged
     from netwright.data.texts import holds_texts, load_text_folder, split_files
 
+    tagged = tagged_files(path)
+    if tagged:
+        return load_tagged(tagged, options, source=path)
     files = split_files(path)
     if files:
         return _load_columns(files, options, source=path)
@@ -131,10 +145,11 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
 
 def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path) -> Data:
     """Files with columns, one a split: of texts, or of a table."""
+    from netwright.data.column_kinds import looks_like_table
     from netwright.data.columns import peek_columns
     from netwright.data.histories import looks_like_series
     from netwright.data.series import load_series
-    from netwright.data.tables import load_tables, looks_like_table
+    from netwright.data.tables import load_tables
     from netwright.data.texts import load_text_files
 
     asked = options.task == "forecasting"

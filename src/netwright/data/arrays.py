@@ -19,10 +19,11 @@ from netwright.data.facts import (
     find_classes,
     split_specs,
 )
+from netwright.data.labels import as_flags, label_specs
 from netwright.data.sources import TensorSource
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Scale
-from netwright.records import AnswerSpec, Choice, DataSpec, FieldSpec, LoadOptions
+from netwright.records import AnswerSpec, Choice, DataSpec, FieldSpec, LoadOptions, SplitSpec
 
 # Inputs and targets by name; where there was one unnamed array it is called "".
 Arrays = dict[str, NDArray[Any]]
@@ -51,7 +52,11 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
     answers = tuple(_answer(name, targets, options, choices) for name in pairs["train"][1])
     first = answers[0]
     parts, split_choices = choose_splits(
-        targets["train"][first.name], options, classes=first.classes, has_val=val is not None, has_test=test is not None
+        targets["train"][first.name],
+        options,
+        classes=first.classes if first.task == "classification" else None,
+        has_val=val is not None,
+        has_test=test is not None,
     )
     choices += split_choices
     whole_inputs, whole_targets = inputs["train"], targets["train"]
@@ -73,9 +78,7 @@ def load_arrays(source: Any, options: LoadOptions, *, val: Any = None, test: Any
         target=first.target,
         classes=None if several else first.classes,
         answers=answers if several else (),
-        splits=split_specs(
-            {split: held[first.name] for split, held in targets.items()}, None if several else first.classes
-        ),
+        splits=_split_specs(first, {split: held[first.name] for split, held in targets.items()}, several=several),
         preprocess=_whole(preprocess, fields),
         options=options,
         choices=tuple(choices),
@@ -148,13 +151,19 @@ def _check_names(pairs: Mapping[str, Pair]) -> None:
 
 def _answer(name: str, targets: dict[str, Arrays], options: LoadOptions, choices: list[Choice]) -> AnswerSpec:
     """What one target is; its values are put in the form that losses want."""
-    asked = asked_task(options, ("classification", "regression"), data="arrays")
+    asked = asked_task(options, ("classification", "multi_label", "regression"), data="arrays")
     every = [held[name] for held in targets.values()]
     if asked == "regression" or (asked is None and every[0].dtype.kind == "f"):
         for held in targets.values():
             held[name] = _as_values(held[name])
         target = FieldSpec(name=name or "target", shape=every[0].shape[1:], dtype="float32")
         return AnswerSpec(name=name, task="regression", target=target)
+    if asked == "multi_label":
+        for split, held in targets.items():
+            held[name] = as_flags(held[name], split)
+        labels = every[0].shape[1]
+        target = FieldSpec(name=name or "labels", shape=(labels,), dtype="float32")
+        return AnswerSpec(name=name, task="multi_label", target=target, classes=tuple(map(str, range(labels))))
     codes, classes, choice = find_classes(np.concatenate(every))
     choices += [choice] if choice is not None else []
     ends = np.cumsum([len(one) for one in every])[:-1]
@@ -162,6 +171,12 @@ def _answer(name: str, targets: dict[str, Arrays], options: LoadOptions, choices
         held[name] = own
     target = FieldSpec(name=name or "label", shape=(), dtype="int64")
     return AnswerSpec(name=name, task="classification", target=target, classes=classes)
+
+
+def _split_specs(answer: AnswerSpec, targets: Arrays, *, several: bool) -> dict[str, SplitSpec]:
+    if answer.task == "multi_label":
+        return label_specs(targets)
+    return split_specs(targets, None if several else answer.classes)
 
 
 def _as_values(targets: NDArray[Any]) -> NDArray[np.float32]:

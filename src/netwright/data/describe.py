@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.dataset import Data
-from netwright.data.ragged import RaggedSource
+from netwright.data.quotes import quotations
+from netwright.data.ragged import Ragged, RaggedSource
 from netwright.data.sources import DatasetSource, LoaderSource, TensorSource
-from netwright.data.streams import StreamSource
-from netwright.preprocess import detokenise
 from netwright.records import Finding
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 FEW = 10  # samples of a class below which its scores tell little
 STRONG_IMBALANCE = 10.0  # largest class over smallest
-QUOTED = 200  # tokens of a running text
 SHADES = " ░▒▓█"
 PORTRAIT = 14  # columns of a picture on a terminal; ten of them, five a row, fit 80 columns
 BAR = 20  # columns of the longest bar of counts
@@ -106,10 +104,13 @@ def _table(data: Data, *, bars: bool) -> Table:
 
     spec = data.spec
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("class" if spec.classes else "")
+    tagged = spec.task == "tagging"
+    table.add_column("tag, words" if tagged else "class" if spec.classes else "")
     for split in spec.splits:
         table.add_column(split, justify="right")
-    table.add_row("all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold")
+    table.add_row(
+        "sentences" if tagged else "all", *(f"{split.count:,}" for split in spec.splits.values()), style="bold"
+    )
     for name in ("tokens", "characters", "unknown"):  # of a running text, whose samples are windows
         counts_of = [getattr(split, name) for split in spec.splits.values()]
         if any(counts_of):
@@ -134,21 +135,6 @@ def samples(data: Data, count: int = 8, width: int = 10) -> str:
             image = next(iter(data.train.gather(where[:1])[0].values()))[0].float().mean(0).numpy()
             blocks.append(_shaded(image, width))
     return "\n".join("  ".join(rows) for rows in zip(*blocks, strict=True)) if blocks else ""
-
-
-def quotations(data: Data, count: int = 10) -> list[str]:
-    """A text of each of the first classes, or the first texts where there are no classes."""
-    source = data.train
-    if isinstance(source, StreamSource) and data.spec.preprocess.text is not None:
-        return [detokenise(data.spec.preprocess.text, source.targets[:QUOTED])]
-    if not isinstance(source, RaggedSource) or source.texts is None:
-        return []
-    texts = source.texts
-    classes = (data.spec.classes or ())[:count]
-    if not classes:
-        return [f"{source.targets[index]:.4g}: {texts[index]}" for index in range(min(count, len(source)))]
-    where = [np.flatnonzero(source.targets == index) for index in range(len(classes))]
-    return [f"{name}: {texts[found[0]]}" for name, found in zip(classes, where, strict=True) if len(found)]
 
 
 def portraits(data: Data, *, width: int, count: int = 10) -> Text:
@@ -251,7 +237,8 @@ def _classes(data: Data) -> list[Finding]:
                 )
             )  # fmt: skip
     least, most = min((count for count in train if count), default=0), max(train, default=0)
-    if least and most / least >= STRONG_IMBALANCE:
+    # Of tags and labels the rare ones are what is looked for: other scores than accuracy stand first there.
+    if least and most / least >= STRONG_IMBALANCE and spec.task == "classification":
         found.append(
             Finding(
                 code="D104", severity="warning", title="classes of very different sizes", where="train",
@@ -321,7 +308,7 @@ def _duplicates(data: Data) -> list[Finding]:
         if not pairs:
             continue
         source, twin = known[name], known[other]
-        agree = sum(any(np.all(source.targets[i] == twin.targets[j]) for j in copies) for i, copies in pairs)
+        agree = sum(any(np.array_equal(_target(source, i), _target(twin, j)) for j in copies) for i, copies in pairs)
         cure = (
             f"the score on {name} counts what was learned by heart"
             if other == "train"
@@ -339,10 +326,17 @@ def _duplicates(data: Data) -> list[Finding]:
     return found
 
 
+def _target(source: TensorSource | RaggedSource, index: int) -> NDArray[Any]:
+    held = source.all_targets
+    return held[index] if isinstance(held, Ragged) else np.asarray(source.targets[index])
+
+
 def _keys(source: TensorSource | RaggedSource) -> list[bytes]:
     if isinstance(source, RaggedSource):
         if source.texts is not None:
-            return [text.encode("utf-8", "replace") for text in source.texts]
+            seconds = source.seconds or [""] * len(source)
+            pairs = zip(source.texts, seconds, strict=True)
+            return ["\0".join(pair).encode("utf-8", "replace") for pair in pairs]
         return [b"".join(field[index].tobytes() for field in source.fields.values()) for index in range(len(source))]
     arrays = [value.numpy() for value in source.inputs.values()]
     return [

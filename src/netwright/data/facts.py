@@ -34,7 +34,8 @@ def find_classes(targets: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, .
             where="targets",
             expected="one class a sample, (N,)",
             got=f"whole numbers of shape {targets.shape}",
-            cure="For one-hot targets give targets.argmax(1); for values to regress on give float32.",
+            cure='For one-hot targets give targets.argmax(1); for several labels a sample task="multi_label"; for '
+            "values to regress on give float32.",
         )
     if targets.dtype.kind in "US" or targets.dtype == object:
         names, codes = np.unique(targets.astype(str), return_inverse=True)

@@ -19,6 +19,8 @@ from netwright.metrics import IGNORE_INDEX
 
 # Batches whose samples are sorted by length together: more save padding, fewer keep the order random.
 POOL = 50
+# Fields with the positions of another one, in whose lengths and mask theirs stand.
+ALONG = {"characters": "tokens", "shapes": "tokens", "segments": "tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,16 @@ class RaggedSource:
         all_targets: One a sample, (N, ...), or one a position.
         names: What to call each sample.
         texts: The samples as they were written; None where they are no texts.
+        seconds: The second texts, where samples are pairs of them.
+        words: What each position is, where that is what is answered; None where it is not.
     """
 
     fields: Mapping[str, Ragged]
     all_targets: Tensor | Ragged
     names: Sequence[str]
     texts: Sequence[str] | None = None
+    seconds: Sequence[str] | None = None
+    words: Sequence[Sequence[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -118,13 +124,16 @@ def padded_fields(fields: Mapping[str, Ragged], indices: NDArray[np.int64]) -> d
 
     Returns:
         Each field (B, T, ...), whole numbers as int64, zero at padding; ``lengths`` int64 (B,) and ``mask`` bool
-        (B, T), True where real. Of several fields these are called after their field, as ``first_lengths``.
+        (B, T), True where real. Of several fields these are called after their field, as ``first_lengths``; those of
+        ``tokens`` never are, and what goes along with them has none of its own.
     """
     batch: dict[str, Tensor] = {}
     for name, field in fields.items():
-        prefix = f"{name}_" if len(fields) > 1 else ""
         values, lengths = field.padded(indices)
         batch[name] = torch.from_numpy(values.astype(np.int64) if values.dtype.kind in "iu" else values)
+        if ALONG.get(name) in fields:
+            continue
+        prefix = "" if len(fields) == 1 or name == "tokens" else f"{name}_"
         batch[f"{prefix}lengths"] = torch.from_numpy(lengths.astype(np.int64))
         batch[f"{prefix}mask"] = torch.from_numpy(np.arange(values.shape[1])[None] < lengths[:, None])
     return batch

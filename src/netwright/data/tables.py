@@ -40,7 +40,7 @@ from netwright.rows import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,27 +290,3 @@ def _field_specs(operation: EncodeRows) -> tuple[FieldSpec, ...]:
             if slug(name) not in wholes:
                 fields.append(FieldSpec(name=slug(name), shape=(), dtype="int64"))
     return tuple(fields)
-
-
-def looks_like_table(frame: pd.DataFrame, options: LoadOptions) -> bool:
-    """Whether the first rows of a file are of a table, and not of texts with a label."""
-    from netwright.data.columns import TEXTS
-
-    if options.input is not None:
-        asked = [name.strip() for name in options.input.split(",")]
-        return not (len(asked) == 1 and asked[0] in frame.columns and _is_prose(frame[asked[0]]))
-    named = [name for name in frame.columns if str(name).casefold() in TEXTS and _is_prose(frame[name])]
-    if named:
-        return False
-    prose = [name for name in frame.columns if _is_prose(frame[name])]
-    return not (prose and len(frame.columns) <= 2)
-
-
-def _is_prose(cells: pd.Series[Any]) -> bool:
-    """Whether a column holds texts that mostly differ, and are no numbers or dates."""
-    from netwright.data.compact import kind_of
-
-    there = [str(cell) for cell in cells if str(cell).strip()]
-    if not there or kind_of(cells) != "text":
-        return False
-    return len(set(there)) > 0.5 * len(there) and sum(map(len, there)) >= 6 * len(there)

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from netwright.data.columns import SUFFIXES, TARGETS, TEXTS, find_column, is_number, read_columns
+from netwright.data.columns import SUFFIXES, is_number, read_columns
 from netwright.data.dataset import Data
 from netwright.data.facts import asked_task, choose_splits, digest, find_classes, split_specs
 from netwright.data.images import SPLITS, check_unreadable
+from netwright.data.labels import flags_of, label_specs
 from netwright.data.ragged import Ragged, RaggedSource
-from netwright.data.tokenisers import fit_tokenizer
+from netwright.data.text_columns import Picked, Texts, pick_columns, texts_of
+from netwright.data.tokenisers import SEPARATOR, fit_tokenizer, separator_of
 from netwright.errors import DataError
-from netwright.preprocess import Preprocess, tokenise
+from netwright.preprocess import PAIR_FIELDS, Operation, Pair, Preprocess, pair_fields, tokenise
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOOKED_AT = 2_000  # files that tell a folder of texts from one of images
 CLASS_FILES = ("class.txt", "classes.txt", "labels.txt")
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """What one file or folder holds: texts, what is to be answered as it was written, and what to call each."""
-
-    texts: tuple[str, ...]
-    targets: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def take(self, rows: NDArray[np.int64]) -> _Texts:
-        """Some of them."""
-        columns = (self.texts, self.targets, self.names)
-        return _Texts(*(tuple(column[row] for row in rows) for column in columns))
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -63,9 +46,9 @@ def load_text_files(paths: dict[str, Path], options: LoadOptions, *, source: Pat
         DataError: There is no column of text, or a target is missing.
     """
     frames = {split: read_columns(path) for split, path in paths.items()}
-    text, target, choices = _columns(frames["train"], options, paths["train"])
-    parts = {split: _from_frame(frame, text, target, paths[split]) for split, frame in frames.items()}
-    return _assemble(parts, options, source=source, class_names=_class_names(paths["train"].parent), choices=choices)
+    picked = pick_columns(frames["train"], options, paths["train"])
+    parts = {split: texts_of(frame, picked, paths[split]) for split, frame in frames.items()}
+    return _assemble(parts, options, source=source, class_names=_class_names(paths["train"].parent), picked=picked)
 
 
 def load_text_folder(folders: dict[str, Path], options: LoadOptions, *, source: Path) -> Data:
@@ -84,9 +67,9 @@ def load_text_folder(folders: dict[str, Path], options: LoadOptions, *, source: 
             except (UnicodeDecodeError, OSError) as error:
                 unreadable.append(Unreadable(name=str(path), reason=str(error)))
         texts, labels, names = zip(*rows, strict=True) if rows else ((), (), ())
-        parts[split] = _Texts(tuple(texts), tuple(labels), tuple(names))
+        parts[split] = Texts(tuple(texts), tuple(labels), tuple(names))
     check_unreadable(tuple(unreadable), total, options)
-    return _assemble(parts, options, source=source, class_names=None, choices=[], unreadable=tuple(unreadable))
+    return _assemble(parts, options, source=source, class_names=None, unreadable=tuple(unreadable))
 
 
 def holds_texts(folder: Path) -> bool:
@@ -94,66 +77,6 @@ def holds_texts(folder: Path) -> bool:
     inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
     files = [path.suffix for path in islice(inside, LOOKED_AT) if path.is_file() and not path.name.startswith(".")]
     return 2 * files.count(".txt") > len(files)
-
-
-def _columns(frame: pd.DataFrame, options: LoadOptions, path: Path) -> tuple[str, str, list[Choice]]:
-    """The columns of the text and of the target, and why these."""
-    target = find_column(frame, options.target, TARGETS, option="--target", path=path)
-    text = find_column(frame, options.input, TEXTS, option="--input", path=path)
-    names = [str(name) for name in frame.columns]
-    lengths = {name: float(frame[name].head(500).astype(str).str.len().mean()) for name in names}
-    if text is None:
-        candidates = [name for name in names if name != target and not _is_numeric(frame[name])]
-        text = max(candidates, key=lambda name: lengths[name], default=None)
-    if target is None and text is not None and len(names) == 2:
-        target = next(name for name in names if name != text)
-    if text is None or target is None or text == target:
-        raise DataError(
-            where=str(path),
-            expected="a column of texts and a column of labels or numbers",
-            got=f"columns {', '.join(names)}",
-            cure="Name them: --input COLUMN --target COLUMN.",
-        )
-    others = [name for name in names if name not in (text, target)]
-    why_text = "asked for" if options.input else "by its name, or the column with the longest values"
-    choices = [
-        Choice(name="input", value=text, reason=why_text, asked=options.input is not None),
-        Choice(
-            name="target",
-            value=target,
-            reason="asked for" if options.target else "by its name, or the other column",
-            asked=options.target is not None,
-        ),
-    ]
-    if others:
-        choices.append(Choice(name="not used", value=", ".join(others), reason="columns that were not asked for"))
-    return text, target, choices
-
-
-def _is_numeric(column: pd.Series[Any]) -> bool:
-    return all(is_number(str(value)) for value in column.head(100))
-
-
-def _from_frame(frame: pd.DataFrame, text: str, target: str, path: Path) -> _Texts:
-    for name in (text, target):
-        if name not in frame.columns:
-            raise DataError(
-                where=str(path),
-                expected=f"the column {name}, as the training file has it",
-                got=f"columns {', '.join(map(str, frame.columns))}",
-                cure="Give the files the same columns.",
-            )
-    missing = np.flatnonzero(frame[target].isna() | (frame[target].astype(str).str.strip() == ""))
-    if len(missing):
-        raise DataError(
-            where=f"{path}, row {missing[0] + 1}",
-            expected=f"a value in the column {target}",
-            got=f"nothing, in {len(missing)} rows",
-            cure="Fill in or remove these rows.",
-        )
-    texts = ["" if value is None or value != value else str(value) for value in frame[text]]  # NaN is not itself
-    labels = [str(value).strip() for value in frame[target]]
-    return _Texts(tuple(texts), tuple(labels), tuple(f"{path.name}[{row}]" for row in range(len(texts))))
 
 
 def _class_names(folder: Path) -> tuple[str, ...] | None:
@@ -165,67 +88,117 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
 
 
 def _assemble(
-    parts: dict[str, _Texts],
+    parts: dict[str, Texts],
     options: LoadOptions,
     *,
     source: Path,
     class_names: tuple[str, ...] | None,
-    choices: list[Choice],
+    picked: Picked | None = None,
     unreadable: tuple[Unreadable, ...] = (),
 ) -> Data:
     """Targets, splits, tokens and the record."""
-    asked = asked_task(options, ("classification", "regression"), data="texts")
-    targets, classes, target_choices = _targets(parts, class_names, asked=asked)
-    task = "regression" if classes is None else "classification"
+    several = picked is not None and picked.several_labels
+    known = ("multi_label",) if several else ("classification", "regression")
+    asked = asked_task(options, known, data="texts")
+    targets, classes, target_choices = _labels(parts, picked) if several else _targets(parts, class_names, asked=asked)
+    task = "multi_label" if several else "regression" if classes is None else "classification"
     where, split_choices = choose_splits(
-        targets["train"], options, classes=classes, has_val="val" in parts, has_test="test" in parts
+        targets["train"],
+        options,
+        classes=None if several else classes,
+        has_val="val" in parts,
+        has_test="test" in parts,
     )
     whole, whole_targets = parts["train"], targets["train"]
     for split, rows in where.items():
         parts[split] = whole.take(rows)
         targets[split] = whole_targets[rows]
-    operation, token_choices = fit_tokenizer(parts["train"].texts, options)
-    sources: dict[str, RaggedSource] = {
-        split: RaggedSource(
-            {"tokens": Ragged.of(tokenise(operation, one.texts), np.int32)},
-            torch.from_numpy(targets[split]),
-            one.names,
-            one.texts,
-        )
-        for split, one in parts.items()
-    }
+    operations, token_choices = _fit(parts["train"], options, picked)
+    sources = {split: _source(operations, one, targets[split]) for split, one in parts.items()}
     spec = DataSpec(
         name=source.stem,
         source=str(source),
         kind="text",
         task=task,
-        inputs=(
-            FieldSpec(name="tokens", shape=(-1,), dtype="int64"),
-            FieldSpec(name="lengths", shape=(), dtype="int64"),
-            FieldSpec(name="mask", shape=(-1,), dtype="bool"),
-        ),
+        inputs=_fields(operations),
         target=FieldSpec(
-            name="label" if classes is not None else "target",
-            shape=(),
-            dtype="int64" if classes is not None else "float32",
+            name={"multi_label": "labels", "regression": "target"}.get(task, "label"),
+            shape=targets["train"].shape[1:],
+            dtype="int64" if task == "classification" else "float32",
         ),
         classes=classes,
-        splits=split_specs(targets, classes),
-        preprocess=Preprocess(operations=(operation,)),
+        splits=label_specs(targets) if several else split_specs(targets, classes),
+        preprocess=Preprocess(operations=operations),
         options=options,
-        choices=(*choices, *target_choices, *split_choices, *token_choices),
+        choices=(*(() if picked is None else picked.choices), *target_choices, *split_choices, *token_choices),
         unreadable=unreadable,
         digest=digest(
             (f"{split}/{name}", values)
             for split, one in sources.items()
-            for name, values in (("x", _bytes(one.texts or ())), ("y", one.targets))
+            for name, values in (("x", _bytes(parts[split])), ("y", one.targets))
         ),
     )
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
+def _fit(train: Texts, options: LoadOptions, picked: Picked | None) -> tuple[tuple[Operation, ...], tuple[Choice, ...]]:
+    """The tokenizer, fitted on the training texts; of pairs on both, with a token to stand between them."""
+    if train.seconds is None or picked is None:
+        operation, choices = fit_tokenizer(train.texts, options)
+        return (operation,), choices
+    operation, choices = fit_tokenizer((*train.texts, *train.seconds), options, separator=True)
+    first, second = picked.texts
+    between = separator_of(operation)
+    reason = "offered as first and second, and one behind the other as tokens" + (
+        "" if between is None else f", with {SEPARATOR} between"
+    )
+    pair = Pair(columns=(first, second), separator=between)
+    return (operation, pair), (*choices, Choice(name="pairs", value=f"{first}, {second}", reason=reason))
+
+
+def _source(operations: tuple[Operation, ...], one: Texts, targets: NDArray[Any]) -> RaggedSource:
+    """Tokens and targets of one split."""
+    chain = Preprocess(operations=operations)
+    if chain.text is None:
+        raise ValueError("texts are tokenised")
+    if chain.pair is None or one.seconds is None:
+        fields = {"tokens": Ragged.of(tokenise(chain.text, one.texts), np.int32)}
+    else:
+        made = pair_fields(chain.text, chain.pair, list(zip(one.texts, one.seconds, strict=True)))
+        fields = {name: Ragged.of([each[name] for each in made], np.int32) for name in PAIR_FIELDS}
+    return RaggedSource(fields, torch.from_numpy(targets), one.names, one.texts, one.seconds)
+
+
+def _fields(operations: tuple[Operation, ...]) -> tuple[FieldSpec, ...]:
+    """What a batch offers to ``forward`` by name."""
+    fields = [
+        FieldSpec(name="tokens", shape=(-1,), dtype="int64"),
+        FieldSpec(name="lengths", shape=(), dtype="int64"),
+        FieldSpec(name="mask", shape=(-1,), dtype="bool"),
+    ]
+    if Preprocess(operations=operations).pair is not None:
+        fields.append(FieldSpec(name="segments", shape=(-1,), dtype="int64"))
+        for name in ("first", "second"):
+            fields += [
+                FieldSpec(name=name, shape=(-1,), dtype="int64"),
+                FieldSpec(name=f"{name}_lengths", shape=(), dtype="int64"),
+                FieldSpec(name=f"{name}_mask", shape=(-1,), dtype="bool"),
+            ]
+    return tuple(fields)
+
+
+def _labels(
+    parts: dict[str, Texts], picked: Picked | None
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None, tuple[Choice, ...]]:
+    """Several labels a text, as 0 and 1 by split."""
+    columns = () if picked is None or picked.form is not None else picked.targets
+    flags, classes, choice = flags_of({split: one.targets for split, one in parts.items()}, columns or None)
+    found: dict[str, NDArray[Any]] = dict(flags)
+    return found, classes, (choice,)
+
+
 def _targets(
-    parts: dict[str, _Texts], class_names: tuple[str, ...] | None, *, asked: str | None
+    parts: dict[str, Texts], class_names: tuple[str, ...] | None, *, asked: str | None
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None, tuple[Choice, ...]]:
     """Targets by split: classes, or numbers to regress on where there is one that is not whole."""
     every = np.asarray([target for one in parts.values() for target in one.targets])
@@ -249,5 +222,6 @@ def _targets(
     return dict(zip(parts, np.split(codes, ends), strict=True)), classes, tuple(choices)
 
 
-def _bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
-    return np.frombuffer("\0".join(texts).encode("utf-8", "replace"), dtype=np.uint8)
+def _bytes(one: Texts) -> NDArray[np.uint8]:
+    """All texts; of pairs the second ones after the first."""
+    return np.frombuffer("\0".join((*one.texts, *(one.seconds or ()))).encode("utf-8", "replace"), dtype=np.uint8)

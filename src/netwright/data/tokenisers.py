@@ -16,6 +16,7 @@ from netwright.records import Choice, LoadOptions
 Kind = Literal["word", "character", "bpe"]
 KINDS: tuple[Kind, ...] = ("word", "character", "bpe")
 SPECIAL = ["[PAD]", "[UNK]"]  # ids 0 and 1
+SEPARATOR = "[SEP]"  # between two texts; also what tokenizers of pre-trained models call it
 # Share of letters from scripts that are written without spaces above which characters are taken and not words.
 UNSPACED = 0.3
 # Above so many texts a token seen once is left unknown, so that the unknown one is trained too.
@@ -31,11 +32,18 @@ PIECE = 50_000
 BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
 
 
-def fit_tokenizer(texts: Sequence[str], options: LoadOptions) -> tuple[Tokenise, tuple[Choice, ...]]:
+def fit_tokenizer(
+    texts: Sequence[str], options: LoadOptions, *, separator: bool = False
+) -> tuple[Tokenise, tuple[Choice, ...]]:
     """Learn the tokens of the training texts.
 
     Words are cut at spaces and punctuation, Chinese characters apart, in lower case; characters and byte pairs keep
     what is written. All are put to Unicode's compatible form first, so that full-width letters are letters.
+
+    Args:
+        texts: To learn from.
+        options: Kind of tokenizer, most tokens, longest text.
+        separator: Whether one more token, ``SEPARATOR``, is made, to stand between two texts.
 
     Raises:
         UnknownNameError: There is no such kind of tokenizer.
@@ -52,7 +60,7 @@ def fit_tokenizer(texts: Sequence[str], options: LoadOptions) -> tuple[Tokenise,
     trainers = library.trainers
     common: dict[str, Any] = {
         "vocab_size": options.vocab_size,
-        "special_tokens": SPECIAL,
+        "special_tokens": [*SPECIAL, SEPARATOR] if separator else SPECIAL,
         "show_progress": False,
         "min_frequency": rarest,
     }
@@ -62,6 +70,12 @@ def fit_tokenizer(texts: Sequence[str], options: LoadOptions) -> tuple[Tokenise,
         trainer = trainers.WordLevelTrainer(**common)
     tokenizer.train_from_iterator(texts, trainer)
     return _operation(tokenizer, kind, texts, options, Choice(name="tokenizer", value=kind, reason=reason))
+
+
+def separator_of(operation: Tokenise) -> int | None:
+    """The id of ``SEPARATOR``; None where the tokenizer has none."""
+    found: int | None = require("tokenizers", "text").Tokenizer.from_str(operation.tokenizer).token_to_id(SEPARATOR)
+    return found
 
 
 def _kind(texts: Sequence[str]) -> tuple[Kind, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
-from netwright.evaluation.text_baselines import MAX_TEXTS, tfidf_answers
+from netwright.evaluation.text_baselines import MAX_TEXTS, Written, tfidf_answers
 from netwright.intervals import bootstrap_t, wilson
 from netwright.metrics import IGNORE_INDEX
 from netwright.records import Baseline, Score
@@ -128,15 +128,15 @@ def _of_texts(
     if train.texts is None or scored.texts is None:
         return ()
     picked = _pick(np.arange(len(ids[0])), targets[0], MAX_TEXTS, np.random.default_rng(seed), task=task)
-    given = [train.texts[index] for index in ids[0][picked]]
-    asked = [scored.texts[index] for index in ids[1]]
+    given = Written(train.texts, train.seconds).take(ids[0][picked])
+    asked = Written(scored.texts, scored.seconds).take(ids[1])
     unspaced = data.spec.preprocess.text is not None and data.spec.preprocess.text.kind == "character"
     try:
         answers, what = tfidf_answers(given, targets[0][picked], asked, task=task, unspaced=unspaced)
     except ValueError:  # no text has a word
         return ()
     name = "tfidf_logistic_regression" if task == "classification" else "tfidf_ridge"
-    on = f"fitted on {len(given):,} training samples, scored on {_of(len(asked), len(ids[1]))}"
+    on = f"fitted on {len(picked):,} training samples, scored on {_of(len(ids[1]), len(ids[1]))}"
     return (Baseline(name=name, detail=f"on {what}; {on}", score=_score(answers, targets[1], task, seed)),)
 
 

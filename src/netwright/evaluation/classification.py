@@ -60,7 +60,7 @@ def score_classification(predictions: Predictions, *, split: str, classes: tuple
         classes=classes,
         per_class=_rows(counts, classes, ranking),
         confusion=tuple(tuple(row) for row in counts.tolist()),
-        calibration=_bins(calibration),
+        calibration=calibration_bins(calibration),
         notes=classification_notes(
             scores, counts, classes, confidence, calibration, ranked=ranking is not None, seed=seed
         ),
@@ -189,7 +189,8 @@ def _rows(counts: NDArray[np.int64], classes: tuple[str, ...], ranking: _Ranking
     return tuple(rows)
 
 
-def _bins(calibration: Calibration) -> tuple[CalibrationBin, ...]:
+def calibration_bins(calibration: Calibration) -> tuple[CalibrationBin, ...]:
+    """The bins of the reliability curve, as they stand in a record."""
     edges, counts = calibration.edges, np.maximum(calibration.counts, 1)
     return tuple(
         CalibrationBin(

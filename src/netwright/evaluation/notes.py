@@ -81,6 +81,51 @@ def regression_notes(scores: Sequence[Score], sums: Errors, error: NDArray[np.fl
     return tuple(notes)
 
 
+def tagging_notes(
+    sentences: int,
+    there: NDArray[np.int64],
+    answered: NDArray[np.int64],
+    names: Sequence[str],
+    confidence: NDArray[np.floating],
+    calibration: Calibration,
+) -> tuple[str, ...]:
+    """Doubts about tags.
+
+    Args:
+        sentences: How many were scored.
+        there: Of each kind of tag or entity, (K,).
+        answered: Likewise, those that the model gave.
+        names: Of the kinds.
+        confidence: The largest probability of each word, (M,).
+        calibration: The same in bins.
+    """
+    notes = []
+    if sentences < FEW_SAMPLES:
+        notes.append(f"Only {sentences:,} sentence{'s' if sentences != 1 else ''}: every number here can be far off.")
+    notes += _about_classes(there, answered, names)
+    # Words of a sentence err together: chance is judged as if each were on its own, so this doubt comes a little early.
+    notes += _about_calibration(confidence, calibration, 0)
+    return tuple(notes)
+
+
+def multi_label_notes(
+    samples: int, wanted: NDArray[np.bool_], given: NDArray[np.bool_], classes: Sequence[str]
+) -> tuple[str, ...]:
+    """Doubts about labels: those there and those answered, both bool (N, C)."""
+    notes = []
+    if samples < FEW_SAMPLES:
+        notes.append(
+            f"Only {samples:,} sample{'s' if samples != 1 else ''}: every number here can be far off by chance."
+        )
+    bare, none = (~wanted.any(1)).mean(), (~given.any(1)).mean()
+    if none > bare + 0.1:
+        notes.append(
+            f"The model answers no label for {_percent(none)} of the samples; {_percent(bare)} have none. Labels are "
+            "answered above a probability of 0.5."
+        )
+    return (*notes, *_about_classes(wanted.sum(0), given.sum(0), classes))
+
+
 def beside_baselines(evaluation: Evaluation, baselines: Sequence[Baseline]) -> Evaluation:
     """The evaluation with its baselines, and a doubt where the headline does not clear the best of them."""
     score = evaluation.score(evaluation.headline)
@@ -167,7 +212,7 @@ def _percent(value: float) -> str:
 
 
 def _number(score: Score) -> str:
-    return _percent(score.value) if score.name == "accuracy" else _plain(score.value)
+    return _percent(score.value) if score.higher_is_better and 0 <= score.value <= 1 else _plain(score.value)
 
 
 def _plain(value: float) -> str:

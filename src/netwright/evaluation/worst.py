@@ -90,11 +90,50 @@ def _cells(source: Source, ids: Sequence[int]) -> list[tuple[tuple[str, str], ..
         return [None] * len(ids)
 
 
+def worst_label_sets(data: Data, split: str, predictions: Predictions, *, count: int = 24) -> tuple[WorstSample, ...]:
+    """Find the samples with the most, and the surest, wrong labels: the largest sum of what was off by more than half.
+
+    Args:
+        data: To name and show the samples.
+        split: Where the predictions are from.
+        predictions: Probabilities and targets, both (N, C).
+        count: At most so many; only samples with a wrong label count.
+    """
+    source = data.split(split)
+    off = np.abs(predictions.probs.astype(np.float64) - predictions.targets)
+    wrong = (predictions.probs > 0.5) != (predictions.targets > 0.5)
+    badness = np.where(wrong, off, 0.0).sum(1)
+    order = [int(i) for i in np.argsort(-badness, kind="stable")[:count] if wrong[i].any()]
+    ids = predictions.sample_ids[order].astype(np.int64)
+    known = _in_known_order(source)
+    pictures = _pictures(source, ids, predictions.targets[order]) if known and len(ids) else [None] * len(ids)
+
+    def named(flags: NDArray[np.bool_]) -> str:
+        return ", ".join(_class_name(data, int(at)) for at in np.flatnonzero(flags)) or "–"
+
+    return tuple(
+        WorstSample(
+            sample_id=sample_id,
+            name=source.name(sample_id) if known else f"{split}[{sample_id}]",
+            target=named(predictions.targets[place] > 0.5),
+            prediction=named(predictions.probs[place] > 0.5),
+            confidence=float(off[place][wrong[place]].max()),
+            picture=picture,
+            text=_text(source, sample_id),
+        )
+        for place, sample_id, picture in zip(order, ids.tolist(), pictures, strict=True)
+    )
+
+
 def _text(source: Source, index: int) -> str | None:
     from netwright.data.ragged import RaggedSource
 
-    texts = source.texts if isinstance(source, RaggedSource) else None
-    return None if texts is None else texts[index][:MAX_LETTERS]
+    if not isinstance(source, RaggedSource) or source.texts is None:
+        return None
+    if source.seconds is None:
+        return source.texts[index][:MAX_LETTERS]
+    half = MAX_LETTERS // 2
+    return f"{source.texts[index][:half]} ‖ {source.seconds[index][:half]}"
 
 
 def thumbnail(image: NDArray[Any], *, size: int = THUMBNAIL) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from netwright.errors import unknown_name
 from netwright.tasks.classification import Classification
 from netwright.tasks.forecasting import Forecasting
+from netwright.tasks.multi_label import MultiLabel
 from netwright.tasks.next_token import NextToken
 from netwright.tasks.objective import (
     IGNORE_INDEX,
@@ -23,6 +24,7 @@ from netwright.tasks.own import own_task
 from netwright.tasks.protocol import Calibrated, Running, Task
 from netwright.tasks.regression import Regression
 from netwright.tasks.several import Several
+from netwright.tasks.tagging import Tagging
 
 __all__ = [
     "IGNORE_INDEX",
@@ -42,7 +44,15 @@ __all__ = [
 ]
 
 # What a name stands for; a person's own are named by file.py:Class.
-KINDS: tuple[type[Task], ...] = (Classification, Regression, Forecasting, NextToken, Several)
+KINDS: tuple[type[Task], ...] = (
+    Classification,
+    MultiLabel,
+    Regression,
+    Tagging,
+    Forecasting,
+    NextToken,
+    Several,
+)
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 

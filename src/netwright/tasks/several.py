@@ -18,12 +18,13 @@ from netwright.errors import LossError, UsageError
 from netwright.evaluation import Predictions
 from netwright.records import Baseline, DataSpec, Evaluation, Prediction, Score, WorstSample
 from netwright.tasks.classification import Classification
+from netwright.tasks.multi_label import MultiLabel
 from netwright.tasks.objective import Objective, loss_name
 from netwright.tasks.protocol import Running, Task
 from netwright.tasks.regression import Regression
 
 # What an answer of several may be.
-KINDS: dict[str, type[Task]] = {"classification": Classification, "regression": Regression}
+KINDS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, MultiLabel, Regression)}
 WORST_EACH = 8
 
 
