@@ -204,6 +204,8 @@ def is_missing(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, NaT, or a text that says so."""
     if isinstance(cell, str):
         return cell.strip() in MISSING
+    if isinstance(cell, list | tuple | dict | np.ndarray):  # a list of labels, which is compared item by item
+        return False
     return cell is None or cell != cell or str(cell) in ("NaT", "<NA>")  # NaN is not itself
 
 

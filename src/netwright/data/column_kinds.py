@@ -22,8 +22,8 @@ def looks_like_table(frame: pd.DataFrame, options: LoadOptions) -> bool:
     folded = {str(name).casefold(): name for name in frame.columns}
     if any(set(pair) <= set(folded) and _are_texts(frame, [folded[name] for name in pair]) for pair in PAIRS):
         return False
-    named = [name for name in frame.columns if str(name).casefold() in TEXTS and _is_prose(frame[name])]
-    if named:
+    named = [name for name in frame.columns if str(name).casefold() in TEXTS and kind_of(frame[name]) == "text"]
+    if any(_is_prose(frame[name]) for name in named) or (named and len(frame.columns) == 2):
         return False
     prose = [name for name in frame.columns if _is_prose(frame[name])]
     return not (prose and len(frame.columns) <= 2)
