@@ -9,7 +9,8 @@ from netwright.data.dataset import Data
 from netwright.data.sources import TensorSource
 from netwright.evaluation import Predictions, score
 from netwright.preprocess import Preprocess
-from netwright.records import DataSpec, Evaluation, FieldSpec, LoadOptions, SplitSpec
+from netwright.records import DataSpec, FieldSpec, LoadOptions, SplitSpec
+from netwright.results import Evaluation
 
 
 def probabilities(targets: np.ndarray, num_classes: int, *, margin: float = 2.0, seed: int = 0) -> np.ndarray:

@@ -14,19 +14,8 @@ import numpy as np
 
 from netwright.intervals import wilson
 from netwright.preprocess import Preprocess
-from netwright.records import (
-    Baseline,
-    CalibrationBin,
-    Choice,
-    ClassRow,
-    DataSpec,
-    Evaluation,
-    FieldSpec,
-    LoadOptions,
-    Score,
-    SplitSpec,
-    WorstSample,
-)
+from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, SplitSpec
+from netwright.results import Baseline, CalibrationBin, ClassRow, Evaluation, Score, WorstSample
 from netwright.run import Run
 from reporting_records import common_files, image_spec, run_spec
 

@@ -20,7 +20,7 @@ from netwright.data.sources import LoaderSource
 from netwright.errors import DataError
 from netwright.evaluation import Predictions, baselines, beside_baselines, score, worst_samples
 from netwright.evaluation.worst import thumbnail
-from netwright.records import Baseline, Evaluation, Score
+from netwright.results import Baseline, Evaluation, Score
 from netwright.tables import render_evaluation
 
 

@@ -9,7 +9,7 @@ import pytest
 from evaluation_fixture import classified, probabilities
 from netwright.errors import DataError, ModelError, NonFiniteError, UsageError
 from netwright.evaluation import Predictions, score
-from netwright.records import Evaluation
+from netwright.results import Evaluation
 
 
 def test_every_score_of_a_classification_has_its_interval() -> None:

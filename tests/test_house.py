@@ -18,7 +18,7 @@ MOST_LINES_IN_ALL = 24_000
 FLOORS = (
     {"errors", "traces"},
     {"words"},
-    {"timeline", "windows", "rows", "preprocess"} | {"records", "batch", "disk", "extracts", "sources", "signals"},
+    {"timeline", "windows", "rows", "preprocess"} | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding"},
     {"step"},
@@ -30,6 +30,7 @@ FLOORS = (
         "planning",
         "session",
         "inference",
+        "predicting",
         "generation",
         "tables",
         "plots",
@@ -42,7 +43,7 @@ FLOORS = (
     {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
-    "errors", "traces", "records", "rows", "timeline", "windows", "preprocess", "disk", "run", "progress", "cli",
+    "errors", "traces", "records", "results", "rows", "timeline", "windows", "preprocess", "disk", "run", "progress", "cli",
     "commands", "starters", "reporting", "plots", "sections", "wording", "metrics", "evaluation", "intervals", "tables",
     "words", "marked",
 }  # fmt: skip

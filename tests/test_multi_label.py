@@ -17,7 +17,6 @@ from netwright.cli import main
 from netwright.errors import DataError, LossError, ModelError, NonFiniteError, UsageError
 from netwright.evaluation import Predictions
 from netwright.evaluation.multi_label import score_multi_label
-from netwright.inference import predict
 from netwright.progress import Silent
 from netwright.records import DataSpec
 from netwright.starters import write_starter
@@ -175,7 +174,7 @@ def test_a_run_on_arrays_stands_beside_its_baselines(tmp_path: Path) -> None:
     assert evaluation.score("micro_f1").value > 0.9
     by_name = {one.name: one.score.value for one in evaluation.baselines}
     assert by_name["most_frequent_labels"] < 0.5 < by_name["logistic_regression"]
-    (answer,) = predict(run, [inputs[0]], model=net)
+    (answer,) = nw.predict(run, [inputs[0]], model=net)
     assert answer.labels is not None and answer.probabilities is not None
     assert set(answer.labels) == {name for name, value in answer.probabilities.items() if value > 0.5}
     assert nw.evaluate(run, data, model=net).score("micro_f1").value == evaluation.score("micro_f1").value

@@ -14,8 +14,8 @@ import pytest
 
 from netwright import sections, wording
 from netwright.errors import MissingExtraError, MissingFileError, RunError
-from netwright.records import Baseline, Score
 from netwright.reporting import report
+from netwright.results import Baseline, Score
 from reporting_fixture import CHINESE, HOSTILE, bare_run, digits_run, many_classes_run, regression_run
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

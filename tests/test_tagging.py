@@ -23,7 +23,7 @@ from netwright.evaluation.worst_tags import worst_sentences
 from netwright.marked import pieces
 from netwright.models import load_model
 from netwright.progress import Silent
-from netwright.records import WordMark
+from netwright.results import WordMark
 from netwright.starters import write_starter
 from netwright.tasks.tagging import Tagging
 

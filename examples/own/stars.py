@@ -12,7 +12,7 @@ from torch import nn
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions
 from netwright.intervals import bootstrap_t
-from netwright.records import Baseline, Evaluation, Prediction, Score, WorstSample
+from netwright.results import Baseline, Evaluation, Prediction, Score, WorstSample
 from netwright.tasks import Objective
 
 

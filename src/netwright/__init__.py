@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from netwright.errors import NetwrightError
     from netwright.metrics import accuracy, confusion_matrix
     from netwright.models import load_model
-    from netwright.records import Evaluation, LoadOptions, Settings
+    from netwright.records import LoadOptions, Settings
+    from netwright.results import Evaluation
     from netwright.run import Run, open_run
 
 # Where each public name lives.

@@ -20,14 +20,16 @@ from netwright.errors import UsageError
 from netwright.evaluation import Predictions, beside_baselines
 from netwright.generation import continuations, continue_texts
 from netwright.given import Given, OptimizerGiven
-from netwright.inference import as_list, data_of, open_trained, predict_split
-from netwright.inference import predict as predict_inputs
+from netwright.inference import data_of, open_trained, predict_split
 from netwright.loop import Step
 from netwright.loop import training_steps as loop_over
 from netwright.optim import Schedule
 from netwright.options import make_options
+from netwright.predicting import as_list
+from netwright.predicting import predict as predict_inputs
 from netwright.progress import Progress, choose_progress
-from netwright.records import Evaluation, Prediction, Sampling, Settings
+from netwright.records import Sampling, Settings
+from netwright.results import Evaluation, Prediction
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
 from netwright.tasks import Calibrated, LossFunction, NextToken

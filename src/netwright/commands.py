@@ -13,7 +13,8 @@ from netwright.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from netwright.records import LoadOptions, Prediction
+    from netwright.records import LoadOptions
+    from netwright.results import Prediction
     from netwright.windows import WindowSeries
 
 

@@ -20,7 +20,8 @@ from netwright.data.dataset import Data
 from netwright.errors import DataError
 from netwright.inference import Trained, answering, fit_task
 from netwright.preprocess import Tokenise, detokenise, tokenise
-from netwright.records import Continuation, DataSpec, Prediction, Sampling
+from netwright.records import DataSpec, Sampling
+from netwright.results import Continuation, Prediction
 from netwright.sampling import Asked, continue_tokens
 
 START = 0  # what stands before a text

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from netwright.evaluation.entities import Scheme, find_entities, find_scheme
 from netwright.evaluation.tagging import UNTYPED
-from netwright.records import WordMark
+from netwright.results import WordMark
 from netwright.words import is_ideograph
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from netwright.errors import missing_extra
 from netwright.intervals import wilson
-from netwright.records import CalibrationBin, Forecast
+from netwright.results import CalibrationBin, Forecast
 
 Points = Sequence[tuple[float, float]]
 

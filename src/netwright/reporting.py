@@ -18,7 +18,8 @@ from netwright import plots, sections, wording
 from netwright.disk import atomic_write_text
 from netwright.errors import RunError, missing_extra
 from netwright.marked import pieces
-from netwright.records import Choice, DataSpec, Environment, Evaluation, Finding, LoadOptions, Plan, RunSpec, Settings
+from netwright.records import Choice, DataSpec, Environment, Finding, LoadOptions, Plan, RunSpec, Settings
+from netwright.results import Evaluation
 from netwright.run import Run, open_run
 
 if TYPE_CHECKING:

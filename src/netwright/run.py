@@ -20,7 +20,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from netwright.disk import atomic_write_text, try_lock
 from netwright.errors import MissingFileError, RunError, RunLockedError
-from netwright.records import DataSpec, Environment, Evaluation, Finding, Plan, RunSpec
+from netwright.records import DataSpec, Environment, Finding, Plan, RunSpec
+from netwright.results import Evaluation
 
 R = TypeVar("R", bound=BaseModel)
 FINDINGS = TypeAdapter(tuple[Finding, ...])

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from netwright import wording
 from netwright.progress import scores_of
-from netwright.records import Baseline, CalibrationBin, ClassRow, Evaluation, Plan, Score
+from netwright.records import Plan
+from netwright.results import Baseline, CalibrationBin, ClassRow, Evaluation, Score
 
 Row = dict[str, Any]
 Verdict = Literal["clear", "unsure", "behind", "worse", "none"]

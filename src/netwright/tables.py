@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from netwright.records import Baseline, ClassRow, Evaluation, Score
+from netwright.results import Baseline, ClassRow, Evaluation, Score
 from netwright.wording import harmless, interval, number, short
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
-from netwright.records import Score
+from netwright.results import Score
 
 Lang = Literal["en", "zh"]
 

@@ -18,7 +18,6 @@ from netwright.data.collate import collate
 from netwright.data.labels import holds_sets, read_set
 from netwright.data.quotes import quotations
 from netwright.errors import DataError, NetwrightError, UnknownNameError
-from netwright.inference import predict
 from netwright.progress import Silent
 from netwright.records import DataSpec
 from netwright.starters import write_starter
@@ -235,7 +234,7 @@ def test_a_module_gets_the_fields_it_asks_for(tmp_path: Path, kind: type[Apart],
     assert evaluation.task == ("regression" if score else "classification")
     rival = next(one for one in evaluation.baselines if one.name.startswith("tfidf"))
     assert "of both texts" in rival.detail
-    good, bad = predict(run, [("a cat sleeps", "a cat sleeps"), "alone"], model=net)
+    good, bad = nw.predict(run, [("a cat sleeps", "a cat sleeps"), "alone"], model=net)
     assert good.error is None
     assert bad.error is not None and "two texts" in bad.error
     if not score:

@@ -6,7 +6,7 @@ from sklearn import metrics as sk
 
 from netwright.evaluation import Predictions, score
 from netwright.metrics import accuracy, average_precision, confusion_matrix, roc_auc
-from netwright.records import Evaluation
+from netwright.results import Evaluation
 
 CASES = 20
 

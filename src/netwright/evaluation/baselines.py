@@ -19,7 +19,7 @@ from netwright.errors import DataError
 from netwright.evaluation.text_baselines import MAX_TEXTS, Written, tfidf_answers
 from netwright.intervals import bootstrap_t, wilson
 from netwright.metrics import IGNORE_INDEX
-from netwright.records import Baseline, Score
+from netwright.results import Baseline, Score
 
 if TYPE_CHECKING:
     from netwright.data.dataset import Data

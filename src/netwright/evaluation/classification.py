@@ -18,7 +18,7 @@ from netwright.evaluation.predictions import Predictions
 from netwright.intervals import Interval, bootstrap_t, logit_normal, wilson, wilson_f1
 from netwright.metrics import Area, Calibration, Confusion, TopHits, average_precision, mean_area, roc_auc
 from netwright.metrics.rates import KINDS, mean_interval
-from netwright.records import CalibrationBin, ClassRow, Evaluation, Score
+from netwright.results import CalibrationBin, ClassRow, Evaluation, Score
 
 # How each interval was made; the word that stands in the record.
 WILSON, EFFECTIVE, BOOTSTRAP, DELONG, JACKKNIFE = "wilson", "wilson_effective", "bootstrap_t", "delong", "jackknife"

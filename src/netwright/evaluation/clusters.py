@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.intervals import wilson, wilson_effective
-from netwright.records import Score
+from netwright.results import Score
 
 Floats = NDArray[np.float64]
 METHOD = "wilson_clustered"

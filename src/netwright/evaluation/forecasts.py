@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from netwright.errors import DataError, NonFiniteError
 from netwright.intervals import batch_means
-from netwright.records import Evaluation, HorizonRow, Score
+from netwright.results import Evaluation, HorizonRow, Score
 
 METHOD = "batch_means"
 HEADLINE = "mase"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from netwright.evaluation.multi_label import HEADLINE, label_scores
 from netwright.evaluation.text_baselines import FIT_STEPS, MAX_TEXTS, Written, tfidf_answers
-from netwright.records import Baseline, Score
+from netwright.results import Baseline, Score
 
 # Columns of more numbers are thinned out; as many samples fit in seconds on one core.
 MAX_FEATURES, MAX_TRAIN, MAX_SCORED = 2_048, 5_000, 10_000

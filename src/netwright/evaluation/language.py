@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from netwright.errors import NonFiniteError
 from netwright.evaluation.ngrams import kneser_ney_nats, unigram_nats
 from netwright.intervals import Interval, bootstrap_bca
-from netwright.records import Baseline, Evaluation, Score
+from netwright.results import Baseline, Evaluation, Score
 
 if TYPE_CHECKING:
     from netwright.preprocess import Tokenise

@@ -17,7 +17,7 @@ from netwright.evaluation.notes import multi_label_notes
 from netwright.evaluation.predictions import Predictions
 from netwright.intervals import logit_normal, wilson, wilson_f1
 from netwright.metrics import Area, average_precision, mean_area, roc_auc
-from netwright.records import ClassRow, Evaluation, Score
+from netwright.results import ClassRow, Evaluation, Score
 
 HEADLINE = "micro_f1"
 THRESHOLD = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.metrics import Calibration, Errors
-from netwright.records import Baseline, Evaluation, Score
+from netwright.results import Baseline, Evaluation, Score
 
 # Below so many samples an accuracy of 90 % is known to no better than ±6 points (Wilson).
 FEW_SAMPLES = 100

@@ -15,7 +15,7 @@ from netwright.evaluation.notes import regression_notes
 from netwright.evaluation.predictions import Predictions
 from netwright.intervals import Interval, bootstrap_bca, bootstrap_t
 from netwright.metrics import Errors
-from netwright.records import Evaluation, Score
+from netwright.results import Evaluation, Score
 
 BOOTSTRAP, BCA = "bootstrap_t", "bootstrap_bca"
 HEADLINE = "mae"

@@ -9,7 +9,7 @@ from netwright.errors import UsageError
 from netwright.evaluation.classification import score_classification
 from netwright.evaluation.predictions import Predictions
 from netwright.evaluation.regression import score_regression
-from netwright.records import Evaluation
+from netwright.results import Evaluation
 
 
 def score(

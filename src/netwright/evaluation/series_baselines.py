@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.evaluation.forecasts import forecast_scores
-from netwright.records import Baseline
+from netwright.results import Baseline
 from netwright.windows import fill_gaps
 
 if TYPE_CHECKING:

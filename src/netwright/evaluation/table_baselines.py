@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from netwright.evaluation.predictions import Predictions
 from netwright.evaluation.scoring import score
-from netwright.records import Baseline
+from netwright.results import Baseline
 from netwright.rows import features
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.evaluation.tagging import headline, headline_scores
-from netwright.records import Baseline
+from netwright.results import Baseline
 from netwright.words import plain
 
 Ints = NDArray[np.int64]

@@ -18,7 +18,7 @@ from netwright.evaluation.entities import Scheme, count_by_sentence, find_entiti
 from netwright.evaluation.notes import tagging_notes
 from netwright.evaluation.predictions import Predictions
 from netwright.metrics import Calibration, Confusion
-from netwright.records import ClassRow, Evaluation, Score
+from netwright.results import ClassRow, Evaluation, Score
 
 Ints = NDArray[np.int64]
 UNTYPED = "entity"  # what entities are called whose tags have no type, as B, I, E, S

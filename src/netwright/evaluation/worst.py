@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from netwright.errors import NetwrightError
 from netwright.evaluation.predictions import Predictions
-from netwright.records import WorstSample
+from netwright.results import WorstSample
 
 if TYPE_CHECKING:
     from netwright.data.dataset import Data

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from netwright.evaluation.predictions import Predictions
-from netwright.records import WordMark, WorstSample
+from netwright.results import WordMark, WorstSample
 
 MAX_MARKS = 80  # words of a sentence that are shown; those around its first mistake
 BEFORE = 20

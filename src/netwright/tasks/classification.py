@@ -13,7 +13,8 @@ from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
 from netwright.tasks.objective import (
     ELEMENTWISE,

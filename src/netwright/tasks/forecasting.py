@@ -17,7 +17,8 @@ from netwright.errors import ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.forecasts import score_forecasts
 from netwright.evaluation.series_baselines import series_baselines
-from netwright.records import Baseline, DataSpec, Evaluation, Forecast, ForecastStep, Prediction, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Forecast, ForecastStep, Prediction, WorstSample
 from netwright.tasks.classification import refuse_classes
 from netwright.tasks.objective import Hand, LossFunction, Objective, loss_name, refuse_distances
 from netwright.tasks.protocol import Running

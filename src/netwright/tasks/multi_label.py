@@ -20,7 +20,8 @@ from netwright.evaluation.label_baselines import frequent_labels, of_numbers, of
 from netwright.evaluation.multi_label import THRESHOLD, score_multi_label
 from netwright.evaluation.text_baselines import Written
 from netwright.evaluation.worst import worst_label_sets
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import last_operation
 from netwright.tasks.objective import (
     ELEMENTWISE,

@@ -18,7 +18,8 @@ from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.language import language_baselines, score_language
 from netwright.preprocess import Tokenise, detokenise
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, SplitSpec, WorstSample
+from netwright.records import DataSpec, SplitSpec
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
 from netwright.tasks.objective import (
     ELEMENTWISE,

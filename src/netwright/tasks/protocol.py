@@ -14,7 +14,8 @@ from torch import Tensor
 from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.evaluation.predictions import Predictions
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.objective import Objective
 
 # By name of a metric its sum over a batch, 0-d, and the count it is over.

@@ -13,7 +13,8 @@ from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.rows import ScaleTarget
 from netwright.tasks.classification import refuse_classes
 from netwright.tasks.emitted import output_kind

@@ -16,7 +16,8 @@ from netwright.data.sources import TensorSource
 from netwright.data.tables import TableSource
 from netwright.errors import LossError, UsageError
 from netwright.evaluation import Predictions
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, Score, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, Score, WorstSample
 from netwright.tasks.classification import Classification
 from netwright.tasks.multi_label import MultiLabel
 from netwright.tasks.objective import Objective, loss_name

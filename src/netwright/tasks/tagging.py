@@ -20,7 +20,8 @@ from netwright.evaluation.entities import BEGIN, END, INSIDE, Scheme, find_entit
 from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.tagging import UNTYPED, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
-from netwright.records import Baseline, DataSpec, Evaluation, Prediction, Span, WorstSample
+from netwright.records import DataSpec
+from netwright.results import Baseline, Evaluation, Prediction, Span, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
 from netwright.tasks.objective import (
     IGNORE_INDEX,
