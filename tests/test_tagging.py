@@ -22,7 +22,9 @@ from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.worst_tags import worst_sentences
 from netwright.marked import pieces
 from netwright.models import load_model
+from netwright.planning import plan
 from netwright.progress import Silent
+from netwright.records import Settings
 from netwright.results import WordMark
 from netwright.starters import write_starter
 from netwright.tasks.tagging import Tagging
@@ -337,3 +339,15 @@ def test_a_resumed_run_on_tags_equals_the_unbroken_one(tmp_path: Path) -> None:
     part = model("c")
     nw.resume(tmp_path / "part", model=part, progress=Silent(), report=False)
     assert digest_of(part.state_dict()) == digest_of(whole.state_dict())
+
+
+@pytest.mark.parametrize(("tags", "monitor"), [("BIO", "val/entity_f1"), ("plain", "val/accuracy")])
+def test_the_best_weights_are_picked_by_what_stands_first(tmp_path: Path, tags: str, monitor: str) -> None:
+    """Entity F1 where tags make up entities, since most words are outside of any."""
+    begin, outside = ("B-PER", "O") if tags == "BIO" else ("NOUN", "VERB")
+    rows = [f"Ada {begin}\nran {outside}\nhome {outside}\n" for _ in range(40)]
+    (tmp_path / "a.conll").write_text("\n".join(rows), encoding="utf-8")
+    data = nw.load(str(tmp_path / "a.conll"))
+    chosen = plan(nn.Linear(2, 2), data.spec, Settings(), given=frozenset())
+    assert chosen["monitor"] == monitor
+    assert chosen["better"] == "higher"

@@ -98,13 +98,15 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
     rows, windows = spec.preprocess.rows, spec.preprocess.windows
     text, words = spec.preprocess.text, spec.preprocess.words
     vocabulary = text if words is None else words
+    outputs = math.prod(spec.target.shape) if spec.classes is None else len(spec.classes)
     known: dict[str, Any] = {
-        "num_classes": None if spec.classes is None else len(spec.classes),
+        # A network for classes answers with numbers where the data ask for these.
+        "num_classes": None if spec.classes is None and spec.task != "regression" else outputs,
         "vocab_size": None if vocabulary is None else vocabulary.vocab_size,
         "num_characters": None if words is None else words.num_characters,
         "num_shapes": None if words is None else words.num_shapes,
         "in_channels": shape[0] if spec.kind == "image" else None,
-        "num_outputs": math.prod(spec.target.shape) if spec.classes is None else len(spec.classes),
+        "num_outputs": outputs,
         "context": None if windows is None else windows.context,
         "horizon": None if windows is None else windows.horizon,
         "columns": None if windows is None else len(windows.columns),

@@ -16,7 +16,7 @@ from netwright.data.augment import AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
 from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
 from netwright.records import Choice, DataSpec, Plan, Settings
-from netwright.tasks import find_task
+from netwright.tasks import Discerning, find_task
 
 # Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
 SAMPLES_SEEN = 220_000
@@ -169,8 +169,13 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
     return ("shift",), "moving a picture a little keeps its class; turning or mirroring it may not"
 
 
+def _metric(spec: DataSpec) -> str:
+    task = find_task(spec.task)
+    return task.metric_for(spec.classes or ()) if isinstance(task, Discerning) else task.metric
+
+
 def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
-    metric = find_task(spec.task).metric
+    metric = _metric(spec)
     fitting = (f"val/{metric}", "val/loss") if "val" in spec.splits else ()
     usable = dict.fromkeys((*fitting, "train/loss"))
     if settings.monitor is not None:
@@ -184,8 +189,7 @@ def _monitor(spec: DataSpec, settings: Settings) -> tuple[str, str]:
 
 
 def _better(spec: DataSpec, monitor: str) -> tuple[str, str]:
-    task = find_task(spec.task)
-    higher = monitor.endswith(f"/{task.metric}") and task.higher_is_better
+    higher = monitor.endswith(f"/{_metric(spec)}") and find_task(spec.task).higher_is_better
     return ("higher" if higher else "lower"), f"of {monitor}"
 
 

@@ -21,7 +21,7 @@ from netwright.tasks.objective import (
     loss_names,
 )
 from netwright.tasks.own import own_task
-from netwright.tasks.protocol import Calibrated, Running, Task
+from netwright.tasks.protocol import Calibrated, Discerning, Running, Task
 from netwright.tasks.regression import Regression
 from netwright.tasks.several import Several
 from netwright.tasks.tagging import Tagging
@@ -30,6 +30,7 @@ __all__ = [
     "IGNORE_INDEX",
     "TASKS",
     "Calibrated",
+    "Discerning",
     "LossFunction",
     "NextToken",
     "Objective",

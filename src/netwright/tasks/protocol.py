@@ -90,6 +90,15 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class Discerning(Protocol):
+    """A kind of task that picks the best weights by a metric that depends on the classes."""
+
+    @classmethod
+    def metric_for(cls, classes: tuple[str, ...]) -> str:
+        """Name of the running metric, in place of ``metric``."""
+
+
+@runtime_checkable
 class Calibrated(Protocol):
     """A task whose answers carry intervals, made of what it got wrong on the validation split."""
 

@@ -18,7 +18,7 @@ from netwright.errors import ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
 from netwright.evaluation.tag_baselines import tag_baselines
-from netwright.evaluation.tagging import UNTYPED, score_tagging
+from netwright.evaluation.tagging import UNTYPED, headline, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, Span, WorstSample
@@ -51,6 +51,11 @@ class Tagging:
     kind: OutputKind
     evidence: str
     scheme: Scheme | None
+
+    @classmethod
+    def metric_for(cls, classes: tuple[str, ...]) -> str:
+        """Entity F1 where tags make up entities: most words are outside of any, so that accuracy says little."""
+        return headline(classes)
 
     @classmethod
     def fit(cls, spec: DataSpec, outputs: Tensor, batch: Batch) -> Tagging:
