@@ -15,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import netwright.data as nd
 from netwright.data import tensors
+from netwright.data.batches import eval_batches
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Preprocess, Resize, Scale, apply, decode, read_image
+from netwright.records import DataSpec, LoadOptions
 
 GREY = Preprocess(operations=(DecodeImage(mode="L"),))
 COLOUR = Preprocess(operations=(DecodeImage(mode="RGB"),))
@@ -99,6 +102,30 @@ def test_the_torch_twin_can_be_exported() -> None:
     batch = torch.arange(2 * 9, dtype=torch.uint8).reshape(2, 1, 3, 3)
     exported = torch.export.export(Prepared(), (batch,), strict=False).module()
     assert torch.equal(exported(batch + 1), tensors.apply(SCALED, batch + 1))
+
+
+def test_training_and_serving_agree_on_ten_thousand_pictures(tmp_path: Path) -> None:
+    """Of five kinds of files, modes and sizes: in batches, and made anew from bytes and the record on disk."""
+    generator = np.random.default_rng(0)
+    kinds = ("png", "jpg", "webp", "gif", "bmp")
+    for index in range(10_000):
+        kind, mode = kinds[index % 5], ("RGB", "L", "RGBA" if index % 5 in (0, 2) else "RGB")[index % 3]
+        height, width = generator.integers(4, 12, 2)
+        channels = () if mode == "L" else (len(mode),)
+        pixels = generator.integers(0, 256, (height, width, *channels), dtype=np.uint8)
+        folder = tmp_path / f"class {index % 2}"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index}.{kind}")
+    data = nd.load(tmp_path, options=LoadOptions(image_size=(8, 6)))
+    served = DataSpec.model_validate_json(data.spec.model_dump_json()).preprocess
+    seen = 0
+    for split in data.spec.splits:
+        for batch in eval_batches(data, split, batch_size=256, workers=0):
+            files = [tmp_path / data.split(split).name(int(at)) for at in batch.sample_ids]
+            again = np.stack([decode(served, file.read_bytes()) for file in files])
+            assert ulps(batch.inputs["image"].numpy(), apply(served, again)) <= 1
+            seen += len(files)
+    assert seen == 10_000
 
 
 def test_preprocessing_survives_json() -> None:
