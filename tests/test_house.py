@@ -18,7 +18,7 @@ MOST_LINES_IN_ALL = 24_000
 FLOORS = (
     {"errors", "traces"},
     {"words"},
-    {"timeline", "windows", "rows", "preprocess"}
+    {"timeline", "windows", "rows", "recordings", "pixels", "preprocess"}
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding"},
@@ -44,9 +44,9 @@ FLOORS = (
     {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
-    "errors", "traces", "records", "results", "rows", "timeline", "windows", "preprocess", "disk", "run",
-    "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording", "metrics", "evaluation",
-    "intervals", "tables", "words", "marked",
+    "errors", "traces", "records", "results", "rows", "timeline", "windows", "recordings", "pixels", "preprocess",
+    "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
+    "metrics", "evaluation", "intervals", "tables", "words", "marked",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}

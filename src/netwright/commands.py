@@ -183,6 +183,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, name) for name in Sampling.model_fields if getattr(arguments, name) is not None}
     answers = predict(arguments.folder, _raw_inputs(arguments), **given)
+    if len(answers) == len(arguments.inputs):  # one a file: called as the file is, and not by its place
+        answers = [
+            answer.model_copy(update={"name": name}) if answer.name == f"input {place}" and name[:1] != "{" else answer
+            for place, (name, answer) in enumerate(zip(arguments.inputs, answers, strict=True))
+        ]
     for answer in answers:
         if arguments.json:
             print(answer.model_dump_json(exclude_none=True))
@@ -215,6 +220,8 @@ def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:
     preprocess = data.preprocess
     if preprocess.windows is not None:
         return [history for given in arguments.inputs for history in _histories(given, preprocess.windows)]
+    if preprocess.recording is not None:
+        return [_as_columns(_rows(given)) for given in arguments.inputs]
     if preprocess.rows is not None:
         return [row for given in arguments.inputs for row in _rows(given)]
     if preprocess.text is None and preprocess.words is None:

@@ -19,7 +19,8 @@ import netwright.data as nd
 from netwright.data import tensors
 from netwright.data.batches import eval_batches
 from netwright.errors import DataError
-from netwright.preprocess import DecodeImage, Normalise, Preprocess, Resize, Scale, apply, decode, read_image
+from netwright.pixels import read_image
+from netwright.preprocess import DecodeImage, Normalise, Preprocess, Resize, Scale, apply, decode
 from netwright.records import DataSpec, LoadOptions
 
 GREY = Preprocess(operations=(DecodeImage(mode="L"),))

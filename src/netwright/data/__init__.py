@@ -125,6 +125,7 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
     from netwright.data.conll import tagged_files
     from netwright.data.images import read_folder, split_folders
     from netwright.data.pictures import assemble
+    from netwright.data.recordings import holds_recordings, load_recordings
     from netwright.data.streams import load_stream
     from netwright.data.tags import load_tagged
     from netwright.data.texts import holds_texts, load_text_folder, split_files
@@ -135,6 +136,8 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
     files = split_files(path)
     if files:
         return _load_columns(files, options, source=path)
+    if holds_recordings(path):
+        return load_recordings(path, options)
     if holds_texts(path):
         return load_text_folder(split_folders(path), options, source=path)
     running = _why_running(path) if options.task is None else None

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,8 @@ from PIL import Image
 
 from netwright.data.sources import RawData, RawSplit
 from netwright.errors import DataError, UsageError
-from netwright.preprocess import MAX_PIXELS, Preprocess, decode
+from netwright.pixels import MAX_PIXELS
+from netwright.preprocess import Preprocess, decode
 from netwright.records import Choice, LoadOptions, Unreadable
 
 SPLITS = {
@@ -32,13 +33,14 @@ SPLITS = {
 HEADERS = 20_000
 LAYOUT = "root/class/*.png, or root/train/class/*.png and root/test/class/*.png"
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What lies in a folder: images by class, images that cannot be opened, and what is no image (with the reason)."""
+class Found:
+    """What lies in a folder: files by class, those that cannot be opened, and what is something else."""
 
-    images: dict[str, list[Path]] = field(default_factory=dict)
+    files: dict[str, list[Path]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
@@ -50,17 +52,15 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
         DataError: It holds no class folders with images, or a class only where it cannot be learned.
     """
     folders = split_folders(root)
-    found = {name: _class_folders(root, folder) for name, folder in folders.items()}
-    by_split = {name: one.images for name, one in found.items()}
+    suffixes = Image.registered_extensions()
+    found = {name: class_folders(root, folder, suffixes) for name, folder in folders.items()}
+    by_split = {name: one.files for name, one in found.items()}
     classes = tuple(sorted({name for images in by_split.values() for name in images}))
-    _check_classes(root, by_split, classes)
+    check_classes(root, by_split, classes)
     splits = {name: _raw_split(root, images, classes) for name, images in by_split.items()}
     paths = [path for split in splits.values() for path in split.paths or ()]
     size, mode, choices = _look(paths, options)
-    others = [other for one in found.values() for other in one.others]
-    if folders["train"] != root:
-        used = set(folders.values())
-        others += [_shown(root, entry) for entry in _visible(root) if entry not in used]
+    others = left_over(root, folders, found)
     train = splits["train"]
     return RawData(
         name=root.resolve().name,
@@ -71,9 +71,9 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
         test=splits.get("test"),
         mode=mode,
         size=size,
-        choices=(*choices, *_left_out(others)),
+        choices=(*choices, *left_out(others)),
         unreadable=tuple(bad for one in found.values() for bad in one.unreadable),
-        groups=_groups(train.names, options.group_by),
+        groups=find_groups(train.names, options.group_by),
     )
 
 
@@ -89,8 +89,8 @@ def decode_all(
     kept: list[int] = []
     bad: list[Unreadable] = []
     images = np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    decoded = _in_threads(partial(_decoded, preprocess), paths, max_workers)
-    for index, result in enumerate(_watched(decoded, len(paths), "decoding")):
+    decoded = in_threads(partial(_decoded, preprocess), paths, max_workers)
+    for index, result in enumerate(watched(decoded, len(paths), "decoding images")):
         if isinstance(result, Unreadable):
             bad.append(result)
             continue
@@ -108,7 +108,7 @@ def check_all(paths: Sequence[Path], preprocess: Preprocess) -> tuple[list[int],
         result = _decoded(preprocess, path)
         return result if isinstance(result, Unreadable) else None
 
-    results = list(_watched(_in_threads(one, paths), len(paths), "checking"))
+    results = list(watched(in_threads(one, paths), len(paths), "checking images"))
     kept = [index for index, result in enumerate(results) if result is None]
     return kept, tuple(result for result in results if result is not None)
 
@@ -120,14 +120,16 @@ def _decoded(preprocess: Preprocess, path: Path) -> NDArray[np.uint8] | Unreadab
         return Unreadable(name=str(path), reason=error.got)
 
 
-def _in_threads(call: Callable[[Path], T], paths: Sequence[Path], max_workers: int | None = None) -> Iterator[T]:
-    """Results in order; a piece at a time, since the pool holds a result and a kilobyte for each path it was given."""
+def in_threads(call: Callable[[Item], T], items: Sequence[Item], max_workers: int | None = None) -> Iterator[T]:
+    """Results in order; a piece at a time, since the pool holds a result and a kilobyte for each item it was given."""
     with ThreadPoolExecutor(max_workers) as pool:
-        for start in range(0, len(paths), 4096):
-            yield from pool.map(call, paths[start : start + 4096])
+        for start in range(0, len(items), 4096):
+            yield from pool.map(call, items[start : start + 4096])
 
 
-def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: LoadOptions) -> None:
+def check_unreadable(
+    unreadable: tuple[Unreadable, ...], total: int, options: LoadOptions, *, what: str = "images"
+) -> None:
     """Refuse data of which too many samples cannot be read.
 
     Raises:
@@ -138,7 +140,7 @@ def check_unreadable(unreadable: tuple[Unreadable, ...], total: int, options: Lo
     listing = "; ".join(f"{one.name}: {one.reason}" for one in unreadable[:10])
     enough = math.ceil(100 * len(unreadable) / total) / 100  # rounded up, or following it would not help
     raise DataError(
-        where=f"{len(unreadable)} of {total} images",
+        where=f"{len(unreadable)} of {total} {what}",
         expected=f"at most {options.max_unreadable:.3g} of them to be unreadable",
         got=listing + ("; …" if len(unreadable) > 10 else ""),
         cure=f"Mend or remove them, or go on without them by --max-unreadable {enough:g}.",
@@ -173,37 +175,37 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: entries[0] for split, entries in found.items() if entries}
 
 
-def _class_folders(root: Path, folder: Path) -> _Found:
-    """Images by class. Hidden files are left out, and whatever is no regular file is never opened."""
-    found = _Found()
+def class_folders(root: Path, folder: Path, suffixes: Collection[str]) -> Found:
+    """Files by class, of those with these suffixes; hidden ones are left out, and only regular files are opened."""
+    found = Found()
     for entry in _visible(folder):
         if not entry.is_dir():
             found.others.append(_shown(root, entry))
         elif folder.resolve().is_relative_to(entry.resolve()):  # it would hold every other class
             found.others.append(f"{_shown(root, entry)} (a link to a folder above it)")
         else:
-            found.images[entry.name] = _images(root, entry, found)
+            found.files[entry.name] = _files(root, entry, suffixes, found)
     return found
 
 
-def _images(root: Path, below: Path, found: _Found) -> list[Path]:
-    """Sorted images of one class; what else lies there goes to ``found``."""
-    images = []
+def _files(root: Path, below: Path, suffixes: Collection[str], found: Found) -> list[Path]:
+    """Sorted files of one class; what else lies there goes to ``found``."""
+    kept = []
     for folder, inner, files in os.walk(below, onerror=_refuse_to_skip):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         links = [path for path in (Path(folder, name) for name in inner) if path.is_symlink()]
         found.others.extend(f"{_shown(root, path)} (a link to a folder)" for path in links)
         for path in (Path(folder, name) for name in sorted(files) if not name.startswith(".")):
-            if path.suffix.casefold() not in Image.registered_extensions():
+            if path.suffix.casefold() not in suffixes:
                 found.others.append(_shown(root, path))
-            elif (reason := _no_file(path)) is not None:
+            elif (reason := no_file(path)) is not None:
                 found.unreadable.append(Unreadable(name=str(path), reason=reason))
             else:
-                images.append(path)
-    return sorted(images)
+                kept.append(path)
+    return sorted(kept)
 
 
-def _no_file(path: Path) -> str | None:
+def no_file(path: Path) -> str | None:
     """Why a path must not be opened: a pipe would wait for ever, a link may lead nowhere."""
     try:
         return None if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
@@ -236,14 +238,31 @@ def _shown(root: Path, path: Path) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in str(path.relative_to(root)))
 
 
-def _left_out(others: list[str]) -> tuple[Choice, ...]:
+def left_over(root: Path, folders: Mapping[str, Path], found: Mapping[str, Found]) -> list[str]:
+    """What lies in the folder and is used for nothing."""
+    others = [other for one in found.values() for other in one.others]
+    if folders["train"] != root:
+        used = set(folders.values())
+        others += [_shown(root, entry) for entry in _visible(root) if entry not in used]
+    return others
+
+
+def left_out(others: list[str], what: str = "images") -> tuple[Choice, ...]:
+    """What is used for nothing, as a choice that is printed."""
     if not others:
         return ()
     listing = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-    return (Choice(name="left out", value=len(others), reason=f"no images of a class: {listing}"),)
+    return (Choice(name="left out", value=len(others), reason=f"no {what} of a class: {listing}"),)
 
 
-def _check_classes(root: Path, by_split: dict[str, dict[str, list[Path]]], classes: tuple[str, ...]) -> None:
+def check_classes(
+    root: Path, by_split: dict[str, dict[str, list[Path]]], classes: tuple[str, ...], *, what: str = "images"
+) -> None:
+    """Refuse a folder without classes, or with one, or with one that cannot be learned.
+
+    Raises:
+        DataError: It is named.
+    """
     if not classes:
         loose = [entry.name for entry in _visible(root) if entry.is_file()]
         raise _nothing(root, f"no folders, and files {', '.join(loose[:3])}" if loose else "an empty folder")
@@ -252,16 +271,16 @@ def _check_classes(root: Path, by_split: dict[str, dict[str, list[Path]]], class
         elsewhere = any(found.get(empty[0]) for found in by_split.values())
         raise DataError(
             where=f"class {', '.join(empty[:5])}",
-            expected="images of each class in the training data",
+            expected=f"{what} of each class in the training data",
             got="none" + (", but some in another split" if elsewhere else ""),
-            cure="Add images to it, or remove its folder.",
+            cure=f"Add {what} to it, or remove its folder.",
         )
     if len(classes) == 1:
         raise DataError(
             where=str(root),
             expected="at least two classes",
             got=f'one class folder, "{classes[0]}"',
-            cure=f"Arrange the images as {LAYOUT}.",
+            cure=f"Arrange the {what} as {LAYOUT}.",
         )
 
 
@@ -307,7 +326,12 @@ def _look(
     return size, mode, tuple(choices)
 
 
-def _groups(names: Sequence[str], pattern: str | None) -> tuple[str, ...] | None:
+def find_groups(names: Sequence[str], pattern: str | None) -> tuple[str, ...] | None:
+    """The group of each name: what the expression matches, or its first bracket; None without an expression.
+
+    Raises:
+        UsageError: It is no expression, or a name does not match.
+    """
     if pattern is None:
         return None
     try:
@@ -342,7 +366,7 @@ def _nothing(root: Path, got: str) -> DataError:
     )
 
 
-def _watched(results: Iterable[T], total: int, doing: str) -> Iterator[T]:
+def watched(results: Iterable[T], total: int, doing: str) -> Iterator[T]:
     """Pass results on; show a bar where it takes long and somebody looks."""
     if total < 2000 or not sys.stderr.isatty():
         yield from results
@@ -350,4 +374,4 @@ def _watched(results: Iterable[T], total: int, doing: str) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(results, f"{doing} images", total=total, console=Console(stderr=True), transient=True)
+    yield from track(results, doing, total=total, console=Console(stderr=True), transient=True)

@@ -23,6 +23,7 @@ from netwright.results import Baseline, Score
 
 if TYPE_CHECKING:
     from netwright.data.dataset import Data
+    from netwright.data.ragged import RaggedSource
     from netwright.data.sources import Source
 
 Task = Literal["classification", "regression"]
@@ -42,6 +43,7 @@ READ_AT_ONCE = 256
 INVERSE_PENALTY = 0.01
 FIT_STEPS = 40
 NEIGHBOURS = 5
+SUMMARY = "mean, deviation, least and most of each column, and the length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
         A constant answer, always; a linear model and the nearest neighbours where the inputs are numbers of one shape
         and there is more than one class. Each says in ``detail`` what it was fitted and scored on.
     """
+    from netwright.data.ragged import RaggedSource
     from netwright.data.tables import TableSource
     from netwright.evaluation.table_baselines import table_baselines
 
@@ -101,12 +104,13 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
     if split != "train":  # there each sample would find itself
         near = "" if task == "classification" else f"mean of the {NEIGHBOURS} nearest neighbours "
         methods.append(("nearest_neighbour", near, _nearest))
+    what = SUMMARY if isinstance(train, RaggedSource) else "the raw input"
     for name, how, method in methods:
         asked = _thinned(tested, MAX_NEIGHBOURS_SCORED) if method is _nearest else tested
         answers = method(*_standardised(fitted, asked, alike=method is _nearest and fitted.is_image), task)
         on = f"fitted on {len(fit_on):,} training samples, scored on {_of(len(asked.targets), len(scored_ids))}"
         score = _score(answers, asked.targets, task, seed)
-        found.append(Baseline(name=name, detail=f"{how}on the raw input; {on}", score=score))
+        found.append(Baseline(name=name, detail=f"{how}on {what}; {on}", score=score))
     return tuple(found)
 
 
@@ -183,7 +187,11 @@ def _pick(
 def _read(source: Source, ids: NDArray[np.int64], seed: int) -> _Samples:
     """Features and targets; a person's own data set may draw random numbers, which must not move those of training."""
     from netwright.data.batches import undisturbed
+    from netwright.data.ragged import RaggedSource
     from netwright.data.sources import seeded
+
+    if isinstance(source, RaggedSource):
+        return _Samples(_summaries(source, ids), source.targets[ids])
 
     def gather() -> _Samples:
         seeded(seed)
@@ -199,6 +207,16 @@ def _read(source: Source, ids: NDArray[np.int64], seed: int) -> _Samples:
         return _Samples(np.concatenate(features), np.concatenate(targets), is_image)
 
     return undisturbed(gather)  # type: ignore[no-any-return]
+
+
+def _summaries(source: RaggedSource, ids: NDArray[np.int64]) -> Floats:
+    """Of sequences of any length mean, deviation, least and most of each column, and the length: float32 (N, F)."""
+    found = []
+    for index in ids:
+        every = [ragged[int(index)].reshape(len(ragged[int(index)]), -1) for ragged in source.fields.values()]
+        parts = [made for one in every for made in (one.mean(0), one.std(0), one.min(0), one.max(0), [len(one)])]
+        found.append(np.concatenate(parts))
+    return np.asarray(found, dtype=np.float32)
 
 
 def _features(values: NDArray[Any], fields: int) -> Floats:

@@ -1,0 +1,84 @@
+"""Images of any kind as Pillow's grey or RGB: from files, bytes or arrays of pixels, upright, flattened."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from netwright.errors import DataError
+
+# Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
+MAX_PIXELS = 89_478_485
+
+
+def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> Image.Image:
+    """Open any image Pillow reads, as grey or colour with 8 bits a channel.
+
+    Raises:
+        DataError: It cannot be read, or it is too large.
+    """
+    name = str(raw) if isinstance(raw, Path) else "image"
+    if isinstance(raw, np.ndarray):
+        return _flatten(Image.fromarray(_as_pixels(raw)), mode)
+    try:
+        content = raw.read_bytes() if isinstance(raw, Path) else raw
+        if not content:
+            raise unreadable(name, "0 bytes")
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                size = f"{opened.width:,} x {opened.height:,} pixels"
+                raise unreadable(name, f"{size}, more than {MAX_PIXELS:,}: a decompression bomb")
+            opened.load()
+            return _flatten(ImageOps.exif_transpose(opened), mode)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the latter under -W error
+        raise unreadable(name, f"more than {MAX_PIXELS:,} pixels: a decompression bomb") from error
+    except DataError:
+        raise
+    # Damaged files lead Pillow's readers to RuntimeError (AVIF), NotImplementedError (DDS), TypeError (IM) and more.
+    except Exception as error:
+        reason = str(error).split(" <")[0] if "cannot identify" in str(error) else str(error)
+        raise unreadable(name, reason or type(error).__name__) from error
+
+
+def unreadable(name: str, reason: str) -> DataError:
+    """The error for an image that cannot be read."""
+    return DataError(
+        where=name, expected="an image that can be read", got=reason, cure="Replace or remove it, or convert it to PNG."
+    )
+
+
+def _as_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """An array as (H, W) or (H, W, C) uint8."""
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype == np.uint8 and array.ndim in (2, 3):
+        return np.ascontiguousarray(array)
+    raise DataError(
+        where="image",
+        expected="a uint8 array (H, W), (H, W, C) or (C, H, W)",
+        got=f"{array.dtype} {array.shape}",
+        cure="Give the pixels as 0 to 255, uint8.",
+    )
+
+
+def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F":  # no scale is known: the image's own range
+            low, high = float(values.min()), float(values.max())
+            values = (values - low) / (high - low) * 255 if high > low else values * 0
+        else:
+            values = values / 257  # 16 bits to 8: 65535 / 257 = 255
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(ground, image)
+    return image if image.mode == mode else image.convert(mode)
