@@ -18,10 +18,10 @@ MOST_LINES_IN_ALL = 24_000
 FLOORS = (
     {"errors", "traces"},
     {"words"},
-    {"timeline", "windows", "rows", "recordings", "pixels", "preprocess"}
+    {"timeline", "windows", "rows", "recordings", "pixels", "sounds", "ctc", "transcripts", "preprocess"}
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
-    {"tasks", "checkpoints", "data", "evaluation", "models", "binding"},
+    {"tasks", "checkpoints", "data", "evaluation", "models", "binding", "frames"},
     {"step"},
     {
         "starters",
@@ -166,5 +166,6 @@ def test_settings_are_a_frozen_list() -> None:
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
         "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "horizon",
-        "context", "task", "input", "target", "tokenizer", "vocab_size", "max_length", "max_unreadable",
+        "context", "test_group", "sample_rate", "max_seconds", "task", "input", "target", "tokenizer", "vocab_size",
+        "max_length", "max_unreadable",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ from netwright.misfit import explain_failure
 ALIASES = (
     ("image", "images", "img", "imgs", "x", "input", "inputs", "pixel_values", "pixels", "data", "picture", "features"),
     ("tokens", "token_ids", "input_ids", "ids", "text", "x", "input", "inputs", "sequence", "sequences"),
+    ("sound", "audio", "wave", "waves", "waveform", "waveforms", "signal", "samples", "x", "input", "inputs"),
     ("lengths", "length", "lens", "seq_lengths", "sequence_lengths", "input_lengths"),
     ("mask", "masks", "attention_mask", "padding_mask"),
 )
@@ -43,6 +44,8 @@ class Binding:
         dropped: Fields that the module has no parameter for.
         names: Parameter of each positional field, for printing; ``*args`` for those of ``*args``.
         answers: Names of the answers that are found in what comes back; empty where there is one.
+        frames: Of what the module returned and the inputs, how many frames it emits for each sample, int64 (B,); then
+            the answer is a dict of ``logits`` and ``lengths``. None where answers have no frames.
     """
 
     positional: tuple[str, ...]
@@ -50,6 +53,7 @@ class Binding:
     dropped: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    frames: Callable[[Any, Mapping[str, Tensor]], Tensor] | None = None
 
     @property
     def text(self) -> str:
@@ -201,7 +205,7 @@ def call(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> An
     return model(*[inputs[field] for field in positional], **named)
 
 
-# A tensor; of several answers a dict of such.
+# A tensor; of several answers a dict of such, and where frames are counted one of two.
 def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     """The module's answer to one batch, (B, ...); of several answers each under its name.
 
@@ -215,7 +219,10 @@ def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any
     def whole(output: Tensor) -> Tensor:
         return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
 
-    output = found_in(binding, call(binding, model, inputs))
+    returned = call(binding, model, inputs)
+    output = found_in(binding, returned)
+    if binding.frames is not None:
+        return {"logits": whole(output), "lengths": binding.frames(returned, inputs)}
     return {name: whole(one) for name, one in output.items()} if isinstance(output, dict) else whole(output)
 
 
@@ -250,7 +257,7 @@ def found_in(binding: Binding, output: object) -> Any:
 def in_full(outputs: Any) -> Any:
     """Outputs in float32, whatever the precision of the forward pass."""
     if isinstance(outputs, dict):
-        return {name: value.float() for name, value in outputs.items()}
+        return {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
     return outputs.float()
 
 

@@ -193,20 +193,27 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(answer.model_dump_json(exclude_none=True))
         elif answer.error is not None:
             print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
-        elif answer.answers is not None:
-            found = (f"{name}: {_short(one)}" for name, one in answer.answers.items())
-            print(f"{answer.name}\t" + "\t".join(found))
-        elif answer.forecast is not None:
-            _print_forecast(answer)
-        elif answer.continuation is not None:
-            print(f"{answer.name}{answer.continuation}" + ("\n---" if len(answers) > 1 else ""))
-        elif answer.tags is not None:
-            print(" ".join(f"{word}/{tag}" for word, tag in zip(answer.words or (), answer.tags, strict=False)))
         else:
-            print(f"{answer.name}\t{_short(answer)}")
-        if answer.note is not None and not arguments.json:
-            print(f"note: {answer.note}", file=sys.stderr)
+            _print_answer(answer, one_of_many=len(answers) > 1)
     return 1 if any(answer.error is not None for answer in answers) else 0
+
+
+def _print_answer(answer: Prediction, *, one_of_many: bool) -> None:
+    if answer.answers is not None:
+        found = (f"{name}: {_short(one)}" for name, one in answer.answers.items())
+        print(f"{answer.name}\t" + "\t".join(found))
+    elif answer.forecast is not None:
+        _print_forecast(answer)
+    elif answer.continuation is not None:
+        print(f"{answer.name}{answer.continuation}" + ("\n---" if one_of_many else ""))
+    elif answer.tags is not None:
+        print(" ".join(f"{word}/{tag}" for word, tag in zip(answer.words or (), answer.tags, strict=False)))
+    elif answer.text is not None:
+        print(f"{answer.name}\t{answer.text}")
+    else:
+        print(f"{answer.name}\t{_short(answer)}")
+    if answer.note is not None:
+        print(f"note: {answer.note}", file=sys.stderr)
 
 
 def _raw_inputs(arguments: argparse.Namespace) -> list[Any]:

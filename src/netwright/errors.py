@@ -31,6 +31,7 @@ EXTRAS = {
     "report": "Jinja2 and matplotlib",
     "tables": "pandas and pyarrow",
     "text": "tokenizers, pandas and pyarrow",
+    "speech": "soundfile, pandas and pyarrow",
 }
 
 

@@ -32,6 +32,8 @@ from netwright.tasks import Objective, Task, find_task
 EVAL_BATCH = 512
 # Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
 MOST_ANSWERS = 2**25
+# Samples of sound asked at once, padding included: 32 MB, and with spectra some ten times as much.
+EVAL_SOUND = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def predict_split(
     parts: list[Predictions] = []
     task: Task | None = None
     binding: Binding | None = None
+    lengths = data.split(split).lengths
+    if data.spec.kind == "sound" and lengths is not None:
+        batch_size = max(1, min(batch_size or EVAL_BATCH, EVAL_SOUND // max(1, int(lengths.max(initial=1)))))
     with unchanged_random(device):
         for batch in eval_batches(data, split, batch_size=batch_size or eval_batch(data.spec), workers=0):
             if task is None or binding is None:
@@ -221,7 +226,7 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
 def fit_task(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
     few = batch.split(max(1, len(batch) // 2))[0]
-    binding = bind_to(model, spec, tuple(few.inputs))
+    binding = bind_to(model, spec, few)
     outputs = probe_outputs(model, binding, few)
     model.to(device)
     return find_task(spec.task).fit(spec, outputs, few), binding

@@ -100,11 +100,11 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
     vocabulary = text if words is None else words
     outputs = math.prod(spec.target.shape) if spec.classes is None else len(spec.classes)
     known: dict[str, Any] = {
-        # A network for classes answers with numbers where the data ask for these.
-        "num_classes": None if spec.classes is None and spec.task != "regression" else outputs,
+        "num_classes": _num_outputs(spec, outputs),
         "vocab_size": None if vocabulary is None else vocabulary.vocab_size,
         "num_characters": None if words is None else words.num_characters,
         "num_shapes": None if words is None else words.num_shapes,
+        "sample_rate": None if spec.preprocess.sound is None else spec.preprocess.sound.sample_rate,
         "in_channels": shape[0] if spec.kind == "image" else None,
         "num_outputs": outputs,
         "context": None if windows is None else windows.context,
@@ -121,6 +121,13 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
     except (TypeError, ValueError):  # a class without a signature
         return {}
     return {name: value for name, value in known.items() if value is not None and name in parameters}
+
+
+def _num_outputs(spec: DataSpec, outputs: int) -> int | None:
+    """Classes; of transcripts their letters and the blank; and a network for classes may answer with numbers."""
+    if spec.letters is not None:
+        return len(spec.letters) + 1
+    return None if spec.classes is None and spec.task != "regression" else outputs
 
 
 def load_function(reference: str, *, where: str, root: Path | None = None) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from netwright.data.augment import AUGMENTATIONS
+from netwright.data.augment_sound import SOUND_AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
 from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
 from netwright.records import Choice, DataSpec, Plan, Settings
@@ -150,23 +151,39 @@ def _schedule_reason(own: bool) -> tuple[str]:
 
 
 def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, ...], str]:
+    known = {"image": tuple(AUGMENTATIONS), "sound": tuple(SOUND_AUGMENTATIONS)}.get(spec.kind, ())
     if settings.augment is not None:
         names = tuple(name for name in settings.augment if name != "none")
-        for name in names:
-            if name not in AUGMENTATIONS:
-                raise unknown_name("augmentation", name, [*AUGMENTATIONS, "none"], where="--augment")
-        if names and spec.kind != "image":
+        if names and not known:
             raise UsageError(
-                where="--augment", expected="pictures, (C, H, W)", got=f"{spec.kind} data", cure="Leave it out."
+                where="--augment", expected="pictures or sound", got=f"{spec.kind} data", cure="Leave it out."
+            )
+        for name in names:
+            if name not in known:
+                raise unknown_name(f"augmentation of {spec.kind}", name, [*known, "none"], where="--augment")
+        if "speed" in names and spec.task == "transcription":
+            raise UsageError(
+                where="--augment speed",
+                expected="changes that leave a sound its length, for transcripts need their frames",
+                got="one that may shorten it",
+                cure="Take noise and shift.",
             )
         return names, ""
-    if spec.kind != "image":
-        return (), "only pictures have augmentations that keep their meaning"
+    if not known:
+        return (), "only pictures and sound have augmentations that keep their meaning"
     if own:
         return (), "an optimizer was asked for, so the recipe is the person's own"
+    if spec.kind == "sound":
+        return _sound_augment(spec)
     if spec.source in ("python:dataset", "python:loader"):
         return (), "a person's own data set changes its pictures itself"
     return ("shift",), "moving a picture a little keeps its class; turning or mirroring it may not"
+
+
+def _sound_augment(spec: DataSpec) -> tuple[tuple[str, ...], str]:
+    if spec.task == "transcription":
+        return ("shift",), "a little silence around an utterance changes no word of it"
+    return ("shift",), "a little silence around a sound keeps its class"
 
 
 def _metric(spec: DataSpec) -> str:

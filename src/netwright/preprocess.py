@@ -22,6 +22,7 @@ from netwright.errors import DataError, require
 from netwright.pixels import read_image
 from netwright.recordings import ReadRecording, one_recording
 from netwright.rows import EncodeRows, ScaleTarget, one_row
+from netwright.sounds import DecodeSound, as_waves, decode_sound
 from netwright.windows import WindowSeries, one_history
 from netwright.words import Words, look_up, sentence
 
@@ -94,7 +95,8 @@ Operation = Annotated[
     | EncodeRows
     | ScaleTarget
     | WindowSeries
-    | ReadRecording,
+    | ReadRecording
+    | DecodeSound,
     Field(discriminator="op"),
 ]
 
@@ -137,6 +139,11 @@ class Preprocess(_Operation):
         return next((one for one in self.operations if isinstance(one, ReadRecording)), None)
 
     @property
+    def sound(self) -> DecodeSound | None:
+        """The operation that reads sound; None for other data."""
+        return next((one for one in self.operations if isinstance(one, DecodeSound)), None)
+
+    @property
     def target(self) -> ScaleTarget | None:
         """How targets are scaled for the loss; None where they are as given."""
         return next((one for one in self.operations if isinstance(one, ScaleTarget)), None)
@@ -162,7 +169,7 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
 
     Args:
         raw: A text; two of them; a sentence or its words; a row as a mapping of columns, or a history or recording as
-            one of sequences; an image's path, bytes or pixels.
+            one of sequences; a path or bytes of an image or a sound, pixels, or samples.
 
     Raises:
         DataError: It cannot be read.
@@ -179,6 +186,8 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
         return dict(one_recording(preprocess.recording, raw))
     if preprocess.rows is not None:
         return one_row(preprocess.rows, raw)
+    if preprocess.sound is not None:
+        return {"sound": as_waves(decode_sound(preprocess.sound, raw))}
     return {"image": decode(preprocess, raw)}
 
 

@@ -50,7 +50,7 @@ class Settings(Record):
     )
     class_weights: Literal["none", "balanced"] = Field(default="none", description="Weigh classes by 1 / frequency.")
     augment: tuple[str, ...] | None = Field(
-        default=None, description="crop, flip, rotate, shift, cutout; none for none."
+        default=None, description="crop, flip, rotate, shift, cutout; of sound speed, shift, noise; none for none."
     )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many evaluations without a better score."
@@ -100,6 +100,11 @@ class LoadOptions(Record):
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; apart from the seed of training.")
     horizon: int | None = Field(default=None, ge=1, description="Steps ahead to forecast, of a series.")
     context: int | None = Field(default=None, ge=1, description="Steps of the past a forecast is made from.")
+    test_group: str | None = Field(
+        default=None, description="Groups kept out of training and tested on, as a speaker: theo, or theo,lucas."
+    )
+    sample_rate: int | None = Field(default=None, ge=1_000, le=768_000, description="Samples of sound a second.")
+    max_seconds: float = Field(default=60.0, gt=0, description="A longer sound counts as unreadable.")
     task: str | None = Field(
         default=None, description="Kind of answer: classification, regression, next_token, …, or file.py:Class."
     )
@@ -193,6 +198,7 @@ class DataSpec(Record):
     inputs: tuple[FieldSpec, ...]
     target: FieldSpec
     classes: tuple[str, ...] | None
+    letters: tuple[str, ...] | None = Field(default=None, description="Of transcripts; output 0 is the blank.")
     splits: dict[str, SplitSpec]
     preprocess: Preprocess
     options: LoadOptions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from netwright.records import Record
@@ -94,6 +96,14 @@ class Span(Record):
     end: int
 
 
+class Edit(Record):
+    """One step from what was said to what was recognised."""
+
+    kind: Literal["same", "wrong", "missing", "extra"]
+    true: str
+    said: str
+
+
 class WorstSample(Record):
     """A sample the model got wrong with confidence (or, in regression, by far)."""
 
@@ -106,6 +116,9 @@ class WorstSample(Record):
     picture: str | None = Field(default=None, description="PNG as a data URI.")
     text: str | None = Field(default=None, description="What was written, where the input is text.")
     forecast: Forecast | None = Field(default=None, description="Of a series, to be drawn.")
+    sound: str | None = Field(default=None, description="A sound's beginning, as a data URI.")
+    seconds: float | None = Field(default=None, description="How long the sound is.")
+    edits: tuple[Edit, ...] | None = Field(default=None, description="From the true transcript to the recognised.")
     row: tuple[tuple[str, str], ...] | None = Field(default=None, description="Columns and cells, of a table.")
     surprise: tuple[tuple[str, float], ...] = Field(default=(), description="Tokens of a passage, and bits of each.")
     marks: tuple[WordMark, ...] | None = Field(default=None, description="Its words, where each has a tag.")
@@ -156,6 +169,7 @@ class Prediction(Record):
     label: str | None = Field(default=None, description="Class name.")
     confidence: float | None = Field(default=None, description="The label's probability, 0 to 1.")
     probabilities: dict[str, float] | None = Field(default=None, description="By class name.")
+    text: str | None = Field(default=None, description="What was said.")
     value: tuple[float, ...] | None = Field(default=None, description="The predicted numbers.")
     forecast: dict[str, tuple[ForecastStep, ...]] | None = Field(
         default=None, description="By column, what is to come."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from netwright.data.batches import eval_batches, steps_per_epoch
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
 from netwright.errors import DataError, LossError, ModelError, UsageError
+from netwright.frames import Frames, find_frames
 from netwright.given import Given, build_optimizer, build_schedule, refuse_idle, with_given
 from netwright.models import load_function
 from netwright.optim import needs_closure
@@ -35,6 +36,7 @@ from netwright.tasks import (
     find_loss,
     find_task,
 )
+from netwright.tasks.transcription import refuse_short
 
 AMP_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A prime number of samples: a module that mixes up the batch with another dimension is likelier to fail on it.
@@ -95,7 +97,9 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         size = min(PROBE_SAMPLES, len(data.train))
         with contextlib.closing(eval_batches(data, "train", batch_size=size, workers=0)) as batches:
             batch = next(batches)
-        binding = bind_to(model, data.spec, tuple(batch.inputs))
+        binding = bind_to(model, data.spec, batch)
+        if isinstance(binding.frames, Frames) and binding.frames.formula is not None:
+            refuse_short(data, binding.frames.formula)
         outputs = probe_outputs(model, binding, batch)
         task = find_task(data.spec.task).fit(data.spec, outputs, batch)
         objective = _objective(task, data, settings, given, outputs, batch, device)
@@ -145,12 +149,25 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
     return Session(model, data, settings, whole, state, per_epoch, binding, task)
 
 
-def bind_to(model: nn.Module, spec: DataSpec, fields: tuple[str, ...]) -> Binding:
-    """Match the module's parameters and answers with those of the data."""
-    return bind(model, fields, spec.parts, answers=tuple(answer.name for answer in spec.answers))
+def bind_to(model: nn.Module, spec: DataSpec, batch: Batch) -> Binding:
+    """How the module is called and where its answers are; of transcripts also how many frames it emits.
+
+    Leaves it on the CPU where frames are counted.
+
+    Raises:
+        BindingError: A parameter of ``forward`` has no field.
+        ModelError: Its frames cannot be counted.
+        ShapeError: A layer cannot take what reaches it.
+    """
+    binding = bind(model, tuple(batch.inputs), spec.parts, answers=tuple(answer.name for answer in spec.answers))
+    if spec.letters is None:
+        return binding
+    model.to("cpu")
+    probe(model, binding, batch.inputs)
+    return replace(binding, frames=find_frames(model, binding, batch.inputs))
 
 
-# A tensor; of several answers a dict of such.
+# A tensor; of several answers a dict of such, and of transcripts one of logits and lengths.
 def probe_outputs(model: nn.Module, binding: Binding, batch: Batch) -> Any:
     """The module's answer to a batch in eval mode, with its graph, on the CPU where the batch is.
 

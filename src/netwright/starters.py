@@ -54,6 +54,14 @@ STARTERS = {
         "embedding, spelling and a two-way LSTM, to tag the words of sentences", TAGS,
         f"{TOKENS}, torch.ones(2, 4, 6, dtype=torch.long), {TOKENS}, torch.tensor([4, 2]), {MASK}", (2, 4, 2)
     ),
+    "speech": Starter(
+        "spectra, convolutions and a two-way GRU, to tell sounds apart", "fsdd",
+        "torch.randn(2, 16000), torch.tensor([16000, 9000])", (2, 2),
+    ),
+    "transcriber": Starter(
+        "spectra, convolutions and two-way GRUs, to write down speech", "fsdd --task transcription",
+        "torch.randn(2, 16000), torch.tensor([16000, 9000])", (2, 50, 28),
+    ),
 }  # fmt: skip
 
 README = """# {name}: {title}

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 MAX_CLASS_ROWS = 20
 MAX_CONFUSION = 12
 MAX_NAME = 24
-BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic regression", "tfidf_ridge": "TF-IDF + ridge regression"}
+BASELINES = {
+    "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "tfidf_ridge": "TF-IDF + ridge regression",
+    "band_logistic_regression": "bands + logistic regression",
+}
 # What stands in records in one word, as people say it.
 METHODS = {
     "batch_means": "batch means",

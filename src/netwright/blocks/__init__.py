@@ -23,12 +23,15 @@ from netwright.blocks.mlp import CategoryEmbeddings, mlp
 from netwright.blocks.pooling import AttentionPool, MaskedBatchNorm, max_pool, mean_pool
 from netwright.blocks.positions import SinusoidalPositions, rotate, sinusoids
 from netwright.blocks.recurrent import Recurrent
+from netwright.blocks.sound import MFCC, LogMel, SpecAugment, UtteranceNorm, WarpBands
 
 __all__ = [
+    "MFCC",
     "AttentionPool",
     "CategoryEmbeddings",
     "DepthwiseConv",
     "LearnableSwish",
+    "LogMel",
     "MaskedBatchNorm",
     "Mish",
     "Recurrent",
@@ -36,11 +39,14 @@ __all__ = [
     "RoundStraightThrough",
     "SelfAttention",
     "SinusoidalPositions",
+    "SpecAugment",
     "SqueezeExcite",
     "Swish",
     "TemporalConv",
     "TransformerEncoder",
     "TransformerLayer",
+    "UtteranceNorm",
+    "WarpBands",
     "hide",
     "learnable_swish",
     "mask_of",

@@ -79,16 +79,17 @@ def load(
 
 def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     from netwright.data.builtin import NAMES, read
-    from netwright.data.columns import SUFFIXES
-    from netwright.data.conll import SURE, holds_tags
     from netwright.data.download import store
-    from netwright.data.facts import asked_task
     from netwright.data.pictures import assemble
+    from netwright.data.sound import assemble as assemble_sounds
+    from netwright.data.spoken_digits import NAMES as SPOKEN
+    from netwright.data.spoken_digits import read_spoken_digits
     from netwright.data.streams import load_stream
-    from netwright.data.tags import load_tagged
 
     if str(source) in NAMES:
         return assemble(read(str(source), options), options)
+    if str(source) in SPOKEN:
+        return assemble_sounds(read_spoken_digits(options), options)
     path = Path(source)
     if not path.exists() and path.name == str(source) and (store() / path).is_dir():
         path = store() / path
@@ -96,6 +97,27 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
         return load_stream(path, options, reason="asked for")
     if path.is_dir():
         return _load_folder(path, options)
+    if path.exists():
+        return _load_file(path, options)
+    known = (*NAMES, *SPOKEN)
+    if isinstance(source, Path) or "/" in str(source) or "\\" in str(source) or "." in str(source):
+        beside = sorted(entry.name for entry in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        raise MissingFileError(
+            where=f"--data {source}",
+            expected="a folder or a file",
+            got=f"nothing there; {path.parent} holds {', '.join(beside)}" if beside else "nothing there",
+            cure=f"Check the path, or name one of {', '.join(known)}.",
+        )
+    raise unknown_name("data set, or a folder", str(source), known, where="--data")
+
+
+def _load_file(path: Path, options: LoadOptions) -> Data:
+    from netwright.data.columns import SUFFIXES
+    from netwright.data.conll import SURE, holds_tags
+    from netwright.data.facts import asked_task
+    from netwright.data.streams import load_stream
+    from netwright.data.tags import load_tagged
+
     if holds_tags(path):
         return load_tagged({"train": path}, options, source=path)
     if path.suffix in SUFFIXES and path.is_file():
@@ -103,22 +125,12 @@ def _load_stored(source: str | Path, options: LoadOptions) -> Data:
     if path.is_file() and path.suffix.casefold() == ".txt":
         asked_task(options, ("next_token",), data="a text alone")
         return load_stream(path, options, reason="a text alone, without a class or a number to answer")
-    if path.exists():
-        raise DataError(
-            where=str(source),
-            expected=f"a folder, a file that ends in {', '.join((*SUFFIXES, *SURE, '.txt'))}, or a data set's name",
-            got="a file",
-            cure="Give the folder; unpack an archive first.",
-        )
-    if isinstance(source, Path) or "/" in str(source) or "\\" in str(source) or "." in str(source):
-        beside = sorted(entry.name for entry in path.parent.iterdir())[:8] if path.parent.is_dir() else []
-        raise MissingFileError(
-            where=f"--data {source}",
-            expected="a folder or a file",
-            got=f"nothing there; {path.parent} holds {', '.join(beside)}" if beside else "nothing there",
-            cure=f"Check the path, or name one of {', '.join(NAMES)}.",
-        )
-    raise unknown_name("data set, or a folder", str(source), NAMES, where="--data")
+    raise DataError(
+        where=str(path),
+        expected=f"a folder, a file that ends in {', '.join((*SUFFIXES, *SURE, '.txt'))}, or a data set's name",
+        got="a file",
+        cure="Give the folder; unpack an archive first.",
+    )
 
 
 def _load_folder(path: Path, options: LoadOptions) -> Data:
@@ -126,6 +138,8 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
     from netwright.data.images import read_folder, split_folders
     from netwright.data.pictures import assemble
     from netwright.data.recordings import holds_recordings, load_recordings
+    from netwright.data.sound import assemble as assemble_sounds
+    from netwright.data.sound_files import holds_sounds, read_sound_folder
     from netwright.data.streams import load_stream
     from netwright.data.tags import load_tagged
     from netwright.data.texts import holds_texts, load_text_folder, split_files
@@ -138,6 +152,8 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
         return _load_columns(files, options, source=path)
     if holds_recordings(path):
         return load_recordings(path, options)
+    if holds_sounds(path):
+        return assemble_sounds(read_sound_folder(path, options), options)
     if holds_texts(path):
         return load_text_folder(split_folders(path), options, source=path)
     running = _why_running(path) if options.task is None else None
@@ -152,12 +168,16 @@ def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path)
     from netwright.data.columns import peek_columns
     from netwright.data.histories import looks_like_series
     from netwright.data.series import load_series
+    from netwright.data.sound import assemble as assemble_sounds
+    from netwright.data.sound_files import path_column, read_manifests
     from netwright.data.tables import load_tables
     from netwright.data.texts import load_text_files
 
     asked = options.task == "forecasting"
     if asked or (options.task is None and options.target is None and looks_like_series(peek_columns(files["train"]))):
         return load_series(files["train"], options, asked=asked)
+    if path_column(peek_columns(files["train"])) is not None:
+        return assemble_sounds(read_manifests(files, options, source=source), options)
     if looks_like_table(peek_columns(files["train"]), options):
         return load_tables(files, options, source=source)
     return load_text_files(files, options, source=source)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from netwright.batch import Batch
 from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
+from netwright.data.augment_sound import augment_sounds
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
@@ -158,7 +159,12 @@ def _preprocessed(data: Data, batch: Batch) -> Batch:
 
 
 def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, epoch: int) -> Batch:
-    """Augment the pictures as they are stored, then preprocess: each sees whole pixel values."""
+    """Augment sounds; or the pictures as they are stored, then preprocess: each sees whole pixel values."""
+    sound = data.spec.preprocess.sound
+    if sound is not None:
+        ids, rate = batch.sample_ids.numpy(), sound.sample_rate
+        changed = augment_sounds(batch.inputs, names, ids, rate=rate, seed=seed, epoch=epoch)
+        return replace(batch, inputs=changed)
     field = data.spec.inputs[0].name
     images = augment_images(batch.inputs[field], names, batch.sample_ids.numpy(), seed=seed, epoch=epoch)
     return _preprocessed(data, replace(batch, inputs={**batch.inputs, field: images}))

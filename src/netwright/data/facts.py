@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.splits import split_off
-from netwright.errors import DataError, unknown_name
+from netwright.errors import DataError, UsageError, unknown_name
 from netwright.records import Choice, LoadOptions, SplitSpec
 
 IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss leaves such targets out
@@ -87,6 +87,12 @@ def choose_splits(
     """Which samples train, and which are kept for val and test where those are not given."""
     parts: dict[str, Indices] = {"train": np.arange(len(targets))}
     choices: list[Choice] = []
+    if options.test_group is not None:
+        parts, asked_for = _held_out(options.test_group, groups, has_test=has_test)
+        choices.append(asked_for)
+        has_test = True
+    if options.group_by is None:  # groups that are known but not asked for are torn apart
+        groups = None
     how = "whole groups" if groups is not None else "stratified by class" if classes is not None else "at random"
     shares = {
         "test": (0.0 if has_test else 0.2 if options.test_fraction is None else options.test_fraction),
@@ -116,6 +122,33 @@ def choose_splits(
         value = f"{len(taken):,} samples, {how}, split seed {options.split_seed}"
         choices.append(Choice(name=f"{name} split", value=value, reason=reason, asked=asked))
     return parts, tuple(choices)
+
+
+def _held_out(asked: str, groups: Sequence[str] | None, *, has_test: bool) -> tuple[dict[str, Indices], Choice]:
+    """The groups that were asked for as the test split, all others to learn from."""
+    if groups is None or has_test:
+        raise UsageError(
+            where=f"--test-group {asked}",
+            expected="data without a test split" if has_test else "samples that belong to groups",
+            got="a test split of their own" if has_test else "no groups",
+            cure="Leave it out, or put the splits together."
+            if has_test
+            else "Say what makes a group: --group-by with a regular expression on files' names.",
+        )
+    wanted = {name.strip() for name in asked.split(",") if name.strip()}
+    for name in sorted(wanted - set(groups)):
+        raise unknown_name("group", name, set(groups), where="--test-group")
+    inside = np.asarray([group in wanted for group in groups])
+    if inside.all() or not inside.any():
+        raise UsageError(
+            where=f"--test-group {asked}",
+            expected="some groups to test on, and others to learn from",
+            got=f"{int(inside.sum())} of {len(inside):,} samples to test on",
+            cure=f"Groups there are: {', '.join(sorted(set(groups))[:12])}.",
+        )
+    value = f"{int(inside.sum()):,} samples of {', '.join(sorted(wanted))}"
+    choice = Choice(name="test split", value=value, reason="asked for: none of them is learned from", asked=True)
+    return {"train": np.flatnonzero(~inside), "test": np.flatnonzero(inside)}, choice
 
 
 def _check_rare(targets: NDArray[Any], classes: Sequence[str], wanted: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
+from netwright.evaluation.sound_baselines import BANDS, MAX_SOUNDS, band_answers
 from netwright.evaluation.text_baselines import MAX_TEXTS, Written, tfidf_answers
 from netwright.intervals import bootstrap_t, wilson
 from netwright.metrics import IGNORE_INDEX
@@ -69,6 +70,7 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
         and there is more than one class. Each says in ``detail`` what it was fitted and scored on.
     """
     from netwright.data.ragged import RaggedSource
+    from netwright.data.sound_source import SoundSource
     from netwright.data.tables import TableSource
     from netwright.evaluation.table_baselines import table_baselines
 
@@ -87,6 +89,14 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
         return (*found, *further)
     if data.spec.preprocess.text is not None:
         return (*found, *_of_texts(data, split, (train_ids, scored_ids), targets, task=task, seed=seed))
+    if isinstance(train, SoundSource) and isinstance(scored, SoundSource):
+        fit_on = _pick(train_ids, targets[0], MAX_SOUNDS, generator, task=task)
+        score_on = _pick(scored_ids, targets[1], MAX_SOUNDS, generator, task=task)
+        answers = band_answers(train, fit_on, np.asarray(train.targets)[fit_on], scored, score_on)
+        on = f"fitted on {len(fit_on):,} training samples, scored on {_of(len(score_on), len(scored_ids))}"
+        detail = f"on mean and deviation of {BANDS} bands; {on}"
+        score = _score(answers, np.asarray(scored.targets)[score_on], task, seed)
+        return (*found, Baseline(name="band_logistic_regression", detail=detail, score=score))
     shape = math.prod(max((field.shape for field in data.spec.inputs), key=math.prod, default=(1,)))
     affordable = max(100, MAX_READ // max(1, shape))
     fit_on = _pick(train_ids, targets[0], min(MAX_TRAIN, affordable), generator, task=task)

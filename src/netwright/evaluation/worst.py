@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from netwright.errors import NetwrightError
 from netwright.evaluation.predictions import Predictions
+from netwright.evaluation.worst_sounds import heard
 from netwright.results import WorstSample
 
 if TYPE_CHECKING:
@@ -69,10 +70,9 @@ def worst_samples(data: Data, split: str, predictions: Predictions, *, count: in
                 name=name,
                 target=target,
                 prediction=prediction,
-                picture=picture,
                 text=_text(source, sample_id),
                 row=row,
-                **answer,
+                **({"picture": picture} | heard(source, sample_id) | answer),
             )
         )
     return tuple(found)

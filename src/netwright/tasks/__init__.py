@@ -25,6 +25,7 @@ from netwright.tasks.protocol import Calibrated, Discerning, Running, Task
 from netwright.tasks.regression import Regression
 from netwright.tasks.several import Several
 from netwright.tasks.tagging import Tagging
+from netwright.tasks.transcription import Transcription
 
 __all__ = [
     "IGNORE_INDEX",
@@ -52,6 +53,7 @@ KINDS: tuple[type[Task], ...] = (
     Tagging,
     Forecasting,
     NextToken,
+    Transcription,
     Several,
 )
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}

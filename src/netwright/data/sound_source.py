@@ -1,0 +1,182 @@
+"""Where sounds come from: samples that lie in memory with 16 bits, or files that are decoded when they are asked for.
+
+``B`` sounds, ``T`` samples of the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from netwright.data.images import in_threads, watched
+from netwright.data.ragged import Ragged
+from netwright.errors import DataError
+from netwright.metrics import IGNORE_INDEX
+from netwright.records import Unreadable
+from netwright.sounds import DecodeSound, as_waves, decode_sound
+
+Raw = Path | bytes
+# Sounds up to this size lie in memory, 9 hours at 16,000 Hz; larger sets are decoded when asked for. 100,000 words of
+# half a second at 8,000 Hz are 800 MB, and 1.5 GB with torch and the names.
+MEMORY_LIMIT_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class SoundSource:
+    """Sounds of one split.
+
+    Attributes:
+        operation: How files are decoded.
+        values: Samples of many sounds end to end, int16, which splits share; None where ``paths`` are decoded.
+        begins: Where each sound begins in ``values``, int64 (N,).
+        sizes: Samples of each, int64 (N,).
+        paths: Files of the sounds, or None.
+        all_targets: Classes int64 (N,), or the letters of each transcript.
+        names: What to call each sound.
+        texts: Transcripts as they were written; None where there are classes.
+    """
+
+    operation: DecodeSound
+    values: NDArray[np.int16] | None
+    begins: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    paths: tuple[Path, ...] | None
+    all_targets: Tensor | Ragged
+    names: tuple[str, ...]
+    texts: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def sound(self, index: int) -> NDArray[np.int16]:
+        """The samples of one sound, int16 (T,).
+
+        Raises:
+            DataError: Its file has changed since the data were loaded.
+        """
+        if self.values is not None:
+            return self.values[self.begins[index] : self.begins[index] + self.sizes[index]]
+        found = decode_sound(self.operation, (self.paths or ())[index])
+        if len(found) != self.sizes[index]:
+            raise DataError(
+                where=self.names[index],
+                expected=f"{self.sizes[index]:,} samples, as when the data were loaded",
+                got=f"{len(found):,}",
+                cure="Bring the file back as it was, or load the data again.",
+            )
+        return found
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+        """Waves (B, T) with their lengths and mask; targets of transcripts (B, S), ignored at padding."""
+        sizes = self.sizes[indices]
+        waves = np.zeros((len(indices), max(1, int(sizes.max(initial=0)))), dtype=np.float32)
+        for row, index in enumerate(indices):
+            found = self.sound(int(index))
+            waves[row, : len(found)] = as_waves(found)
+        lengths = torch.from_numpy(sizes.astype(np.int64))
+        mask = torch.arange(waves.shape[1])[None] < lengths[:, None]
+        inputs = {"sound": torch.from_numpy(waves), "lengths": lengths, "mask": mask}
+        if isinstance(self.all_targets, Ragged):
+            return inputs, torch.from_numpy(self.all_targets.padded(indices, IGNORE_INDEX)[0])
+        return inputs, self.all_targets.index_select(0, torch.from_numpy(indices))
+
+    def take(self, where: NDArray[np.int64]) -> SoundSource:
+        """Some of them; samples in memory are shared."""
+        targets = self.all_targets
+        return replace(
+            self,
+            begins=self.begins[where],
+            sizes=self.sizes[where],
+            paths=None if self.paths is None else tuple(self.paths[index] for index in where),
+            all_targets=targets.take(where) if isinstance(targets, Ragged) else targets[torch.from_numpy(where)],
+            names=tuple(self.names[index] for index in where),
+            texts=None if self.texts is None else tuple(self.texts[index] for index in where),
+        )
+
+    def name(self, index: int) -> str:
+        """Its file."""
+        return self.names[index]
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """All classes, (N,), or the letters of all transcripts, (M,)."""
+        return self.all_targets.values if isinstance(self.all_targets, Ragged) else self.all_targets.numpy()
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Samples of each sound, int64 (N,)."""
+        return self.sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Sounds as they were read: samples end to end (None where there were too many), sizes, and which could be read."""
+
+    values: NDArray[np.int16] | None
+    sizes: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def begins(self) -> NDArray[np.int64]:
+        """Where each begins in ``values``, int64 (N,)."""
+        return np.concatenate(([0], np.cumsum(self.sizes)[:-1])).astype(np.int64)
+
+
+def each_read(call: Callable[[Raw], Any], raws: Sequence[Raw], names: Sequence[str], *, doing: str) -> list[Any]:
+    """Results of reading each sound, in several threads; an ``Unreadable`` where one cannot be read."""
+    results = in_threads(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
+    return list(watched(results, len(raws), doing))
+
+
+def decode_all(
+    raws: Sequence[Raw], names: Sequence[str], operation: DecodeSound, *, expected: int, in_memory: bool
+) -> Decoded:
+    """Decode every sound once.
+
+    Args:
+        raws: Files, or their bytes.
+        names: What to call each.
+        operation: How.
+        expected: Samples in all, as the headers have it; more is made room for.
+        in_memory: Whether samples are kept, or only looked at.
+    """
+    values = np.empty(max(1, expected) if in_memory else 1, dtype=np.int16)
+    sizes, kept, bad, end = [], [], [], 0
+    read: Callable[[Raw], Any] = partial(decode_sound, operation)
+    call = read if in_memory else lambda raw: len(read(raw))  # a piece of decoded files would not fit into memory
+    results = in_threads(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
+    for index, found in enumerate(watched(results, len(raws), "reading sounds")):
+        if isinstance(found, Unreadable):
+            bad.append(found)
+            continue
+        size = len(found) if in_memory else found
+        if in_memory:
+            if end + size > len(values):  # an MP3's header only estimates
+                values = np.concatenate((values, np.empty(max(size, len(values) // 8), dtype=np.int16)))
+            values[end : end + size] = found
+        sizes.append(size)
+        kept.append(index)
+        end += size
+    return Decoded(
+        values[:end] if in_memory else None,
+        np.asarray(sizes, dtype=np.int64),
+        np.asarray(kept, dtype=np.int64),
+        tuple(bad),
+    )
+
+
+def _or_unreadable(call: Callable[[Raw], Any], one: tuple[Raw, str]) -> Any:
+    raw, name = one
+    try:
+        return call(raw)
+    except DataError as error:
+        return Unreadable(name=name, reason=error.got)

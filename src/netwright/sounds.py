@@ -1,0 +1,208 @@
+"""Reading sound: one operation, run alike in training and in serving. No torch here.
+
+A sound is mixed to one channel, brought to one sample rate and kept with 16 bits, whatever it came as. ``T`` samples,
+``C`` channels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from netwright.errors import DataError, require
+
+# What libsndfile reads by its own decoders; names of other kinds of sound are known so that they can be named.
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
+FOREIGN = (".m4a", ".aac", ".wma", ".webm", ".amr", ".ra")
+FULL_SCALE = 32_768  # of 16 bits
+# Outside of this a header is damaged: telephones have 8,000 Hz, and no converter on sale has more than 768,000.
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+# Terms of the ratio of two rates; a rate such as 44,101 is taken for its neighbour, 0.01 % off at most.
+MAX_TERM = 2_000
+AT_ONCE = 1 << 16  # samples read at a time, so that a header that promises hours costs no memory
+
+Raw = str | Path | bytes | NDArray[Any]
+
+
+class DecodeSound(BaseModel):
+    """File, bytes or array to int16 (T,): the mean of all channels, at one rate; what clips is scaled to fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    op: Literal["decode_sound"] = "decode_sound"
+    sample_rate: int = Field(ge=LOWEST_RATE, le=HIGHEST_RATE, description="Samples a second.")
+    max_seconds: float = Field(gt=0, description="A longer sound is refused.")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself: samples a second, samples of each channel, and channels."""
+
+    sample_rate: int
+    frames: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.frames / self.sample_rate
+
+
+def read_header(raw: Path | bytes) -> Header:
+    """What a file says of itself; its samples are not read.
+
+    Raises:
+        DataError: It is no sound that can be read.
+        MissingExtraError: The ``speech`` extra is not installed.
+    """
+    with _opened(raw) as file:
+        return Header(int(file.samplerate), int(file.frames), int(file.channels))
+
+
+def decode_sound(operation: DecodeSound, raw: Raw) -> NDArray[np.int16]:
+    """Take one raw sound to int16 (T,), T at least 1.
+
+    Args:
+        raw: A file's path or bytes; or samples, real numbers with full scale at 1 or int16, (T,) or (T, C), that have
+            the operation's rate already.
+
+    Raises:
+        DataError: It cannot be read, is empty, silent or too long, or holds NaN or infinity.
+        MissingExtraError: The ``speech`` extra is not installed.
+    """
+    name = str(raw) if isinstance(raw, str | Path) else "sound"
+    if isinstance(raw, np.ndarray):
+        samples, rate = _as_samples(raw), operation.sample_rate
+        if len(samples) > operation.max_seconds * rate:
+            raise _too_long(name, len(samples) / rate, operation)
+    else:
+        samples, rate = _read(Path(raw) if isinstance(raw, str) else raw, name, operation)
+    if not len(samples):
+        raise unreadable(name, "0 samples")
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise unreadable(name, f"NaN or infinity in {int((~finite).sum()):,} of {len(samples):,} samples")
+    peak = float(np.abs(samples).max())
+    if peak > 1:  # real numbers beyond full scale: the shape is kept, the level is not
+        samples = samples / np.float32(peak)
+    whole = np.rint(resample(samples, rate, operation.sample_rate) * FULL_SCALE)
+    kept = np.clip(whole, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    if kept.min() == kept.max():
+        raise unreadable(name, f"silence: all {len(kept):,} samples are {kept[0]}")
+    return kept
+
+
+def as_waves(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Stored samples as a module gets them, with full scale at 1, float32 of the same shape."""
+    waves: NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
+    return waves
+
+
+def resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """Samples at another rate: (T,) to (ceil(T * wanted / rate),), without what the new rate cannot hold."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(wanted, rate).limit_denominator(MAX_TERM)
+    return np.asarray(resample_poly(samples, ratio.numerator, ratio.denominator), dtype=np.float32)
+
+
+def unreadable(name: str, reason: str) -> DataError:
+    """The error for a sound that cannot be read."""
+    return DataError(
+        where=name,
+        expected="a sound that can be read",
+        got=reason,
+        cure="Replace or remove it, or convert it: ffmpeg -i FILE -ac 1 FILE.wav.",
+    )
+
+
+def _too_long(name: str, seconds: float, operation: DecodeSound) -> DataError:
+    return DataError(
+        where=name,
+        expected=f"at most {operation.max_seconds:g} s of sound",
+        got=f"{seconds:,.1f} s",
+        cure="Cut it, or allow more by --max-seconds.",
+    )
+
+
+def _opened(raw: Path | bytes) -> Any:  # soundfile.SoundFile, imported late
+    soundfile = require("soundfile", "speech")
+    name = str(raw) if isinstance(raw, Path) else "sound"
+    try:
+        empty = not raw.stat().st_size if isinstance(raw, Path) else not raw
+        if empty:
+            raise unreadable(name, "0 bytes")
+        file = soundfile.SoundFile(str(raw) if isinstance(raw, Path) else io.BytesIO(raw))
+    except OSError as error:
+        raise unreadable(name, error.strerror or str(error)) from error
+    # Headers that lie lead soundfile to TypeError (no rate: taken for raw samples) beside its own errors.
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise unreadable(name, _reason(error, raw)) from error
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or not file.channels:
+        with file:
+            raise unreadable(name, f"a header of {file.samplerate:,} Hz and {file.channels} channels")
+    return file
+
+
+def _reason(error: Exception, raw: Path | bytes) -> str:
+    """What was wrong, without the path that stands in front of it."""
+    if isinstance(raw, Path) and raw.suffix.casefold() in FOREIGN:
+        return f"a format that is not read here, {raw.suffix[1:]}"
+    text = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    return f"no sound: {text}" if text else type(error).__name__
+
+
+def _read(raw: Path | bytes, name: str, operation: DecodeSound) -> tuple[NDArray[np.float32], int]:
+    """The mean of all channels, float32 (T,), and its rate."""
+    soundfile = require("soundfile", "speech")
+    with _opened(raw) as file:
+        rate, promised = int(file.samplerate), int(file.frames)
+        most = int(operation.max_seconds * rate)
+        parts: list[NDArray[np.float32]] = []
+        count = 0
+        try:
+            for part in _parts(file):
+                parts.append(part)
+                count += len(part)
+                if count > most:
+                    raise _too_long(name, max(promised, count) / rate, operation)
+        except soundfile.SoundFileError as error:
+            raise unreadable(name, f"damaged after {count:,} samples: {_reason(error, raw)}") from error
+        # An MP3 only estimates its length; of the others a shorter one was cut off.
+        if count < promised and file.format != "MP3":
+            raise unreadable(name, f"cut off: {count:,} samples of {promised:,} that its header promises")
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32), rate
+
+
+def _parts(file: Any) -> Iterator[NDArray[np.float32]]:
+    while True:
+        part = file.read(AT_ONCE, dtype="float32", always_2d=True)
+        if not len(part):
+            return
+        yield part[:, 0] if part.shape[1] == 1 else part.mean(1, dtype=np.float32)
+
+
+def _as_samples(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples given as an array, as float32 (T,)."""
+    real = array.dtype.kind == "f" or array.dtype == np.int16
+    if not real or array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > array.shape[0]):
+        raise DataError(
+            where="sound",
+            expected="samples (T,) or (T, C), real numbers up to 1 or int16",
+            got=f"{array.dtype} {array.shape}",
+            cure="Give the time first, and convert the numbers: samples / 2**31 of 32 bits.",
+        )
+    samples = as_waves(array) if array.dtype == np.int16 else array.astype(np.float32)
+    return np.asarray(samples.mean(1) if samples.ndim == 2 else samples, dtype=np.float32)
