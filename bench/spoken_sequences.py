@@ -2,8 +2,8 @@
 
     python bench/spoken_sequences.py FOLDER --seed 0
 
-Three to seven digits of one speaker, with pauses of 0.05 to 0.4 s of faint noise between them. Training sequences are of
-the training recordings alone, test sequences of the test recordings, as the source of the recordings splits them.
+Three to seven digits of one speaker, with pauses of 0.05 to 0.4 s of faint noise between them. Training sequences are
+of the training recordings alone, test sequences of the test recordings, as the source of the recordings splits them.
 """
 
 from __future__ import annotations
