@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
@@ -63,6 +64,22 @@ def running(folder: Path) -> Data:
     return nw.load(str(folder / "plays.txt"), task="next_token", max_length=16)
 
 
+def sounds(folder: Path) -> Data:
+    """Low and high tones, of 0.1 s and of 0.5 s."""
+    for at in range(40):
+        _tone(folder / "tones" / ("low", "high")[at % 2] / f"{at}.wav", 200 + 400 * (at % 2), 0.1 if at % 3 else 0.5)
+    return nw.load(str(folder / "tones"))
+
+
+def transcripts(folder: Path) -> Data:
+    """Tones, and what is said to be spoken in them."""
+    rows = []
+    for at in range(40):
+        _tone(folder / f"{at}.wav", 200 + 10 * at, 0.1 if at % 3 else 0.5)
+        rows.append((f"{at}.wav", "no" if at % 3 else "nooo on"))
+    return nw.load(str(_rows(folder, ("audio_filepath", "text"), rows)), task="transcription")
+
+
 def table(folder: Path) -> Data:
     """Numbers and categories, some missing, and a class."""
     rows = [(at % 9 or "", "xyz"[at % 3], ["no", "yes"][at % 2]) for at in range(60)]
@@ -93,7 +110,8 @@ class Case:
 CASES = [
     Case("mlp", pictures), Case("cnn", pictures),
     Case("text", texts), Case("text", values_of_texts), Case("text", labels_of_texts), Case("rnn", texts),
-    Case("tagger", tags), Case("lm", running), Case("table", table), Case("series", series),
+    Case("tagger", tags), Case("lm", running), Case("speech", sounds),
+    Case("transcriber", transcripts), Case("table", table), Case("series", series),
 ]  # fmt: skip
 
 
@@ -189,12 +207,21 @@ def answer_and_gradient(session: Session, batch: Batch) -> tuple[Any, dict[str, 
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     gradients = {name: torch.zeros_like(parameters[name]) if one is None else one
                  for name, one in zip(parameters, found, strict=True)}  # fmt: skip
+    if isinstance(outputs, dict):  # of a transcript the frames that are real
+        return outputs["logits"][0, : outputs["lengths"][0]].detach(), gradients
     return outputs[0].detach(), gradients
 
 
 def common(answer: Tensor, wanted: Tensor) -> Tensor:
     """The part of an answer that is no padding: as many positions as the other has."""
     return answer[: len(wanted)] if answer.ndim > 1 else answer
+
+
+def _tone(path: Path, hertz: float, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    steps = np.arange(int(8_000 * seconds)) / 8_000
+    noise = np.random.default_rng(int(hertz)).normal(scale=0.05, size=len(steps))
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * steps) + noise, 8_000)
 
 
 def _rows(folder: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
