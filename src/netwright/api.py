@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +132,7 @@ def evaluate(
     split: str | None = None,
     model: nn.Module | None = None,
     with_baselines: bool = True,
+    beam: int = 1,
 ) -> Evaluation:
     """Score a run, or a module, on a split: each sample once, an interval on each headline number.
 
@@ -140,6 +142,7 @@ def evaluate(
         split: None: test, or val where there is no test.
         model: The module of a run made from an instance in Python.
         with_baselines: Also score simple methods on the same samples.
+        beam: Beginnings kept when transcripts are read; 1 takes the likeliest path.
 
     Returns:
         The evaluation; of a run, also kept in its folder, with all predictions.
@@ -153,17 +156,17 @@ def evaluate(
             raise UsageError(
                 where="evaluate(net)", expected="data to score the module on", got="none", cure="nw.evaluate(net, data)"
             )
-        predictions, evaluation = assess(subject, loaded, split, with_baselines=with_baselines)
+        predictions, evaluation = assess(subject, loaded, split, with_baselines=with_baselines, beam=beam)
         return evaluation
     trained = open_trained(subject, model)
     loaded = data_of(trained.run, trained.spec, loaded)
-    predictions, evaluation = assess(trained.model, loaded, split, with_baselines=with_baselines)
+    predictions, evaluation = assess(trained.model, loaded, split, with_baselines=with_baselines, beam=beam)
     _keep(trained.run, predictions, evaluation)
     return evaluation
 
 
 def assess(
-    model: nn.Module, data: Data, split: str | None, *, with_baselines: bool = True
+    model: nn.Module, data: Data, split: str | None, *, with_baselines: bool = True, beam: int = 1
 ) -> tuple[Predictions, Evaluation]:
     """Predictions on a split, and what they score."""
     have = [name for name in ("test", "val", "train") if name in data.spec.splits]
@@ -172,7 +175,7 @@ def assess(
             where="--split", expected=f"one of {', '.join(have)}", got=f'"{split}"', cure="Name one of those."
         )
     split = split or have[0]
-    task, predictions = predict_split(model, data, split)
+    task, predictions = predict_split(model, data, split, beam=beam)
     if isinstance(task, Calibrated) and split != "val" and "val" in data.spec.splits:
         task = task.calibrated(predict_split(model, data, "val")[1])
     evaluation = task.score(predictions, split=split, seed=0)
@@ -190,6 +193,7 @@ def predict(
     *,
     model: nn.Module | None = None,
     batch_size: int = 64,
+    beam: int = 1,
     **sampling: Any,
 ) -> list[Prediction]:
     """Answer raw inputs with a run's module: texts, paths of images, bytes, or arrays as the training data were.
@@ -201,6 +205,7 @@ def predict(
         inputs: A list; of a run that predicts next tokens the texts to continue.
         model: The module of a run made from an instance in Python.
         batch_size: Inputs answered at once.
+        beam: Beginnings kept when transcripts are read; 1 takes the likeliest path.
         sampling: Fields of ``Sampling``, for a run that predicts next tokens: ``max_new_tokens=200``,
             ``temperature=0.8``, ``top_k``, ``top_p``, ``seed=0``. The same seed writes the same text.
 
@@ -219,7 +224,7 @@ def predict(
             got=f"one of {trained.data_spec.task}",
             cure="Leave them out, or train on a text with --task next_token.",
         )
-    return predict_inputs(trained, inputs, batch_size=batch_size)
+    return predict_inputs(replace(trained, beam=beam), inputs, batch_size=batch_size)
 
 
 def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:

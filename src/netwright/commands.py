@@ -47,12 +47,19 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("--split", metavar="NAME", help="train, val or test; test where there is one")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the simple methods")
+    _add_beam(parser)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, texts or rows; @file.txt has a text a line")
     _add_fields(parser, "continuing a text")
+    _add_beam(parser)
+
+
+def _add_beam(parser: argparse.ArgumentParser) -> None:
+    text = "beginnings kept when a transcript is searched for; 1 takes the likeliest path"
+    parser.add_argument("--beam", type=int, default=1, metavar="WIDTH", help=text)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +176,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from netwright.api import evaluate
     from netwright.tables import render_evaluation
 
-    evaluation = evaluate(arguments.folder, split=arguments.split, with_baselines=not arguments.no_baselines)
+    evaluation = evaluate(
+        arguments.folder, split=arguments.split, with_baselines=not arguments.no_baselines, beam=arguments.beam
+    )
     if arguments.json:
         print(evaluation.model_dump_json())
     else:
@@ -182,7 +191,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from netwright.records import Sampling
 
     given = {name: getattr(arguments, name) for name in Sampling.model_fields if getattr(arguments, name) is not None}
-    answers = predict(arguments.folder, _raw_inputs(arguments), **given)
+    answers = predict(arguments.folder, _raw_inputs(arguments), beam=arguments.beam, **given)
     if len(answers) == len(arguments.inputs):  # one a file: called as the file is, and not by its place
         answers = [
             answer.model_copy(update={"name": name}) if answer.name == f"input {place}" and name[:1] != "{" else answer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from netwright.copies import data_spec_of, source_of, with_own_task
 from netwright.data import load
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.errors import CheckpointError, DataError, ModelError, RunError
+from netwright.errors import CheckpointError, DataError, ModelError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.models import fingerprint, load_model, parse_arguments
 from netwright.records import DataSpec, RunSpec
@@ -28,6 +28,7 @@ from netwright.run import Run, open_run
 from netwright.session import bind_to, evaluating, probe_outputs, unchanged_random
 from netwright.step import Sums
 from netwright.tasks import Objective, Task, find_task
+from netwright.tasks.transcription import Transcription
 
 EVAL_BATCH = 512
 # Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
@@ -38,12 +39,17 @@ EVAL_SOUND = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A run opened again: the module with its best weights, and how to ask it."""
+    """A run opened again: the module with its best weights, and how to ask it.
+
+    Attributes:
+        beam: Beginnings kept when transcripts are read; 1 takes the likeliest path.
+    """
 
     run: Run
     spec: RunSpec
     data_spec: DataSpec
     model: nn.Module
+    beam: int = 1
 
 
 @contextlib.contextmanager
@@ -87,7 +93,7 @@ def eval_batch(spec: DataSpec) -> int:
 
 
 def predict_split(
-    model: nn.Module, data: Data, split: str, *, batch_size: int | None = None
+    model: nn.Module, data: Data, split: str, *, batch_size: int | None = None, beam: int = 1
 ) -> tuple[Task, Predictions]:
     """The module's answer to each sample of a split, in order; samples to be ignored are left out.
 
@@ -96,6 +102,7 @@ def predict_split(
 
     Raises:
         DataError: The split is empty.
+        UsageError: A beam is asked for where answers are not searched.
     """
     device = next(model.parameters()).device
     parts: list[Predictions] = []
@@ -107,7 +114,7 @@ def predict_split(
     with unchanged_random(device):
         for batch in eval_batches(data, split, batch_size=batch_size or eval_batch(data.spec), workers=0):
             if task is None or binding is None:
-                task, binding = fit_task(model, data.spec, batch, device)
+                task, binding = fit_task(model, data.spec, batch, device, beam=beam)
             here = batch.to(device)
             with evaluating(model), torch.no_grad():
                 parts.append(task.predictions(in_full(ask(binding, model, here.inputs)), here))
@@ -223,13 +230,28 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
     return with_own_task(data, spec, trained_run)
 
 
-def fit_task(model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device) -> tuple[Task, Binding]:
+def fit_task(
+    model: nn.Module, spec: DataSpec, batch: Batch, device: torch.device, *, beam: int = 1
+) -> tuple[Task, Binding]:
     """Task and binding from a first batch; the module goes back to its device."""
     few = batch.split(max(1, len(batch) // 2))[0]
     binding = bind_to(model, spec, few)
     outputs = probe_outputs(model, binding, few)
     model.to(device)
-    return find_task(spec.task).fit(spec, outputs, few), binding
+    return _with_beam(find_task(spec.task).fit(spec, outputs, few), beam), binding
+
+
+def _with_beam(task: Task, beam: int) -> Task:
+    if beam == 1:
+        return task
+    if not isinstance(task, Transcription) or beam < 1:
+        raise UsageError(
+            where=f"--beam {beam}",
+            expected="a width of 1 or more, for a run that writes down speech",
+            got=f"one of {task.name}",
+            cure="Leave it out.",
+        )
+    return replace(task, beam=beam)
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -163,7 +163,7 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
     inputs = _fields(samples, spec)
     batch = Batch(tensors.apply_to(spec.preprocess, inputs), None, torch.arange(len(samples)))
     with unchanged_random(device):
-        task, binding = fit_task(trained.model, spec, batch, device)
+        task, binding = fit_task(trained.model, spec, batch, device, beam=trained.beam)
     with answering(trained.model, device):
         here = batch.to(device)
         predictions = task.predictions(in_full(ask(binding, trained.model, here.inputs)), here)
