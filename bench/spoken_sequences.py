@@ -21,7 +21,7 @@ RATE = 8_000
 COUNTS = {"train": 2_000, "test": 300}
 
 
-def write_sequences(folder: Path, *, seed: int, counts: dict[str, int] | None = None) -> None:
+def write_sequences(folder: Path, *, seed: int = 0, counts: dict[str, int] | None = None) -> None:
     """Write the sounds and their manifests."""
     from netwright.data.spoken_digits import WORDS, read_spoken_digits
     from netwright.records import LoadOptions

@@ -48,10 +48,7 @@ def beam_search(log_probs: NDArray[np.floating[Any]], width: int) -> tuple[NDArr
         Graves 2008, "Supervised sequence labelling with recurrent neural networks", section 7.5.3, as in Hannun et
         al. 2014, arXiv:1408.2873, algorithm 1, without a language model.
     """
-    parents, letters = (
-        [-1],
-        [BLANK],
-    )  # of each beginning: what it grew from, its last letter
+    parents, letters = [-1], [BLANK]  # of each beginning: what it grew from, its last letter
     children: dict[tuple[int, int], int] = {}
     beam = [0]
     blank, spoken = np.zeros(1), np.full(1, -np.inf)  # log-probabilities of ending in a blank, and in its last letter

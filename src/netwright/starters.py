@@ -55,7 +55,7 @@ STARTERS = {
         f"{TOKENS}, torch.ones(2, 4, 6, dtype=torch.long), {TOKENS}, torch.tensor([4, 2]), {MASK}", (2, 4, 2)
     ),
     "speech": Starter(
-        "spectra, convolutions and a two-way GRU, to tell sounds apart", "fsdd",
+        "spectra, convolutions and a two-way GRU, to tell sounds apart", "examples/sounds",
         "torch.randn(2, 16000), torch.tensor([16000, 9000])", (2, 2),
     ),
     "transcriber": Starter(
