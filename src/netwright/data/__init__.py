@@ -134,15 +134,16 @@ def _load_file(path: Path, options: LoadOptions) -> Data:
 
 
 def _load_folder(path: Path, options: LoadOptions) -> Data:
+    from netwright.data.columns import SUFFIXES
     from netwright.data.conll import tagged_files
-    from netwright.data.images import read_folder, split_folders
+    from netwright.data.images import mostly_of, read_folder, split_folders
     from netwright.data.pictures import assemble
-    from netwright.data.recordings import holds_recordings, load_recordings
+    from netwright.data.recordings import load_recordings
     from netwright.data.sound import assemble as assemble_sounds
-    from netwright.data.sound_files import holds_sounds, read_sound_folder
+    from netwright.data.sound_files import KNOWN, read_sound_folder
     from netwright.data.streams import load_stream
     from netwright.data.tags import load_tagged
-    from netwright.data.texts import holds_texts, load_text_folder, split_files
+    from netwright.data.texts import load_text_folder, split_files
 
     tagged = tagged_files(path)
     if tagged:
@@ -150,11 +151,11 @@ def _load_folder(path: Path, options: LoadOptions) -> Data:
     files = split_files(path)
     if files:
         return _load_columns(files, options, source=path)
-    if holds_recordings(path):
+    if mostly_of(path, SUFFIXES):
         return load_recordings(path, options)
-    if holds_sounds(path):
+    if mostly_of(path, KNOWN):
         return assemble_sounds(read_sound_folder(path, options), options)
-    if holds_texts(path):
+    if mostly_of(path, (".txt",)):
         return load_text_folder(split_folders(path), options, source=path)
     running = _why_running(path) if options.task is None else None
     if running is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -32,6 +33,7 @@ SPLITS = {
 # Headers read to learn sizes and colours, 50 to 500 µs each; of more files every second, third … is looked at.
 HEADERS = 20_000
 LAYOUT = "root/class/*.png, or root/train/class/*.png and root/test/class/*.png"
+LOOKED_AT = 2_000  # files that tell what a folder of class folders holds
 T = TypeVar("T")
 Item = TypeVar("Item")
 
@@ -173,6 +175,13 @@ def split_folders(root: Path) -> dict[str, Path]:
         if entries and entries[0] not in nested:
             raise _nothing(entries[0], "no class folders, so nothing says what is right")
     return {split: entries[0] for split, entries in found.items() if entries}
+
+
+def mostly_of(folder: Path, suffixes: Collection[str]) -> bool:
+    """Whether most of the first files in its folders end so: a note among images makes no texts of them."""
+    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
+    files = [path.suffix.casefold() for path in islice(inside, LOOKED_AT) if path.is_file() and path.name[:1] != "."]
+    return 2 * sum(suffix in suffixes for suffix in files) > len(files)
 
 
 def class_folders(root: Path, folder: Path, suffixes: Collection[str]) -> Found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,6 @@ from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadab
 if TYPE_CHECKING:
     import pandas as pd
 
-LOOKED_AT = 2_000  # files that tell a folder of recordings from one of images
 Values = NDArray[np.float64]
 
 
@@ -45,13 +43,6 @@ class _Found:
     values: list[Values]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
-
-
-def holds_recordings(folder: Path) -> bool:
-    """Whether most of the first files in its folders have columns."""
-    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
-    files = [path.suffix.casefold() for path in islice(inside, LOOKED_AT) if path.is_file() and path.name[:1] != "."]
-    return 2 * sum(suffix in SUFFIXES for suffix in files) > len(files)
 
 
 def load_recordings(root: Path, options: LoadOptions) -> Data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KNOWN = (*SUFFIXES, *FOREIGN)
-LOOKED_AT = 2_000  # files that tell a folder of sounds from one of images
 PATHS = ("audio_filepath", "path", "file", "audio", "filename", "file_name", "wav", "sound")
 TRANSCRIPTS = ("text", "sentence", "transcript", "transcription", "transcripts")
 LOOKED_AT_ROWS = 50
-
-
-def holds_sounds(folder: Path) -> bool:
-    """Whether most of the first files in its folders are sounds."""
-    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
-    files = [path.suffix.casefold() for path in islice(inside, LOOKED_AT) if path.is_file() and path.name[:1] != "."]
-    return 2 * sum(suffix in KNOWN for suffix in files) > len(files)
 
 
 def path_column(frame: pd.DataFrame) -> str | None:

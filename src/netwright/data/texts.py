@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from netwright.errors import DataError
 from netwright.preprocess import PAIR_FIELDS, Operation, Pair, Preprocess, pair_fields, tokenise
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
 
-LOOKED_AT = 2_000  # files that tell a folder of texts from one of images
 CLASS_FILES = ("class.txt", "classes.txt", "labels.txt")
 
 
@@ -70,13 +68,6 @@ def load_text_folder(folders: dict[str, Path], options: LoadOptions, *, source: 
         parts[split] = Texts(tuple(texts), tuple(labels), tuple(names))
     check_unreadable(tuple(unreadable), total, options)
     return _assemble(parts, options, source=source, class_names=None, unreadable=tuple(unreadable))
-
-
-def holds_texts(folder: Path) -> bool:
-    """Whether most of the first files in its folders are .txt: a note among images makes no texts of them."""
-    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
-    files = [path.suffix for path in islice(inside, LOOKED_AT) if path.is_file() and not path.name.startswith(".")]
-    return 2 * files.count(".txt") > len(files)
 
 
 def _class_names(folder: Path) -> tuple[str, ...] | None:
