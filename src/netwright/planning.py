@@ -21,6 +21,9 @@ from netwright.tasks import Discerning, find_task
 
 # Samples seen in a run chosen by us: 4 passes over 55,000 images, 20 over 1,300, measured with the tutorial network.
 SAMPLES_SEEN = 220_000
+MOST_AT_ONCE = 128
+# A transcript has many answers, and letters part only after some hundred updates; docs/log.md has the figures.
+MOST_UTTERANCES = 16
 # Of a running text, whose samples are windows: 8 passes over Shakespeare, which take an LSTM of 512 some 8 minutes on
 # two cores; 32 windows of 128 characters an update leave enough updates.
 TOKENS_SEEN, TOKENS_AT_ONCE = 8_000_000, 4_096
@@ -106,7 +109,8 @@ def _passes(spec: DataSpec) -> tuple[int, str, int, str]:
     """Passes over the training split, samples an update, and why."""
     train, tokens = spec.splits["train"].count, spec.splits["train"].tokens
     if tokens is None:
-        epochs, size = max(4, min(20, round(SAMPLES_SEEN / train))), _batch_size(train)
+        most = MOST_AT_ONCE if spec.letters is None else MOST_UTTERANCES
+        epochs, size = max(4, min(20, round(SAMPLES_SEEN / train))), _batch_size(train, most)
         why = f"about {SAMPLES_SEEN:,} samples seen, at least 4 and at most 20 passes over {train:,}"
         return epochs, why, size, f"{train:,} samples give {math.ceil(train / size):,} updates a pass"
     window = spec.inputs[0].shape[0]
@@ -116,10 +120,10 @@ def _passes(spec: DataSpec) -> tuple[int, str, int, str]:
     return epochs, why, size, f"windows of {window} tokens; {math.ceil(train / size):,} updates a pass"
 
 
-def _batch_size(train: int) -> int:
-    """128, or less where that would leave fewer than about 40 updates a pass."""
+def _batch_size(train: int, most: int) -> int:
+    """The most, or less where that would leave fewer than about 40 updates a pass."""
     nearest = int(2 ** round(math.log2(max(1, train) / 40)))
-    size = max(8, min(128, nearest))
+    size = max(8, min(most, nearest))
     while train % size == 1 and train > 1:  # one sample alone cannot be normalised over a batch
         size += 1
     return size
