@@ -91,8 +91,8 @@ def choose_splits(
         parts, asked_for = _held_out(options.test_group, groups, has_test=has_test)
         choices.append(asked_for)
         has_test = True
-    if options.group_by is None:  # groups that are known but not asked for are torn apart
-        groups = None
+        if options.group_by is None:  # the others were not asked to stay together
+            groups = None
     how = "whole groups" if groups is not None else "stratified by class" if classes is not None else "at random"
     shares = {
         "test": (0.0 if has_test else 0.2 if options.test_fraction is None else options.test_fraction),

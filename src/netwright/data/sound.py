@@ -107,7 +107,7 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
         by_class,
         options,
         classes=classes,
-        groups=kept["train"].groups,
+        groups=kept["train"].groups if options.group_by or options.test_group else None,
         has_val="val" in sources,
         has_test="test" in sources,
     )
