@@ -106,7 +106,7 @@ def test_each_is_as_long_as_it_is(root: Path) -> None:
     assert row[2] == row[1]
 
 
-def test_serving_sees_ten_thousand_recordings_as_training_does(tmp_path: Path) -> None:
+def test_serving_sees_recordings_as_training_does(tmp_path: Path) -> None:
     """From the record on disk, given as columns of text and as numbers: the same to the last bit."""
     generator = np.random.default_rng(1)
     made = {}

@@ -302,3 +302,31 @@ def test_sentences_come_from_python_as_from_a_file(tmp_path: Path) -> None:
             nw.load(wrong, task="tagging")
     with pytest.raises(DataError, match="1 sentences and 2 lists"):
         nw.load(([["a"]], [["X"], ["Y"]]), task="tagging")
+
+
+def test_serving_sees_ten_thousand_sentences_as_training_does(tmp_path: Path) -> None:
+    """Chinese, emoji and unseen words among them, from the record on disk: every field, to the last bit."""
+    generator = random.Random(0)
+    letters = "abcdeXYZ019.-@#ａ小猫漢é😀"
+    made = {}
+    for split, count in (("train", 9_000), ("test", 1_000)):
+        sentences = [
+            ["".join(generator.choices(letters, k=generator.randint(1, 9))) for _ in range(generator.randint(1, 6))]
+            for _ in range(count)
+        ]
+        made[split] = sentences
+        text = "\n".join("".join(f"{word}\tX{len(word) % 3}\n" for word in one) for one in sentences)
+        write(tmp_path / f"{split}.conll", text)
+    data = nw.load(str(tmp_path), val_fraction=0.1)
+    served = DataSpec.model_validate_json(data.spec.model_dump_json()).preprocess
+    seen = 0
+    for split in data.spec.splits:
+        source = data.split(split)
+        assert isinstance(source, RaggedSource) and source.words is not None
+        inputs, _ = source.gather(np.arange(len(source)))
+        for at, words in enumerate(source.words):
+            for name, again in preprocess.sample(served, list(words)).items():
+                assert np.array_equal(inputs[name][at, : len(words)].numpy(), again), (name, words)
+            seen += 1
+    assert seen == 10_000
+    assert [list(words) for words in data.split("test").words] == made["test"]

@@ -50,6 +50,14 @@ def labels_of_texts(folder: Path) -> Data:
     return nw.load(str(_rows(folder, ("text", "labels"), rows)), task="multi_label")
 
 
+def pairs_of_texts(folder: Path) -> Data:
+    """Whether two texts go together, one behind the other."""
+    rows = [
+        (f"day {at}", f"a day {at}", "yes") if at % 3 else (f"{LONG} {at}", f"{LONG} not", "no") for at in range(40)
+    ]
+    return nw.load(str(_rows(folder, ("premise", "hypothesis", "label"), rows)))
+
+
 def tags(folder: Path) -> Data:
     """A tag for each word of short and long sentences."""
     sentences = [SHORT if at % 3 else LONG for at in range(40)]
@@ -109,7 +117,8 @@ class Case:
 
 CASES = [
     Case("mlp", pictures), Case("cnn", pictures),
-    Case("text", texts), Case("text", values_of_texts), Case("text", labels_of_texts), Case("rnn", texts),
+    Case("text", texts), Case("text", values_of_texts), Case("text", labels_of_texts),
+    Case("text", pairs_of_texts), Case("rnn", texts),
     Case("tagger", tags), Case("lm", running), Case("speech", sounds),
     Case("transcriber", transcripts), Case("table", table), Case("series", series),
 ]  # fmt: skip
