@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from netwright.ctc import beam_search, greedy
 from netwright.errors import DataError, ModelError, UsageError
 from netwright.evaluation.transcription import score_transcripts
 from netwright.frames import FrameMap, find_frames, measure
+from netwright.inference import eval_batch
 from netwright.metrics.edits import alignment, edit_distance
 from netwright.progress import Silent
 from netwright.run import open_run
@@ -275,3 +277,17 @@ def test_what_cannot_transcribe_is_told(manifest: Path) -> None:
     digits = nw.load("digits")
     with pytest.raises(UsageError, match="--beam"):
         nw.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits, beam=3)
+
+
+@pytest.mark.parametrize(("seconds", "batch"), [(0.5, 512), (60.0, 16), (3_600.0, 1)])
+def test_long_sounds_are_asked_a_few_at_a_time(tmp_path: Path, seconds: float, batch: int) -> None:
+    """Also while training is validated: 512 minutes of sound would be gigabytes of spectra."""
+    for index in range(12):
+        (tmp_path / "s" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).normal(scale=0.1, size=800)
+        soundfile.write(tmp_path / "s" / "ab"[index % 2] / f"{index}.wav", noise, RATE)
+    data = nw.load(str(tmp_path / "s"))
+    assert data.val is not None
+    sizes = np.full(len(data.val), int(seconds * RATE))
+    long = replace(data, val=replace(data.val, sizes=sizes))
+    assert eval_batch(long, "val") == batch

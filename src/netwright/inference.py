@@ -33,8 +33,8 @@ from netwright.tasks.transcription import Transcription
 EVAL_BATCH = 512
 # Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
 MOST_ANSWERS = 2**25
-# Samples of sound asked at once, padding included: 32 MB, and with spectra some ten times as much.
-EVAL_SOUND = 8_000_000
+# Positions asked at once, padding included: of sound 32 MB, and with spectra some ten times as much.
+MOST_POSITIONS = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,12 @@ def split_means(
     return sums.means()
 
 
-def eval_batch(spec: DataSpec) -> int:
-    """Samples asked at once: 512, or fewer where each has many answers, as one for each token of a vocabulary."""
-    operation = spec.preprocess.text
-    if spec.task != "next_token" or operation is None:
+def eval_batch(data: Data, split: str) -> int:
+    """Samples asked at once: 512, or fewer where they are long, or each has many answers, as of a vocabulary."""
+    operation, lengths = data.spec.preprocess.text, data.split(split).lengths
+    if lengths is not None:
+        return max(1, min(EVAL_BATCH, MOST_POSITIONS // max(1, int(lengths.max(initial=1)))))
+    if data.spec.task != "next_token" or operation is None:
         return EVAL_BATCH
     return max(1, min(EVAL_BATCH, MOST_ANSWERS // (operation.max_length * operation.vocab_size)))
 
@@ -108,11 +110,8 @@ def predict_split(
     parts: list[Predictions] = []
     task: Task | None = None
     binding: Binding | None = None
-    lengths = data.split(split).lengths
-    if data.spec.kind == "sound" and lengths is not None:
-        batch_size = max(1, min(batch_size or EVAL_BATCH, EVAL_SOUND // max(1, int(lengths.max(initial=1)))))
     with unchanged_random(device):
-        for batch in eval_batches(data, split, batch_size=batch_size or eval_batch(data.spec), workers=0):
+        for batch in eval_batches(data, split, batch_size=batch_size or eval_batch(data, split), workers=0):
             if task is None or binding is None:
                 task, binding = fit_task(model, data.spec, batch, device, beam=beam)
             here = batch.to(device)

@@ -216,7 +216,7 @@ def validate(session: Session, stopper: Stopper) -> tuple[float, dict[str, float
             state.recipe.objective,
             session.binding,
             eval_batches(
-                session.data, "val", batch_size=eval_batch(session.data.spec), workers=session.plan["workers"]
+                session.data, "val", batch_size=eval_batch(session.data, "val"), workers=session.plan["workers"]
             ),
             device=state.device,
             stop=stopper.asked,
