@@ -41,12 +41,13 @@ FLOORS = (
     },
     {"blame", "journal", "loop", "training", "reporting", "sections"},
     {"api"},
+    {"asking"},
     {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
     "errors", "traces", "records", "results", "rows", "timeline", "windows", "recordings", "pixels", "preprocess",
     "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
-    "metrics", "evaluation", "intervals", "tables", "words", "marked",
+    "metrics", "evaluation", "intervals", "tables", "words", "marked", "asking",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}

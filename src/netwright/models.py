@@ -105,7 +105,7 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
         "num_characters": None if words is None else words.num_characters,
         "num_shapes": None if words is None else words.num_shapes,
         "sample_rate": None if spec.preprocess.sound is None else spec.preprocess.sound.sample_rate,
-        "in_channels": shape[0] if spec.kind == "image" else None,
+        "in_channels": _channels(spec),
         "num_outputs": outputs,
         "context": None if windows is None else windows.context,
         "horizon": None if windows is None else windows.horizon,
@@ -121,6 +121,12 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
     except (TypeError, ValueError):  # a class without a signature
         return {}
     return {name: value for name, value in known.items() if value is not None and name in parameters}
+
+
+def _channels(spec: DataSpec) -> int | None:
+    """Of the pictures; None where there are none."""
+    shapes = [field.shape for field in spec.inputs if spec.kind == "image" or field.name in spec.preprocess.fields]
+    return next((shape[0] for shape in shapes if len(shape) == 3), None)
 
 
 def _num_outputs(spec: DataSpec, outputs: int) -> int | None:

@@ -181,8 +181,9 @@ def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: lis
 def _fields(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[str, Tensor]:
     """A batch of stored samples, with the fields that training had."""
     batch = collate(samples, spec.inputs)
-    if spec.preprocess.rows is not None:
-        return as_fields(spec.preprocess.rows, batch["numbers"].numpy(), batch["categories"].numpy())
+    if spec.preprocess.rows is not None and spec.preprocess.rows.columns:
+        made = as_fields(spec.preprocess.rows, batch["numbers"].numpy(), batch["categories"].numpy())
+        return made | {name: batch[name] for name in spec.preprocess.fields}
     return batch
 
 

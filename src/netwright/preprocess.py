@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from netwright.errors import DataError, require
 from netwright.pixels import read_image
 from netwright.recordings import ReadRecording, one_recording
-from netwright.rows import EncodeRows, ScaleTarget, one_row
+from netwright.rows import EncodeRows, ScaleTarget, one_row, slug
 from netwright.sounds import DecodeSound, as_waves, decode_sound
 from netwright.windows import WindowSeries, one_history
 from netwright.words import Words, look_up, sentence
@@ -185,10 +185,21 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
     if preprocess.recording is not None:
         return dict(one_recording(preprocess.recording, raw))
     if preprocess.rows is not None:
-        return one_row(preprocess.rows, raw)
+        return one_row(preprocess.rows, raw) | _shown(preprocess, raw)
     if preprocess.sound is not None:
         return {"sound": as_waves(decode_sound(preprocess.sound, raw))}
     return {"image": decode(preprocess, raw)}
+
+
+def _shown(preprocess: Preprocess, row: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The pictures that a row names."""
+    found: dict[str, NDArray[Any]] = {}
+    for field, own in preprocess.fields.items():
+        cell = next((value for name, value in row.items() if slug(str(name)) == field), None)
+        if cell is None or cell == "":
+            raise DataError(where="input", expected=f"a picture in {field}", got="none", cure="Give its path.")
+        found[field] = decode(own, Path(cell) if isinstance(cell, str) else cell)
+    return found
 
 
 def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[np.uint8]:

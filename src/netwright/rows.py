@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -179,7 +180,7 @@ def one_row(operation: EncodeRows, row: Any) -> dict[str, NDArray[Any]]:
         )  # fmt: skip
     used = [column.column for column in operation.columns]
     unknown = [str(name) for name in row if name not in used and name not in operation.unused]
-    if unknown or not any(name in row for name in used):
+    if unknown or (used and not any(name in row for name in used)):
         near = difflib.get_close_matches(unknown[0], used, n=1) if unknown else []
         hint = f'Did you mean "{near[0]}"? ' if near else ""
         raise DataError(
@@ -188,8 +189,16 @@ def one_row(operation: EncodeRows, row: Any) -> dict[str, NDArray[Any]]:
             got=f"{', '.join(unknown)}, which training had not" if unknown else "none of them",
             cure=f"{hint}Name the columns as in training; leave out what is unknown.",
         )
+    if not used:  # pictures alone
+        return {}
     encoded = encode(operation, {name: [row[name]] for name in used if name in row})
     return {name: values[0] for name, values in encoded.items()}
+
+
+def slug(name: str) -> str:
+    """A column's name as Python could have it: ``Fare (£)`` is ``fare``."""
+    plain = re.sub(r"\W+", "_", name.strip()).strip("_").lower()
+    return f"_{plain}" if plain[:1].isdigit() or not plain else plain
 
 
 def features(operation: EncodeRows, numbers: NDArray[Any], categories: NDArray[Any]) -> NDArray[np.float32]:

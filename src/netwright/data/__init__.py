@@ -168,9 +168,11 @@ def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path)
     from netwright.data.column_kinds import looks_like_table
     from netwright.data.columns import peek_columns
     from netwright.data.histories import looks_like_series
+    from netwright.data.pictures import assemble
     from netwright.data.series import load_series
     from netwright.data.sound import assemble as assemble_sounds
     from netwright.data.sound_files import path_column, read_manifests
+    from netwright.data.table_pictures import picture_columns, read_listed_pictures
     from netwright.data.tables import load_tables
     from netwright.data.texts import load_text_files
 
@@ -179,6 +181,10 @@ def _load_columns(files: dict[str, Path], options: LoadOptions, *, source: Path)
         return load_series(files["train"], options, asked=asked)
     if path_column(peek_columns(files["train"])) is not None:
         return assemble_sounds(read_manifests(files, options, source=source), options)
+    shown = picture_columns(peek_columns(files["train"]))
+    if shown:
+        listed = read_listed_pictures(files, shown, options, source=source)
+        return load_tables(files, options, source=source) if listed is None else assemble(listed, options)
     if looks_like_table(peek_columns(files["train"]), options):
         return load_tables(files, options, source=source)
     return load_text_files(files, options, source=source)

@@ -35,7 +35,12 @@ class Fitted:
 
 
 def fit_columns(
-    columns: Mapping[str, CompactColumn], train: NDArray[np.int64], asked: Sequence[str] | None, options: LoadOptions
+    columns: Mapping[str, CompactColumn],
+    train: NDArray[np.int64],
+    asked: Sequence[str] | None,
+    options: LoadOptions,
+    *,
+    needed: bool = True,
 ) -> Fitted:
     """Decide for each column what is done to it.
 
@@ -43,6 +48,7 @@ def fit_columns(
         columns: Without the target.
         train: Rows of the training split.
         asked: Columns that were asked for; None for all that can be used.
+        needed: Whether there must be one.
 
     Raises:
         DataError: No column can be used, or too many cells of a number column are something else.
@@ -62,7 +68,7 @@ def fit_columns(
             continue
         made.append(found)
         odd += _odd_cells(column, len(values), options)
-    if not made:
+    if not made and needed:
         raise DataError(
             where="the table",
             expected="a column to answer from",

@@ -61,7 +61,7 @@ def read_folder(root: Path, options: LoadOptions) -> RawData:
     check_classes(root, by_split, classes)
     splits = {name: _raw_split(root, images, classes) for name, images in by_split.items()}
     paths = [path for split in splits.values() for path in split.paths or ()]
-    size, mode, choices = _look(paths, options)
+    size, mode, choices = look(paths, options)
     others = left_over(root, folders, found)
     train = splits["train"]
     return RawData(
@@ -303,8 +303,8 @@ def _raw_split(root: Path, found: dict[str, list[Path]], classes: tuple[str, ...
     )
 
 
-def _look(
-    paths: list[Path], options: LoadOptions
+def look(
+    paths: Sequence[Path], options: LoadOptions
 ) -> tuple[tuple[int, int] | None, Literal["L", "RGB"], tuple[Choice, ...]]:
     """Size and colour from the headers of up to ``HEADERS`` images."""
     sizes, modes = [], set()

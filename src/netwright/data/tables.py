@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.data.answers import Answer, find_targets, fit_scale, read_answers
-from netwright.data.columns import read_pieces
+from netwright.data.columns import peek_columns, read_pieces
 from netwright.data.compact import PIECE_ROWS, CompactColumn, read_compact
 from netwright.data.dataset import Data
 from netwright.data.facts import asked_task, choose_splits, digest, split_specs
 from netwright.data.fitting import fit_columns
 from netwright.data.sources import Targets, at, first_of
+from netwright.data.table_pictures import Pictures, all_pictures, picture_columns
 from netwright.errors import DataError, unknown_name
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions
@@ -37,6 +37,7 @@ from netwright.rows import (
     encode_numbers,
     features,
     numbers_of,
+    slug,
 )
 
 
@@ -51,6 +52,7 @@ class TableSource:
         rows: Place of each row in its file, int64 (N,).
         path: That file.
         target_names: Columns of the target.
+        pictures: Of columns that name some.
     """
 
     operation: EncodeRows
@@ -60,13 +62,15 @@ class TableSource:
     rows: NDArray[np.int64]
     path: Path
     target_names: tuple[str, ...]
+    pictures: tuple[Pictures, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Targets]:
-        """``features``, ``numbers`` and ``categories`` (int64), and each column under its own name."""
+        """``features``, ``numbers`` and ``categories`` (int64), and each column under its own name; pictures uint8."""
         inputs = as_fields(self.operation, self.numbers[indices], self.categories[indices])
+        inputs |= {one.field: one.gather(indices) for one in self.pictures}
         return inputs, at(self.all_targets, torch.from_numpy(indices))
 
     def name(self, index: int) -> str:
@@ -99,6 +103,8 @@ class TableSource:
 
 def as_fields(operation: EncodeRows, numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> dict[str, Tensor]:
     """The fields of a batch of rows: all in one, by kind, and by column."""
+    if not operation.columns:
+        return {}
     fields = {
         "features": torch.from_numpy(features(operation, numbers, categories)),
         "numbers": torch.from_numpy(numbers),
@@ -113,14 +119,10 @@ def as_fields(operation: EncodeRows, numbers: NDArray[np.float32], categories: N
     return fields
 
 
-def slug(name: str) -> str:
-    """A column's name as Python could have it: ``Fare (£)`` is ``fare``."""
-    plain = re.sub(r"\W+", "_", name.strip()).strip("_").lower()
-    return f"_{plain}" if plain[:1].isdigit() or not plain else plain
-
-
 def parts_of(operation: EncodeRows) -> dict[str, tuple[str, ...]]:
     """Which columns the fields of several columns are made of."""
+    if not operation.columns:
+        return {}
     numbers = tuple(slug(name) for name in operation.number_names)
     categories = tuple(slug(name) for name in operation.category_names)
     return {"features": numbers + categories, "numbers": numbers, "categories": categories}
@@ -142,11 +144,17 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
         raise DataError(where=str(source), expected="at least one row", got="none", cure="Give a file with rows.")
     names, choices = find_targets(columns, options, source)
     task = asked_task(options, ("classification", "regression"), data="tables")
+    shown = _picture_columns(paths["train"], names, options)
     answers, found = read_answers({name: columns.pop(name) for name in names}, task, source)
-    choices += found
+    for name in shown:
+        del columns[name]
+    pictures, good, unreadable, told = all_pictures({split: paths[split] for split in counts}, shown, options)
+    choices += [*found, *told]
     first = answers[0]
     ends = np.cumsum(list(counts.values()))[:-1]
     rows = dict(zip(counts, np.split(np.arange(len(first.values)), ends), strict=True))
+    if good is not None:
+        rows = {split: where[good[where]] for split, where in rows.items()}
     parts, split_choices = choose_splits(
         first.values[rows["train"]],
         options,
@@ -156,8 +164,11 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
     )
     whole = rows["train"]
     rows |= {split: whole[where] for split, where in parts.items()}
-    fitted = fit_columns(columns, rows["train"], _asked_columns(columns, options, source), options)
-    operation = EncodeRows(columns=fitted.columns, unused=(*fitted.unused, *names))
+    pictures = [one.fitted(rows["train"]) for one in pictures]
+    fitted = fit_columns(
+        columns, rows["train"], _asked_columns(columns, options, source, shown), options, needed=not shown
+    )
+    operation = EncodeRows(columns=fitted.columns, unused=(*fitted.unused, *names, *shown))
     encoded = _encode(operation, columns, rows)
     offsets = dict(zip(counts, (0, *ends), strict=True))
     sources: dict[str, TableSource] = {}
@@ -171,6 +182,7 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
             rows[split] - offsets[file],
             paths[file],
             tuple(names),
+            tuple(one.take(rows[split]) for one in pictures),
         )
     scales = [
         fit_scale(one.spec, one.values[rows["train"]], alone=len(answers) == 1)
@@ -185,9 +197,11 @@ def load_tables(paths: dict[str, Path], options: LoadOptions, *, source: Path) -
                 reason="a network starts near 0; answers and scores are in the target's own unit",
             )
         )
-    preprocess = Preprocess(operations=(operation, *scales))
+    fields = {one.field: one.preprocess for one in pictures}
+    preprocess = Preprocess(operations=(operation, *scales), fields=fields)
     spec = _spec(source, options, answers, sources, preprocess)
-    spec = spec.model_copy(update={"choices": (*choices, *split_choices, *fitted.choices)})
+    every = (*choices, *split_choices, *fitted.choices)
+    spec = spec.model_copy(update={"choices": every, "unreadable": unreadable})
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
@@ -204,6 +218,12 @@ def _spec(
     held: list[tuple[str, NDArray[Any]]] = []
     for split, one in sources.items():
         held += [(f"{split}/numbers", one.numbers), (f"{split}/categories", one.categories)]
+        held += [
+            (f"{split}/{shown.field}", np.frombuffer("\n".join(map(str, shown.paths)).encode(), dtype=np.uint8))
+            if shown.pixels is None
+            else (f"{split}/{shown.field}", shown.pixels)
+            for shown in one.pictures
+        ]
         wanted = one.all_targets if isinstance(one.all_targets, dict) else {"": one.all_targets}
         held += [(f"{split}/y{name}", value.numpy()) for name, value in wanted.items()]
     classes = None if alone is None else alone.classes
@@ -212,7 +232,7 @@ def _spec(
         source=str(source),
         kind="table",
         task="several" if alone is None else alone.task,
-        inputs=_field_specs(operation),
+        inputs=(*_field_specs(operation), *(one.spec() for one in sources["train"].pictures)),
         target=answers[0].spec.target,
         classes=classes,
         answers=() if alone is not None else tuple(one.spec for one in answers),
@@ -224,10 +244,19 @@ def _spec(
     )
 
 
-def _asked_columns(columns: Mapping[str, CompactColumn], options: LoadOptions, source: Path) -> list[str] | None:
+def _picture_columns(first: Path, targets: Sequence[str], options: LoadOptions) -> list[str]:
+    """Columns of paths that are asked for, or all."""
+    found = [name for name in picture_columns(peek_columns(first)) if name not in targets]
+    asked = None if options.input is None else [name.strip() for name in options.input.split(",")]
+    return [name for name in found if asked is None or name in asked]
+
+
+def _asked_columns(
+    columns: Mapping[str, CompactColumn], options: LoadOptions, source: Path, pictures: Sequence[str]
+) -> list[str] | None:
     if options.input is None:
-        return None
-    names = [name.strip() for name in options.input.split(",")]
+        return [] if pictures else None
+    names = [name for name in map(str.strip, options.input.split(",")) if name not in pictures]
     for name in names:
         if name not in columns:
             raise unknown_name(f"column of {source.name}", name, list(columns), where="--input")
@@ -273,6 +302,8 @@ def _encode_column(
 
 
 def _field_specs(operation: EncodeRows) -> tuple[FieldSpec, ...]:
+    if not operation.columns:
+        return ()
     wholes = {"features", "numbers", "categories"}
     fields = [
         FieldSpec(name="features", shape=(operation.num_features,), dtype="float32"),

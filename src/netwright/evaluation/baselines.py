@@ -84,7 +84,7 @@ def baselines(data: Data, split: str, task: Task, *, seed: int) -> tuple[Baselin
     if task == "classification" and len(np.unique(targets[0])) < 2:
         return tuple(found)
     generator = np.random.default_rng(seed)
-    if isinstance(train, TableSource) and isinstance(scored, TableSource):
+    if isinstance(train, TableSource) and isinstance(scored, TableSource) and train.operation.columns:
         further = table_baselines(train, scored, task=task, classes=names, split=split, seed=seed)
         return (*found, *further)
     if data.spec.preprocess.text is not None:
