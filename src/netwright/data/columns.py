@@ -77,6 +77,8 @@ def read_pieces(path: Path, *, rows: int) -> Iterator[pd.DataFrame]:
         for frame in pieces:
             frame.columns = [str(name) for name in frame.columns]
             yield frame
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(
             where=str(path),
@@ -134,7 +136,9 @@ def _read_separated(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame
         "header": None,
     }
     if not path.stat().st_size:
-        raise ValueError("an empty file")
+        raise DataError(
+            where=str(path), expected="at least one row", got="an empty file", cure="Give a file with rows."
+        )
     peek = pandas.read_csv(path, nrows=PEEK, **options)
     if _has_header(peek):
         options["header"] = 0
@@ -149,7 +153,9 @@ def _read_separated(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame
 
 def _has_header(peek: pd.DataFrame) -> bool:
     first, rest = peek.iloc[0], peek.iloc[1:]
-    return len(rest) > 0 and not any(
+    if not len(rest) and not (len(first) > 1 and all(str(cell).isidentifier() for cell in first)):
+        return False
+    return not any(
         is_number(str(first[column])) or not str(first[column]).strip() or (rest[column] == first[column]).any()
         for column in peek.columns
     )
