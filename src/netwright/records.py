@@ -177,6 +177,24 @@ class Finding(Record):
     where: str
     evidence: str
     cure: str
+    layer: str | None = Field(default=None, description="Name of the submodule, as named_modules() has it.")
+    file: str | None = Field(default=None, description="The person's source, as they would type its path.")
+    line: int | None = Field(default=None, description="In that file, from 1.")
+
+
+class CheckReport(Record):
+    """What checking gave: the findings, what to mend first ahead, and what could not be looked for and why."""
+
+    subject: str = Field(description="What was checked, as net.py:Net on digits.")
+    findings: tuple[Finding, ...] = ()
+    not_checked: tuple[str, ...] = Field(default=(), description="A sentence each.")
+    skipped: tuple[str, ...] = Field(default=(), description="Findings that were silenced, as M05 net.py:12.")
+    seconds: float = 0.0
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings that say that the result is wrong."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
 
 class AnswerSpec(Record):

@@ -1,0 +1,258 @@
+"""Make of a module, its data and its recipe a subject for the checks; and check it.
+
+    report = check(Net(), load("mnist"), settings=Settings(lr=0.001))
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netwright.batch import Batch
+from netwright.binding import Binding, call, found_in
+from netwright.checks import CHECKS
+from netwright.checks.catalogue import finding, in_order
+from netwright.checks.facts import Samples, optimizer_facts
+from netwright.checks.roles import add_roles
+from netwright.checks.runner import Check, run_checks, silence, time_limit, untouched
+from netwright.checks.sourcecode import Sources, class_place
+from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
+from netwright.data.batches import train_batches
+from netwright.data.dataset import Data
+from netwright.data.order import permutation
+from netwright.data.sources import LoaderSource, TensorSource
+from netwright.errors import NetwrightError
+from netwright.given import Given
+from netwright.models import load_model
+from netwright.records import CheckReport, Settings
+from netwright.session import Session, prepare
+from netwright.tasks.objective import LogOfProbabilities
+
+SECONDS = 10.0  # for all checks, beside what making the module ready takes
+MOST_POOL = 256
+MOST_SAMPLES = 2_000
+MOST_SAMPLE_BYTES = 256_000_000
+
+
+def check(
+    model: nn.Module,
+    data: Data,
+    *,
+    given: Given | None = None,
+    settings: Settings | None = None,
+    skip: frozenset[str] = frozenset(),
+    seconds: float = SECONDS,
+    name: str | None = None,
+    checks: tuple[Check, ...] = CHECKS,
+) -> CheckReport:
+    """Find the silent faults of a module with its data and its recipe; nothing of the person's is changed.
+
+    Args:
+        model: Any ``nn.Module``; copied, and never called itself.
+        data: From ``load``.
+        given: Python objects for loss, optimizer, schedule or step.
+        skip: Codes that are not told.
+        seconds: For all checks together; what is not reached is said.
+        name: What to call it.
+        checks: To run, in this order.
+
+    Returns:
+        The findings, what to mend first ahead, and what could not be looked for.
+    """
+    settings, given = settings or Settings(), given or Given()
+    budget = Budget(seconds)
+    name = name or f"{type(model).__name__} on {data.spec.name}"
+    sources = Sources()
+    sources.add_classes_of(model)
+    with untouched():
+        try:
+            with time_limit(seconds):
+                copied, own = _copied(model, given)
+                session = prepare(copied, data, settings, own)
+        except NotCheckedError as reason:
+            return CheckReport(subject=name, not_checked=(f"everything: {reason}",))
+        except NetwrightError as error:
+            return _refused(model, error, name, sources, skip, budget)
+        except BaseException as error:
+            if type(error).__name__ != "_TimeUpError":
+                raise
+            reason = f"everything: one look at the module took longer than {seconds:.0f} s"
+            return CheckReport(subject=name, not_checked=(reason,), seconds=seconds)
+        subject = subject_of(session, given=given, budget=budget, original=model, name=name)
+        return run_checks(subject, checks, skip=skip)
+
+
+def _copied(model: nn.Module, given: Given) -> tuple[nn.Module, Given]:
+    """A copy of the module, with its optimizer and loss, which may hold parameters of it, copied along."""
+    if given.optimizer is None and given.loss is None:
+        return copy_module(model), given
+    try:
+        together = copy.deepcopy((model, given.optimizer if isinstance(given.optimizer, torch.optim.Optimizer) else None))
+    except Exception:
+        return copy_module(model), given
+    return together[0], replace(given, optimizer=together[1] if together[1] is not None else given.optimizer)
+
+
+def _refused(
+    model: nn.Module, error: NetwrightError, name: str, sources: Sources, skip: frozenset[str], budget: Budget
+) -> CheckReport:
+    """What keeps a module from being trained at all is a finding as well."""
+    from netwright.checks.refused import code_of
+
+    told = finding(
+        code_of(model, error),
+        severity="error",
+        evidence=f"expected {error.expected}, got {error.got}",
+        cure=error.cure,
+        where=error.where,
+        place=class_place(type(model)),
+    )
+    kept, silenced = silence([told], sources, skip)
+    return CheckReport(
+        subject=name,
+        findings=tuple(in_order(kept)),
+        not_checked=("the other checks: the module cannot be trained as it is",),
+        skipped=silenced,
+        seconds=round(budget.seconds - budget.left(), 3),
+    )
+
+
+def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.Module, name: str) -> Subject:
+    """The subject for a run that was made ready; the session's module is copied."""
+    state, data, spec = session.state, session.data, session.data.spec
+    device = torch.device("cpu")
+    model = copy_module(session.model).to(device)
+    batch = _pool(data, session.batch_size)
+    recipe = state.recipe
+    binding, objective = session.binding, recipe.objective
+    fields = (*binding.positional, *(field for _, field in binding.keywords))
+    lost = {name: value for name, value in batch.inputs.items() if name in fields or not fields}
+
+    def caller(module: nn.Module, inputs: Inputs) -> Any:
+        return call(binding, module, {**batch.inputs, **inputs} if len(inputs) < len(batch.inputs) else inputs)
+
+    def loss_of(found: Any, inputs: Inputs, targets: Any) -> Tensor:
+        ids = torch.arange(len(next(iter(inputs.values()))))
+        return objective(_whole(found, binding, inputs), Batch(inputs, targets, ids))
+
+    subject = Subject(
+        model=model,
+        pool=lost or batch.inputs,
+        pool_targets=batch.targets,
+        caller=caller,
+        find=lambda returned: found_in(binding, returned),
+        budget=budget,
+        original=original,
+        name=name,
+        kind=spec.kind,
+        task=spec.task if ":" not in spec.task else None,
+        class_names=spec.classes,
+        num_classes=None if spec.classes is None else len(spec.classes),
+    )
+    subject.sources.add_classes_of(session.model)
+    if given.step is None and binding.frames is None:
+        subject.objective = loss_of
+        subject.loss_fn, subject.loss_name = objective.loss_fn, objective.name
+        if isinstance(objective.loss_fn, LogOfProbabilities):
+            subject.loss_name = "NLLLoss of log(output)"
+    subject.optimizer = optimizer_facts(state.optimizer, session.model)
+    subject.make_optimizer = _maker(state.optimizer, session.model)
+    subject.max_grad_norm = recipe.max_grad_norm
+    subject.total_steps, subject.steps_per_epoch = session.total_steps, session.steps_per_epoch
+    subject.batch_size, subject.schedule = session.batch_size, recipe.schedule
+    subject.cache["asked"] = session.settings.asked() | given.names()
+    subject.cache["plan"] = session.plan
+    subject.cache["spec"] = spec
+    if spec.preprocess.text is not None or spec.preprocess.words is not None:
+        subject.pad_id = 0
+    add_roles(subject, subject.pool)
+    subject.splits = {split: samples_of(data, split) for split in spec.splits}
+    return subject
+
+
+def _whole(found: Any, binding: Binding, inputs: Inputs) -> Any:
+    del binding
+    rows = len(next(iter(inputs.values())))
+    if isinstance(found, Tensor) and rows == 1 and found.shape[:1] != (1,):
+        return found.unsqueeze(0)
+    return found
+
+
+def _pool(data: Data, batch_size: int) -> Batch:
+    """Up to some hundred training samples in random order; of a person's own loader its first ones."""
+    size = max(2, min(MOST_POOL, len(data.train)))
+    if isinstance(data.train, LoaderSource):
+        inputs, targets = next(iter(data.train.in_order()))
+        from netwright.data.batches import _typed
+
+        return Batch(inputs, _typed(targets, data), torch.arange(len(next(iter(inputs.values())))))
+    largest = max((int(np.prod([abs(one) for one in field.shape] or [1])) for field in data.spec.inputs), default=1)
+    size = max(2, min(size, 32_000_000 // max(1, largest)))
+    del batch_size
+    return next(iter(train_batches(data, batch_size=size, seed=0, epoch=0, augment=(), workers=0)))
+
+
+def _maker(optimizer: torch.optim.Optimizer, model: nn.Module) -> Callable[[nn.Module, float], torch.optim.Optimizer]:
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    layout = [
+        ([name_of.get(id(one)) for one in group["params"]], {k: v for k, v in group.items() if k != "params"})
+        for group in optimizer.param_groups
+    ]
+    kind = type(optimizer)
+
+    def make(copied: nn.Module, factor: float) -> torch.optim.Optimizer:
+        own = dict(copied.named_parameters())
+        groups = [
+            {"params": [own[name] for name in names if name in own], **options, "lr": float(options["lr"]) * factor}
+            for names, options in layout
+        ]
+        groups = [group for group in groups if group["params"]]
+        if not groups:
+            raise NotCheckedError("the optimizer holds none of the module's parameters")
+        try:
+            return kind(groups, lr=groups[0]["lr"])  # type: ignore[call-arg]
+        except Exception as error:
+            raise NotCheckedError(f"an optimizer like {kind.__name__} cannot be made: {error}") from error
+
+    return make
+
+
+def samples_of(data: Data, split: str) -> Samples:
+    """Up to some thousand samples of a split, drawn at random where there are more."""
+    source = data.split(split)
+    count = len(source)
+    field_bytes = sum(4 * int(np.prod([abs(one) for one in field.shape] or [1])) for field in data.spec.inputs)
+    most = max(2, min(MOST_SAMPLES, MOST_SAMPLE_BYTES // max(1, field_bytes)))
+    if isinstance(source, LoaderSource) or not isinstance(source, TensorSource):
+        most = min(most, 500)
+    ids = np.arange(count) if count <= most else np.sort(permutation(count, seed=0, epoch=0)[:most])
+    from netwright.data.batches import undisturbed
+    from netwright.data.streams import StreamSource
+
+    if isinstance(source, StreamSource):
+        source = source.once()
+        ids = ids[ids < len(source)]
+    inputs, targets = undisturbed(lambda: source.gather(ids))
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    first = next(iter(targets.values())) if isinstance(targets, Mapping) else targets
+    lengths = arrays.get("lengths")
+    return Samples(
+        inputs=arrays,
+        targets=first.numpy(),
+        count=count,
+        ids=ids,
+        names=tuple(source.name(int(index)) for index in ids),
+        lengths=lengths,
+    )
+
+
+def check_reference(reference: str, arguments: Mapping[str, Any], data: Data, **options: Any) -> CheckReport:
+    """Check a module that is named, as ``net.py:Net``."""
+    return check(load_model(reference, arguments), data, name=f"{reference} on {data.spec.name}", **options)
+

@@ -1,0 +1,118 @@
+"""Every torch operation of one forward pass, with its tensors and the person's line that called it.
+
+    ops = record(lambda: subject.call(model, inputs))
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from netwright.checks.sourcecode import Place, place_of_frame
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One call.
+
+    Attributes:
+        name: As torch.nn.functional.softmax, torch.Tensor.view; ``short`` its last part.
+        args, kwargs: As given; tensors are kept alive, so ids of tensors stay their own.
+        out: What it returned.
+        place: The innermost line of the person's.
+        shapes: Of the tensors among the arguments, before the call.
+        versions: Of these tensors, how often they had been written to before the call.
+        nested: Called by another torch function, as ``F.cross_entropy`` calls ``log_softmax``.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+    place: Place | None
+    shapes: tuple[tuple[int, ...], ...] = ()
+    versions: tuple[int, ...] = ()
+    nested: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its last part, as softmax."""
+        return self.name.rpartition(".")[2]
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors among the arguments."""
+        return list(tensors_in((self.args, self.kwargs)))
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """One argument, by its place or name."""
+        return self.kwargs.get(name, self.args[position] if len(self.args) > position else default)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for one in value.values() for tensor in tensors_in(one)]
+    if isinstance(value, (tuple, list)):
+        return [tensor for one in value for tensor in tensors_in(one)]
+    return []
+
+
+@dataclass
+class Recorder(TorchFunctionMode):
+    """Record while entered."""
+
+    ops: list[Op] = field(default_factory=list)
+    most: int = 20_000
+    paused: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call, and keep what it was called with."""
+        kwargs = kwargs or {}
+        if self.paused or len(self.ops) >= self.most or func in _UNSEEN:
+            return func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        shapes = tuple(tuple(one.shape) for one in given)
+        versions = tuple(_version(one) for one in given)
+        out = func(*args, **kwargs)
+        name = _name(func)
+        if not name.endswith((".__get__", ".size", ".dim", ".numel", ".is_floating_point", ".__len__")):
+            self.ops.append(Op(name, tuple(args), dict(kwargs), out, place_of_frame(sys._getframe(1)), shapes, versions))
+        return out
+
+
+def _version(tensor: Tensor) -> int:
+    try:
+        return tensor._version
+    except RuntimeError:  # made in inference mode
+        return 0
+
+
+_UNSEEN = {torch.Tensor.shape.__get__, torch.Tensor.dtype.__get__, torch.Tensor.device.__get__}  # type: ignore[attr-defined]
+_NAMES: dict[Any, str] = {}
+
+
+def _name(func: Any) -> str:
+    name = _NAMES.get(func)
+    if name is None:
+        name = resolve_name(func) or getattr(func, "__name__", str(func))
+        _NAMES[func] = name
+    return name
+
+
+def record(call: Callable[[], Any]) -> tuple[Any, list[Op]]:
+    """What a call returned, and the operations that it did."""
+    recorder = Recorder()
+    with recorder:
+        returned = call()
+    return returned, recorder.ops

@@ -1,0 +1,156 @@
+"""Run checks one after another within a time, and leave everything as it was.
+
+A check is a function of a ``Subject`` that yields findings; it raises ``NotCheckedError`` with a sentence where it
+cannot be done. What a person's module raises inside a check becomes such a sentence too, never a traceback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from netwright.checks.catalogue import fold, in_order
+from netwright.checks.sourcecode import Sources
+from netwright.checks.subject import NotCheckedError, Subject, first_line
+from netwright.records import CheckReport, Finding
+from netwright.step import random_state, set_random_state
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes:
+        what: What it looks for, as words after "not checked: ".
+        codes: That it may give.
+        run: Yields findings.
+        most_s: After so many seconds it is stopped.
+    """
+
+    what: str
+    codes: tuple[str, ...]
+    run: Callable[[Subject], Iterable[Finding]]
+    most_s: float = 3.0
+
+
+class _TimeUpError(BaseException):
+    """A check took longer than it may; no Exception, so that no module catches it."""
+
+
+def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str] = frozenset()) -> CheckReport:
+    """Run checks in order until the time is over; fold and order what they find.
+
+    Args:
+        skip: Codes that are not told.
+    """
+    found: list[Finding] = []
+    missed: dict[str, list[str]] = {}
+    spent: dict[str, float] = {}
+    for check in checks:
+        if set(check.codes) <= skip:
+            continue
+        left = subject.budget.left()
+        if left < 0.05:
+            missed.setdefault("the time was over", []).append(check.what)
+            continue
+        began = time.perf_counter()
+        try:
+            with time_limit(min(left, check.most_s)), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for one in check.run(subject):
+                    found.append(one)
+        except NotCheckedError as reason:
+            missed.setdefault(str(reason), []).append(check.what)
+        except _TimeUpError:
+            missed.setdefault(f"it took longer than {min(left, check.most_s):.1f} s", []).append(check.what)
+        except MemoryError:
+            missed.setdefault("it needs more memory than there is", []).append(check.what)
+        except Exception as error:
+            missed.setdefault(f"it failed with {type(error).__name__}: {first_line(error)}", []).append(check.what)
+        spent[check.what] = time.perf_counter() - began
+    subject.cache["spent"] = spent
+    kept, silenced = silence(found, subject.sources, skip)
+    return CheckReport(
+        subject=subject.name,
+        findings=tuple(in_order(fold(kept))),
+        not_checked=tuple(f"{', '.join(whats)}: {reason}" for reason, whats in missed.items()),
+        skipped=silenced,
+        seconds=round(subject.budget.seconds - subject.budget.left(), 3),
+    )
+
+
+def silence(
+    found: Iterable[Finding], sources: Sources, skip: frozenset[str]
+) -> tuple[list[Finding], tuple[str, ...]]:
+    """Take out what is skipped by its code or by a comment in the source."""
+    kept, silenced = [], []
+    for one in found:
+        if one.code in skip or sources.ignored(one.file, one.line, one.code):
+            silenced.append(f"{one.code} {one.where}")
+        else:
+            kept.append(one)
+    return kept, tuple(dict.fromkeys(silenced))
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Stop what runs inside after so long, where signals can be had: in the main thread, not on Windows."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise _TimeUpError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Leave the global random generators, threads, default dtype, grad mode and warnings as they were."""
+    device = torch.device("cuda" if torch.cuda.is_available() and torch.cuda.is_initialized() else "cpu")
+    before, grad = random_state(device), torch.is_grad_enabled()
+    threads, dtype, anomaly = torch.get_num_threads(), torch.get_default_dtype(), torch.is_anomaly_enabled()
+    try:
+        yield
+    finally:
+        set_random_state(before, device)
+        torch.set_grad_enabled(grad)
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.autograd.set_detect_anomaly(anomaly)
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 over all that checking may not change: parameters, buffers, gradients, modes and requires_grad."""
+    whole = hashlib.sha256()
+    for name, module in model.named_modules():
+        whole.update(f"{name} {module.training}".encode())
+    for kind, tensors in (("p", model.named_parameters()), ("b", model.named_buffers())):
+        for name, tensor in tensors:
+            whole.update(f"{kind} {name} {tensor.requires_grad} {tensor.device} {tensor.dtype}".encode())
+            for value in (tensor, tensor.grad):
+                if value is not None and not nn.parameter.is_lazy(value):
+                    whole.update(_bytes(value))
+    return whole.hexdigest()
+
+
+def _bytes(value: torch.Tensor) -> bytes:
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""

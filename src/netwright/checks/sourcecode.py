@@ -1,0 +1,196 @@
+"""The person's source code: syntax trees, where a layer is made and called, and what is to be ignored where.
+
+Knows nothing of torch beyond the names of its modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from netwright.traces import is_persons, show_path
+
+IGNORE = re.compile(r"#\s*netwright:\s*ignore(?:\[([A-Z0-9,\s]+)\])?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of the person's source."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{show_path(self.file)}:{self.line}"
+
+
+@dataclass(slots=True)
+class Sources:
+    """The person's files, read once.
+
+    Attributes:
+        files: Paths, the script or the module's file first.
+    """
+
+    files: list[str] = field(default_factory=list)
+    _trees: dict[str, ast.Module | None] = field(default_factory=dict)
+
+    def add(self, file: str | None) -> None:
+        """One more file, where it is the person's and there."""
+        if file and file not in self.files and persons(file) and Path(file).is_file():
+            self.files.append(file)
+
+    def add_classes_of(self, model: Any) -> None:
+        """The files of a module's classes."""
+        for module in model.modules():
+            self.add(file_of(type(module)))
+
+    def tree(self, file: str) -> ast.Module | None:
+        """Its syntax tree, each node with ``.parent``; None where it cannot be read."""
+        if file not in self._trees:
+            self._trees[file] = _parse(file)
+        return self._trees[file]
+
+    def trees(self) -> Iterator[tuple[str, ast.Module]]:
+        """All files with their trees."""
+        for file in self.files:
+            tree = self.tree(file)
+            if tree is not None:
+                yield file, tree
+
+    def ignored(self, file: str | None, line: int | None, code: str) -> bool:
+        """Whether the line, or the one above it, says ``# netwright: ignore[CODE]``."""
+        if file is None or line is None:
+            return False
+        lines = _lines(file)
+        around = lines[max(0, line - 2) : line]
+        if around and len(around) == 2 and not around[0].lstrip().startswith("#"):
+            around = around[1:]  # a comment above counts where it stands alone
+        return any(_ignores(text, code) for text in around)
+
+
+def _ignores(text: str, code: str) -> bool:
+    found = IGNORE.search(text)
+    if found is None:
+        return False
+    return found.group(1) is None or code in {part.strip().upper() for part in found.group(1).split(",")}
+
+
+@lru_cache(maxsize=512)
+def persons(file: str) -> bool:
+    """Whether a file is the person's own; remembered, since many frames are asked."""
+    return is_persons(file)
+
+
+@lru_cache(maxsize=128)
+def _lines(file: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(file).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return ()
+
+
+def source_line(place: Place | None) -> str:
+    """The text of a line, without its indent; empty where it is not to be had."""
+    if place is None:
+        return ""
+    lines = _lines(place.file)
+    return lines[place.line - 1].strip() if 0 < place.line <= len(lines) else ""
+
+
+def _parse(file: str) -> ast.Module | None:
+    try:
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            child.parent = node  # type: ignore[attr-defined]
+    return tree
+
+
+def file_of(kind: type) -> str | None:
+    """The file of a class; None where it has none, as in a notebook."""
+    try:
+        return inspect.getsourcefile(kind)
+    except (TypeError, OSError):
+        return None
+
+
+def caller(*, skip: int = 1) -> Place | None:
+    """The innermost line of the person's that is running now."""
+    return place_of_frame(sys._getframe(skip))
+
+
+def place_of_frame(frame: FrameType | None) -> Place | None:
+    """The innermost line of the person's at or above a frame."""
+    while frame is not None:
+        if persons(frame.f_code.co_filename):
+            return Place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def class_place(kind: type, method: str = "forward") -> Place | None:
+    """Where a class of the person's defines a method, else where it begins."""
+    file = file_of(kind)
+    if file is None or not persons(file):
+        return None
+    function = kind.__dict__.get(method)
+    code = getattr(function, "__code__", None)
+    if code is not None and persons(code.co_filename):
+        return Place(code.co_filename, code.co_firstlineno)
+    try:
+        return Place(file, inspect.getsourcelines(kind)[1] or 1)
+    except (OSError, TypeError):
+        return None
+
+
+def made_at(model: Any, layer: str) -> Place | None:
+    """Where the person's class assigns a submodule or parameter: the line of ``self.NAME = …`` in its parent."""
+    parent, _, name = layer.rpartition(".")
+    try:
+        owner = model.get_submodule(parent)
+    except AttributeError:
+        return None
+    while name.isdigit() and parent:  # an entry of a Sequential or ModuleList: where that is assigned
+        parent, _, name = parent.rpartition(".")
+        owner = model.get_submodule(parent)
+    for kind in type(owner).__mro__:
+        file = file_of(kind)
+        if file is None or not persons(file):
+            continue
+        tree = _parse_cached(file)
+        line = _assignment(tree, kind.__name__, name) if tree is not None else None
+        if line is not None:
+            return Place(file, line)
+    return class_place(type(owner), "__init__")
+
+
+@lru_cache(maxsize=64)
+def _parse_cached(file: str) -> ast.Module | None:
+    return _parse(file)
+
+
+def _assignment(tree: ast.Module, class_name: str, attribute: str) -> int | None:
+    for kind in ast.walk(tree):
+        if isinstance(kind, ast.ClassDef) and kind.name == class_name:
+            for node in ast.walk(kind):
+                targets: Iterable[ast.expr] = ()
+                if isinstance(node, ast.Assign):
+                    targets = node.targets
+                elif isinstance(node, ast.AnnAssign):
+                    targets = (node.target,)
+                for target in targets:
+                    for one in target.elts if isinstance(target, ast.Tuple) else (target,):
+                        if isinstance(one, ast.Attribute) and one.attr == attribute:
+                            return node.lineno
+    return None

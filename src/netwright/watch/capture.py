@@ -1,0 +1,290 @@
+"""Make of what was seen of one model a subject for the checks: its pristine copy, its batches, its loss, its data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Subset, TensorDataset
+
+from netwright.binding import answer as answer_in
+from netwright.checks.facts import Samples, optimizer_facts
+from netwright.checks.roles import add_roles
+from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
+from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen, Trace
+
+MOST_POOL = 512
+MOST_SAMPLES = 4_000
+CLASS_LOSSES = frozenset({"CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss", "MultiMarginLoss"})
+REAL_LOSSES = frozenset({"MSELoss", "mse_loss", "L1Loss", "l1_loss", "SmoothL1Loss", "smooth_l1_loss", "HuberLoss", "huber_loss"})  # fmt: skip
+
+
+def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
+    """The subject for one model that was trained.
+
+    Raises:
+        NotCheckedError: No batch was kept, or the module cannot be copied.
+    """
+    batches = [one for one in model.batches if one.used] or model.batches
+    if not batches:
+        raise NotCheckedError("no training batch of it was kept")
+    first = batches[0]
+    names = names_of(model.module, first)
+    tensors = tensor_arguments(first, names)
+    if not tensors:
+        raise NotCheckedError("it was called with no tensor of a batch")
+    pristine = model.pristine
+    if pristine is None:
+        pristine = copy_module(model.module)
+    pristine = pristine.to("cpu")
+    loss = next((one for one in first.losses if one.model == model.number), None)
+    pool, targets = pooled(batches, names, loss)
+    subject = Subject(
+        model=pristine,
+        pool=pool,
+        pool_targets=targets,
+        caller=caller_for(first, names),
+        find=lambda returned: answer_in(returned),
+        budget=budget,
+        original=model.module,
+        name=model.name,
+        sources=trace.sources,
+    )
+    subject.sources.add_classes_of(model.module)
+    try:
+        subject.trained = copy_module(model.module).to("cpu")
+    except NotCheckedError:
+        subject.trained = None
+    _add_loss(subject, first, loss)
+    _add_optimizer(subject, trace, model)
+    add_roles(subject, tensors)
+    _add_splits(subject, trace, model, names)
+    return subject
+
+
+def names_of(module: nn.Module, seen: BatchSeen) -> list[str]:
+    """A name for each positional argument: its parameter's."""
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return [names[at] if at < len(names) else f"input{at}" for at in range(len(seen.args))]
+
+
+def tensor_arguments(seen: BatchSeen, names: list[str]) -> Inputs:
+    """The tensors of a call that have the batch's rows, by name."""
+    pairs = [*zip(names, seen.args, strict=False), *seen.kwargs.items()]
+    return {
+        name: value.cpu() for name, value in pairs if isinstance(value, Tensor) and value.ndim and len(value) == seen.rows
+    }
+
+
+def caller_for(seen: BatchSeen, names: list[str]) -> Callable[[nn.Module, Inputs], Any]:
+    """Call as the script did, with other tensors in the place of those of the batch."""
+    args, kwargs = seen.args, seen.kwargs
+
+    def call(module: nn.Module, inputs: Inputs) -> Any:
+        given = [inputs.get(name, _on_cpu(value)) for name, value in zip(names, args, strict=False)]
+        return module(*given, **{name: inputs.get(name, _on_cpu(value)) for name, value in kwargs.items()})
+
+    return call
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def pooled(batches: list[BatchSeen], names: list[str], loss: LossSeen | None) -> tuple[Inputs, Any]:
+    """Inputs and targets of the first batches that have the same shapes, end to end."""
+    kept: list[Inputs] = []
+    wanted: list[Any] = []
+    count = 0
+    for one in batches:
+        inputs = tensor_arguments(one, names)
+        shapes = {name: value.shape[1:] for name, value in inputs.items()}
+        if kept and shapes != {name: value.shape[1:] for name, value in kept[0].items()}:
+            continue
+        targets = targets_of(one, loss)
+        if kept and (targets is None) != (wanted[0] is None):
+            continue
+        kept.append(inputs)
+        wanted.append(targets)
+        count += one.rows
+        if count >= MOST_POOL:
+            break
+    pool = {name: torch.cat([one[name] for one in kept]) for name in kept[0]}
+    try:
+        targets = torch.cat(wanted) if wanted and isinstance(wanted[0], Tensor) else None
+    except RuntimeError:
+        targets = None
+    if targets is not None and len(targets) != len(next(iter(pool.values()))):
+        targets = None
+    return pool, targets
+
+
+def targets_of(seen: BatchSeen, loss: LossSeen | None) -> Any:
+    """The targets of a batch, with as many rows as it has: those given to the loss, else what the loader gave."""
+    own = next((one for one in seen.losses if loss is None or one.name == loss.name), None)
+    if own is not None and isinstance(own.target, Tensor) and not own.swapped:
+        target = own.target.cpu()
+        if target.ndim and len(target) == seen.rows:
+            return target
+        if target.ndim and seen.rows and len(target) % seen.rows == 0:  # positions laid end to end
+            return target.reshape(seen.rows, -1, *target.shape[1:])
+    if own is not None and own.swapped and own.input.ndim and len(own.input) == seen.rows:
+        return own.input.cpu()
+    return None if seen.targets is None else seen.targets.cpu()
+
+
+def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None) -> None:
+    if loss is None:
+        return
+    subject.loss_name = loss.name
+    subject.loss_fn = loss.module if loss.module is not None else loss.function
+    others = [one for one in seen.losses if one is not loss and not one.inside]
+    subject.exact = not others and loss.direct
+    given, rows = loss.input, seen.rows
+    if loss.inside or not isinstance(given, Tensor) or not isinstance(loss.target, Tensor):
+        return
+    output_shape = tuple(seen.output.shape) if isinstance(seen.output, Tensor) else None
+    target_shape = tuple(loss.target.shape)
+
+    def objective(found: Any, inputs: Inputs, targets: Any) -> Tensor:
+        del inputs
+        outputs = found
+        if output_shape is not None and tuple(given.shape) != output_shape and not loss.swapped:
+            outputs = _reshaped(found, given, rows)
+        wanted = targets
+        if target_shape[:1] != (rows,) and isinstance(targets, Tensor) and targets.ndim > 1:
+            wanted = targets.reshape(-1, *target_shape[1:])
+        pair = (wanted, outputs) if loss.swapped else (outputs, wanted)
+        value: Tensor = loss.function(*pair)
+        return value if value.ndim == 0 else value.mean()
+
+    subject.objective = objective
+    if loss.name in CLASS_LOSSES and not loss.target.is_floating_point():
+        subject.task = "classification" if given.ndim == 2 and len(given) == rows else "tagging"
+        subject.num_classes = given.shape[1] if given.ndim > 1 else None
+    elif loss.name in REAL_LOSSES:
+        subject.task = "regression"
+    elif "binary" in loss.name or loss.name.startswith("BCE"):
+        subject.task = "classification" if given.ndim == 1 or given.shape[-1] == 1 else "multi_label"
+        subject.num_classes = 2 if subject.task == "classification" else given.shape[-1]
+
+
+def _reshaped(found: Tensor, given: Tensor, rows: int) -> Tensor:
+    """The answer as it was brought before the loss: squeezed, flattened, transposed or cut, as its shape tells."""
+    if found.ndim == given.ndim + 1 and found.shape[-1] == 1 and len(given) == rows:
+        return found.squeeze(-1)
+    if given.ndim == found.ndim - 1 and given.shape[-1] == found.shape[-1] and len(given) != rows:
+        return found.reshape(-1, found.shape[-1])
+    if given.ndim == found.ndim == 3 and given.shape[1] == found.shape[2]:
+        return found.transpose(1, 2)
+    if given.ndim == 1 and len(given) == rows and found.ndim == 2:
+        return found[:, 0]
+    return found.reshape(len(found) * given.numel() // max(1, rows * given[0].numel()), *given.shape[1:])
+
+
+def _add_optimizer(subject: Subject, trace: Trace, model: ModelSeen) -> None:
+    own = {id(parameter) for parameter in model.module.parameters()}
+    held: OptimizerSeen | None = None
+    for one in trace.optimizers:
+        if any(id(parameter) in own for group in one.optimizer.param_groups for parameter in group["params"]):
+            held = one
+            break
+    if held is None:
+        return
+    optimizer, groups = held.optimizer, held.groups
+    subject.optimizer = optimizer_facts(optimizer, model.module)
+    subject.total_steps = held.steps
+    name_of = {id(parameter): name for name, parameter in model.module.named_parameters()}
+    layout = [[name_of.get(id(one)) for one in group["params"]] for group in optimizer.param_groups]
+    kind = type(optimizer)
+
+    def make(copy: nn.Module, factor: float) -> torch.optim.Optimizer:
+        own_parameters = dict(copy.named_parameters())
+        made = []
+        for at, names in enumerate(layout):
+            options = dict(groups[at]) if at < len(groups) else dict(optimizer.param_groups[at])
+            options = {key: value for key, value in options.items() if key not in ("initial_lr", "params")}
+            options["lr"] = float(options.get("lr", 1e-3)) * factor
+            made.append({"params": [own_parameters[name] for name in names if name in own_parameters], **options})
+        made = [group for group in made if group["params"]]
+        if not made:
+            raise NotCheckedError("the optimizer holds none of the module's parameters")
+        try:
+            return kind(made, lr=made[0]["lr"])  # type: ignore[call-arg]
+        except Exception as error:
+            raise NotCheckedError(f"an optimizer like {kind.__name__} cannot be made: {error}") from error
+
+    subject.make_optimizer = make
+    loader = next((one for one in trace.loaders if one.used), None)
+    if loader is not None and loader.batches:
+        subject.steps_per_epoch = max(loader.batches)
+        subject.batch_size = loader.sizes[0] if loader.sizes else 0
+
+
+def _add_splits(subject: Subject, trace: Trace, model: ModelSeen, names: list[str]) -> None:
+    train = samples_of([one for one in model.batches if one.used and one.epoch <= 0] or model.batches, names)
+    if train is not None:
+        loader = next((one for one in trace.loaders if one.used), None)
+        if loader is not None and loader.labels:
+            train = _with_order(train, np.asarray(loader.labels))
+        subject.splits["train"] = train
+    test = samples_of(model.eval_batches, names)
+    if test is not None:
+        subject.splits["test"] = test
+
+
+def _with_order(samples: Samples, order: NDArray[Any]) -> Samples:
+    from dataclasses import replace
+
+    return replace(samples, order=order)
+
+
+def samples_of(batches: list[BatchSeen], names: list[str]) -> Samples | None:
+    """Samples as the module got them, from batches of one shape."""
+    kept: list[Inputs] = []
+    targets: list[Any] = []
+    count = 0
+    for one in batches:
+        inputs = tensor_arguments(one, names)
+        if not inputs or (kept and any(kept[0].get(n, v[:0]).shape[1:] != v.shape[1:] for n, v in inputs.items())):
+            continue
+        kept.append(inputs)
+        targets.append(targets_of(one, None))
+        count += one.rows
+        if count >= MOST_SAMPLES:
+            break
+    if not kept:
+        return None
+    arrays = {name: torch.cat([one[name] for one in kept]).numpy() for name in kept[0]}
+    wanted = None
+    if all(isinstance(one, Tensor) for one in targets):
+        try:
+            wanted = torch.cat(targets).numpy()
+        except RuntimeError:
+            wanted = None
+    size = len(next(iter(arrays.values())))
+    return Samples(inputs=arrays, targets=wanted if wanted is None or len(wanted) == size else None, count=size, ids=np.arange(size))
+
+
+def dataset_of(loader: Any) -> Any:
+    """The innermost data set of a loader, past subsets, with the indices into it (None where it is whole)."""
+    dataset, indices = getattr(loader, "dataset", None), None
+    while isinstance(dataset, Subset):
+        own = list(dataset.indices)
+        indices = own if indices is None else [own[index] for index in indices]
+        dataset = dataset.dataset
+    return dataset, indices
+
+
+def is_in_memory(dataset: Any) -> bool:
+    """Whether reading an item costs nothing and has no side effect."""
+    return isinstance(dataset, TensorDataset)

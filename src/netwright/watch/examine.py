@@ -1,0 +1,69 @@
+"""What a trace shows: rules of the loop, then the checks of each model that was trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from netwright.checks import CHECKS
+from netwright.checks.catalogue import fold, in_order
+from netwright.checks.runner import run_checks, silence, untouched
+from netwright.checks.subject import Budget, NotCheckedError, Subject, first_line
+from netwright.records import CheckReport, Finding
+from netwright.watch.capture import subject_of
+from netwright.watch.rules import RULES
+from netwright.watch.trace import Trace
+
+MOST_MODELS = 4
+
+
+class Rule(Protocol):
+    """A function that finds faults of the loop in a trace; ``subjects`` by the number of the model."""
+
+    def __call__(self, trace: Trace, subjects: dict[int, Subject]) -> Iterable[Finding]:
+        """Yield findings."""
+
+
+def examine(trace: Trace, *, seconds: float, skip: frozenset[str] = frozenset(), name: str = "the script") -> CheckReport:
+    """Findings of a trace, the gravest first.
+
+    Args:
+        seconds: The most that it may take.
+    """
+    began = time.perf_counter()
+    budget = Budget(seconds)
+    found: list[Finding] = []
+    missed: list[str] = []
+    silenced: list[str] = []
+    with untouched():
+        subjects: dict[int, Subject] = {}
+        for model in trace.trained()[:MOST_MODELS]:
+            try:
+                subjects[model.number] = subject_of(trace, model, budget)
+            except NotCheckedError as reason:
+                missed.append(f"{model.name}: {reason}")
+            except Exception as error:
+                missed.append(f"{model.name}: {type(error).__name__}: {first_line(error)}")
+        for rule in RULES:
+            try:
+                found += list(rule(trace, subjects))
+            except NotCheckedError as reason:
+                missed.append(f"{rule.__name__.replace('_', ' ')}: {reason}")
+            except Exception as error:
+                missed.append(f"{rule.__name__.replace('_', ' ')}: it failed with {type(error).__name__}: {first_line(error)}")
+        for subject in subjects.values():
+            report = run_checks(subject, CHECKS, skip=skip)
+            found += report.findings
+            missed += report.not_checked
+            silenced += report.skipped
+    if not trace.num_backwards:
+        missed.append("the loop: no backward pass was seen")
+    kept, more = silence(found, trace.sources, skip)
+    return CheckReport(
+        subject=name,
+        findings=tuple(in_order(fold(kept))),
+        not_checked=tuple(dict.fromkeys(missed)),
+        skipped=tuple(dict.fromkeys([*silenced, *more])),
+        seconds=round(time.perf_counter() - began, 3),
+    )

@@ -1,0 +1,7 @@
+"""Faults of a training loop, read out of a trace. A rule is a function ``(trace, subjects) -> findings``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RULES: tuple[Any, ...] = ()

@@ -1,0 +1,264 @@
+"""What was seen of a training script: models, loaders, optimizers, and what happened in which order.
+
+Rules read it when the script has ended. Nothing here touches the script.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from netwright.checks.optrace import Op
+from netwright.checks.sourcecode import Place, Sources
+
+Kind = Literal[
+    "forward", "backward", "step", "zero", "clip", "schedule", "pass_begin", "pass_end", "mode", "state_dict", "load",
+    "save", "seed", "export", "unscale", "scaler_step", "autograd_grad",
+]  # fmt: skip
+
+
+@dataclass(slots=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: What.
+        who: Number of the model, optimizer, scheduler or loader; -1 where there is none.
+        place: The person's line.
+        step: Optimizer steps done before it, of all optimizers.
+        facts: Of a forward ``train`` (the root's flag), ``grad``, ``loader``, ``batch`` (rows), ``active`` (mode-dependent
+            layers in train mode); of a backward ``models`` (numbers, by the forwards before it), ``loss``; of a clip
+            ``norm``, ``count``; of a mode ``train``; of a load ``shares``, ``missing``, ``unexpected``, ``matched`` …
+    """
+
+    kind: Kind
+    who: int
+    place: Place | None
+    step: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LossSeen:
+    """One call of a loss, of torch.nn or torch.nn.functional.
+
+    Attributes:
+        name: CrossEntropyLoss, cross_entropy …
+        function: Of input and target the loss; further arguments are bound.
+        input, target: As they were given (detached copies); ``swapped``: the model's output came second.
+        model: Number of the model whose output was given, or whose output it was made of; -1 where unknown.
+        direct: Whether the input is the model's output itself.
+        inside: Called in the model's own forward.
+        module: The loss module, where it is one.
+    """
+
+    name: str
+    function: Callable[[Tensor, Tensor], Tensor]
+    input: Tensor
+    target: Any
+    place: Place | None
+    model: int = -1
+    direct: bool = False
+    swapped: bool = False
+    inside: bool = False
+    module: nn.Module | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    event: int = -1
+
+
+@dataclass(slots=True)
+class BatchSeen:
+    """One forward pass of a model with its data (detached copies on the CPU).
+
+    Attributes:
+        args, kwargs: As called.
+        item: What the loader gave, as it is; None without a loader.
+        targets: The tensor of ``item`` that is no input and has as many rows; None where there is none.
+        output: What came back, detached; None where it was too large.
+        loader: Number of the loader; -1 without. ``epoch`` is the loader's pass, from 0.
+        turn: Batches that loaders had given by then; forward passes of one turn belong together.
+        used: Whether a backward pass followed in the same turn.
+        losses: That were computed of it.
+        ops: Operations after the forward pass and outside of backward and step; only of the first batches.
+    """
+
+    model: int
+    event: int
+    train: bool
+    grad: bool
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    item: Any
+    targets: Any
+    output: Any
+    loader: int
+    epoch: int
+    rows: int
+    step: int = 0
+    turn: int = 0
+    used: bool = False
+    losses: list[LossSeen] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class GraphNode:
+    """A node of the graph of a loss, with what it had saved (small tensors only)."""
+
+    name: str
+    shape: tuple[int, ...]
+    depth: int
+    saved: dict[str, Any]
+    inputs: tuple[int, ...]  # places of next nodes in the list
+
+
+@dataclass(slots=True)
+class BackwardSeen:
+    """One backward pass that was looked at closely.
+
+    Attributes:
+        loss: Its value.
+        nodes: Nodes of the graph from the loss, breadth first, at most some hundred; ``num_nodes`` how many there are.
+        reached: ids of the leaves that get a gradient.
+        before: Norm of the gradients that lay there before, by model; ``after`` likewise after.
+        cosine: Of gradients after with before, by model; 1 where only the old were there.
+        place: The person's line.
+    """
+
+    event: int
+    step: int
+    loss: float
+    nodes: list[GraphNode]
+    num_nodes: int
+    reached: frozenset[int]
+    unregistered: list[tuple[int, ...]]
+    before: dict[int, float] = field(default_factory=dict)
+    after: dict[int, float] = field(default_factory=dict)
+    new: dict[int, float] = field(default_factory=dict)
+    place: Place | None = None
+
+
+@dataclass(slots=True)
+class ModelSeen:
+    """A module with parameters that was called from outside any other.
+
+    Attributes:
+        module: The person's own, to be looked at only.
+        pristine: A copy from before its first training pass; None, with the reason in ``why_not``.
+        batches: Of training, the first some; ``eval_batches`` of the last evaluation pass.
+        names: Parameter ids to names.
+    """
+
+    number: int
+    module: nn.Module
+    place: Place | None
+    pristine: nn.Module | None = None
+    why_not: str = ""
+    first_state: dict[str, Tensor] | None = None
+    batches: list[BatchSeen] = field(default_factory=list)
+    eval_batches: list[BatchSeen] = field(default_factory=list)
+    first_eval: list[BatchSeen] = field(default_factory=list)
+    forwards: int = 0
+    backwards: int = 0
+    steps: int = 0
+    seen_bytes: int = 0
+    eval_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return type(self.module).__name__
+
+
+@dataclass(slots=True)
+class LoaderSeen:
+    """A DataLoader, or anything that was iterated like one.
+
+    Attributes:
+        passes: How often it was begun; ``batches`` how many batches it gave in each pass.
+        used: Batches that a backward pass followed; ``evaluated`` those that only forward passes followed.
+        heads: By pass a digest of its first batches, to tell repeated orders.
+        sizes: Rows of the batches of the first pass.
+        labels: Targets in the order of the first pass, int; at most some thousand.
+    """
+
+    number: int
+    loader: Any
+    place: Place | None
+    passes: int = 0
+    batches: list[int] = field(default_factory=list)
+    used: int = 0
+    evaluated: int = 0
+    heads: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    ended: list[bool] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class OptimizerSeen:
+    """An optimizer. ``groups``: of each group its options at the first step, without ``params``."""
+
+    number: int
+    optimizer: torch.optim.Optimizer
+    place: Place | None
+    steps: int = 0
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    rates: list[tuple[int, float]] = field(default_factory=list)  # (its step, rate of group 0) where that changed
+
+
+@dataclass(slots=True)
+class SchedulerSeen:
+    """A scheduler of torch.optim. ``steps``: for each call (optimizer steps so far, rate after)."""
+
+    number: int
+    scheduler: Any
+    optimizer: int
+    place: Place | None
+    steps: list[tuple[int, float]] = field(default_factory=list)
+    step_place: Place | None = None
+
+
+@dataclass(slots=True)
+class StateSeen:
+    """What ``model.state_dict()`` returned: its model, step, place, and whether it still lives."""
+
+    model: int
+    step: int
+    place: Place | None
+    event: int
+    state: weakref.ref[Any]
+
+
+@dataclass(slots=True)
+class Trace:
+    """All that was seen. Numbers of models, loaders … are their places in the lists."""
+
+    models: list[ModelSeen] = field(default_factory=list)
+    loaders: list[LoaderSeen] = field(default_factory=list)
+    optimizers: list[OptimizerSeen] = field(default_factory=list)
+    schedulers: list[SchedulerSeen] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    backwards: list[BackwardSeen] = field(default_factory=list)
+    states: list[StateSeen] = field(default_factory=list)
+    splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets) of random_split
+    sources: Sources = field(default_factory=Sources)
+    steps: int = 0
+    num_backwards: int = 0
+    seconds: float = 0.0
+    overhead_s: float = 0.0
+    dropped_events: int = 0
+
+    def of(self, *kinds: Kind) -> Iterator[Event]:
+        """The events of some kinds, in order."""
+        return (event for event in self.events if event.kind in kinds)
+
+    def trained(self) -> list[ModelSeen]:
+        """The models that a backward pass reached."""
+        return [model for model in self.models if model.backwards]
