@@ -38,16 +38,17 @@ FLOORS = (
         "progress",
         "wording",
         "marked",
+        "checks",
     },
-    {"blame", "journal", "loop", "training", "reporting", "sections"},
+    {"blame", "journal", "loop", "training", "reporting", "sections", "watch"},
     {"api"},
-    {"asking"},
+    {"asking", "flags", "checking"},
     {"cli", "commands", "__main__", "__init__"},
 )
 FREE_OF_TORCH = {
     "errors", "traces", "records", "results", "rows", "timeline", "windows", "recordings", "pixels", "preprocess",
     "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
-    "metrics", "evaluation", "intervals", "tables", "words", "marked", "asking",
+    "metrics", "evaluation", "intervals", "tables", "words", "marked", "asking", "flags", "checking",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
@@ -163,7 +164,7 @@ def test_settings_are_a_frozen_list() -> None:
         "epochs", "batch_size", "loss", "optimizer", "optimizer_args", "lr", "weight_decay", "schedule", "warmup_steps",
         "max_grad_norm", "gradient_accumulation_steps", "ema_decay", "class_weights", "augment", "patience", "monitor",
         "keep", "on_nonfinite", "checkpoint_every_steps", "log_every_steps", "plan", "device", "dtype", "threads",
-        "workers", "seed",
+        "workers", "seed", "skip",
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
         "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "horizon",

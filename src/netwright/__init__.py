@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from netwright.api import evaluate, predict, report, resume, train, training_steps
+    from netwright.api import check, evaluate, predict, report, resume, train, training_steps
     from netwright.api import train as fit
     from netwright.batch import Batch
     from netwright.data import load
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netwright.records import LoadOptions, Settings
     from netwright.results import Evaluation
     from netwright.run import Run, open_run
+    from netwright.watch import watching
 
 # Where each public name lives.
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "Run": "run",
     "Settings": "records",
     "accuracy": "metrics",
+    "check": "api",
     "confusion_matrix": "metrics",
     "evaluate": "api",
     "fit": "api",
@@ -47,6 +49,7 @@ _HOMES = {
     "resume": "api",
     "train": "api",
     "training_steps": "api",
+    "watching": "watch",
 }
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "Settings",
     "__version__",
     "accuracy",
+    "check",
     "confusion_matrix",
     "evaluate",
     "fit",
@@ -69,6 +73,7 @@ __all__ = [
     "resume",
     "train",
     "training_steps",
+    "watching",
 ]
 
 

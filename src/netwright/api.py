@@ -14,6 +14,9 @@ from safetensors.numpy import save as to_safetensors
 from torch import nn
 
 from netwright import training
+from netwright.checks.assemble import SECONDS
+from netwright.checks.assemble import check as check_module
+from netwright.checks.history import check_run
 from netwright.data import load
 from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
@@ -29,7 +32,7 @@ from netwright.options import make_options
 from netwright.predicting import as_list
 from netwright.predicting import predict as predict_inputs
 from netwright.progress import Progress, choose_progress
-from netwright.records import Sampling, Settings
+from netwright.records import CheckReport, Sampling, Settings
 from netwright.results import Evaluation, Prediction
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
@@ -225,6 +228,44 @@ def predict(
             cure="Leave them out, or train on a text with --task next_token.",
         )
     return predict_inputs(replace(trained, beam=beam), inputs, batch_size=batch_size)
+
+
+def check(
+    subject: nn.Module | Run | Path | str,
+    data: Any = None,
+    *,
+    loss: str | LossFunction | Mapping[str, LossFunction] | None = None,
+    optimizer: str | OptimizerGiven | None = None,
+    schedule: str | Schedule | None = None,
+    step: StepFunction | None = None,
+    seconds: float = SECONDS,
+    **options: Any,
+) -> CheckReport:
+    """Find the silent faults of a module with its data and its recipe, or of a run's history.
+
+    Nothing is changed: neither weights, buffers, gradients and modes nor random generators.
+
+    Args:
+        subject: A module; or a run or its folder, of which the history is checked.
+        data: From ``load``, or anything that ``load`` takes; needed for a module.
+        loss, optimizer, schedule, step: As in ``train``.
+        seconds: For all checks together; what was not reached is said.
+        options: Fields of ``Settings``, as ``lr=0.01, skip=("M05",)``.
+
+    Raises:
+        UsageError: No data for a module.
+    """
+    if not isinstance(subject, nn.Module):
+        folder = subject if isinstance(subject, Run) else open_run(subject)
+        return check_run(folder, skip=frozenset(make_options(Settings, options).skip))
+    if data is None:
+        raise UsageError(
+            where="check(net)", expected="data to check the module with", got="none", cure="nw.check(net, data)"
+        )
+    given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
+    settings = make_options(Settings, options | names)
+    loaded = data if isinstance(data, Data) else load(data)
+    return check_module(subject, loaded, given=given, settings=settings, skip=frozenset(settings.skip), seconds=seconds)
 
 
 def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:

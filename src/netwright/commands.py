@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netwright.checking import CHECK_EXAMPLE, WATCH_EXAMPLE, add_check, add_watch, run_check, run_watch
 from netwright.errors import UsageError
+from netwright.flags import add_fields, load_options, settings_given
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from netwright.records import LoadOptions
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; takes no other option")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the report")
-    _add_fields(parser, "training")
-    _add_fields(parser, "data")
+    add_fields(parser, "training")
+    add_fields(parser, "data")
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
-    _add_fields(parser, "data")
+    add_fields(parser, "data")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, texts or rows; @file.txt has a text a line")
-    _add_fields(parser, "continuing a text")
+    add_fields(parser, "continuing a text")
     _add_beam(parser)
 
 
@@ -64,25 +65,6 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write; report.html in the run otherwise")
-
-
-def _add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
-    """One option a field of the record; values stay text here and are validated by the record."""
-    from netwright.records import LoadOptions, Sampling, Settings
-
-    group = parser.add_argument_group(kind)
-    records: dict[str, type[Settings] | type[LoadOptions] | type[Sampling]] = {
-        "training": Settings, "data": LoadOptions, "continuing a text": Sampling,
-    }  # fmt: skip
-    record = records[kind]
-    for name, field in record.model_fields.items():
-        flag = "--" + name.replace("_", "-").removesuffix("s" if name == "optimizer_args" else "")
-        if name == "optimizer_args":
-            group.add_argument(flag, dest=name, action="append", metavar="NAME=VALUE", help=field.description)
-        elif name == "augment":
-            group.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=field.description)
-        else:
-            group.add_argument(flag, dest=name, metavar="VALUE", help=field.description)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -104,8 +86,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from netwright.records import Settings
     from netwright.step import seed_all
 
-    settings = make_options(Settings, _settings(arguments))
-    data = load(arguments.data, options=_load_options(arguments))
+    settings = make_options(Settings, settings_given(arguments))
+    data = load(arguments.data, options=load_options(arguments))
     seed_all(settings.seed)
     progress = _progress(arguments)
     known = arguments_from(arguments.net, data.spec)
@@ -133,11 +115,11 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     names = ("net", "data", "folder", *LoadOptions.model_fields)
     others = [name for name in names if getattr(arguments, name) is not None] + (["arg"] if arguments.arg else [])
-    if others or _settings(arguments):
+    if others or settings_given(arguments):
         raise UsageError(
             where="--resume",
             expected="a run to go on with, and no other option",
-            got=f"also {', '.join([*others, *_settings(arguments)])}",
+            got=f"also {', '.join([*others, *settings_given(arguments)])}",
             cure="A resumed run keeps what it was started with; leave the others out.",
         )
     run = training.resume(arguments.resume, progress=_progress(arguments))
@@ -221,7 +203,7 @@ def _data(arguments: argparse.Namespace) -> int:
     from netwright.data import load
     from netwright.data.describe import describe, render
 
-    data = load(arguments.source, options=_load_options(arguments))
+    data = load(arguments.source, options=load_options(arguments))
     if arguments.json:
         print(json.dumps(describe(data), ensure_ascii=False))
     else:
@@ -246,30 +228,6 @@ def _show_run(arguments: argparse.Namespace, path: Path, evaluation: Any) -> int
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given, still as text."""
-    from netwright.models import parse_arguments
-    from netwright.records import Settings
-
-    given = {name: getattr(arguments, name) for name in Settings.model_fields if getattr(arguments, name) is not None}
-    if "optimizer_args" in given:
-        given["optimizer_args"] = parse_arguments(given["optimizer_args"])
-    return given
-
-
-def _load_options(arguments: argparse.Namespace) -> LoadOptions:
-    from netwright.options import make_options
-    from netwright.records import LoadOptions
-
-    given: dict[str, Any] = {
-        name: getattr(arguments, name) for name in LoadOptions.model_fields if getattr(arguments, name) is not None
-    }
-    if "image_size" in given:
-        sizes = given["image_size"].lower().split("x")
-        given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
-    return make_options(LoadOptions, given)
-
-
 def _progress(arguments: argparse.Namespace) -> Any:
     from netwright.progress import Silent, choose_progress
 
@@ -283,6 +241,8 @@ def _console() -> Console:
 
 
 VERBS = (
+    ("check", "find silent faults of a network, its data and recipe, or of a run", CHECK_EXAMPLE, add_check, run_check),
+    ("watch", "find faults of your own training script while it runs", WATCH_EXAMPLE, add_watch, run_watch),
     ("new", "write a short network to start from", "netwright new cnn my_cnn", _add_new, _new),
     ("data", "show what is understood of data", "netwright data digits", _add_data, _data),
     ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),

@@ -13,6 +13,7 @@ Knows nothing of torch, of the command line or of the run folder.
     │   └── BindingError                          also TypeError: arguments of `forward` and fields of the batch
     ├── LossError                                 also ValueError: outputs, targets and loss contradict
     ├── NonFiniteError                            also ArithmeticError: NaN or infinity while training
+    ├── FaultError                                also ValueError: checking found that the result would be wrong
     ├── RunError                                  also OSError: the run folder and its disk
     │   ├── CheckpointError                       a checkpoint that is damaged or of another model
     │   └── RunLockedError                        another process trains in this folder
@@ -109,6 +110,10 @@ class LossError(NetwrightError, ValueError):
 
 class NonFiniteError(NetwrightError, ArithmeticError):
     """NaN or infinity while training."""
+
+
+class FaultError(NetwrightError, ValueError):
+    """Faults that make the result wrong, found before training."""
 
 
 class RunError(NetwrightError, OSError):

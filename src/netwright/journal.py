@@ -20,7 +20,7 @@ from netwright.copies import keep_functions, lasting
 from netwright.data.describe import findings
 from netwright.models import copy_sources, net_spec
 from netwright.progress import Progress, Row, scores_of
-from netwright.records import Choice, Environment, RunSpec
+from netwright.records import Choice, Environment, Finding, RunSpec
 from netwright.run import Run, new_run, not_writable
 from netwright.session import Session
 
@@ -107,8 +107,12 @@ def start_run(
     reference: str | None,
     arguments: dict[str, Any],
     given: tuple[str, ...] = (),
+    found: tuple[Finding, ...] = (),
 ) -> Run:
     """Make the folder and write what is known before the first update.
+
+    Args:
+        found: What checking found, kept beside what looked wrong in the data.
 
     Raises:
         RunError: The folder cannot be made or written to.
@@ -132,7 +136,7 @@ def start_run(
         run.write(session.plan)
         run.write(session.data.spec)
         run.write(environment())
-        run.write_findings(findings(session.data))
+        run.write_findings((*found, *findings(session.data)))
     return named[0]
 
 

@@ -72,6 +72,18 @@ class Settings(Record):
     threads: int | None = Field(default=None, ge=1, description="Threads of one operation on the CPU.")
     workers: int | None = Field(default=None, ge=0, description="Processes that read data.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, order, augmentation and dropout.")
+    skip: tuple[str, ...] = Field(
+        default=(), description="Codes of findings to pass over, as M05 or M05,D06; all for no check before training."
+    )
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _codes(cls, skip: object) -> object:
+        """Codes from the command line, each possibly several with commas."""
+        texts = [skip] if isinstance(skip, str) else skip
+        if not isinstance(texts, (list, tuple)):
+            return skip
+        return tuple(code.strip().upper() for text in texts for code in str(text).split(",") if code.strip())
 
     def asked(self) -> frozenset[str]:
         """Names of what differs from the default; the same after a way through a file."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright import checkpoints
+from netwright.checks.before import check_before
 from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
@@ -54,15 +55,18 @@ def train(
         The run. Evaluate it with ``evaluate``.
 
     Raises:
+        FaultError: Checking found that the result would be wrong.
         NetwrightError: Something cannot work; said before the first update where it can be.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     settings = settings or Settings()
     progress = progress or Silent()
     session = prepare(model, data, settings, given or Given())
+    found = check_before(session, given or Given(), progress)
     folder = start_run(
         session,
         None if run is None else Path(run),
+        found=found,
         reference=reference,
         arguments=arguments or {},
         given=tuple(sorted(given.names())) if given is not None else (),

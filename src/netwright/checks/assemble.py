@@ -1,6 +1,6 @@
 """Make of a module, its data and its recipe a subject for the checks; and check it.
 
-    report = check(Net(), load("mnist"), settings=Settings(lr=0.001))
+report = check(Net(), load("mnist"), settings=Settings(lr=0.001))
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _copied(model: nn.Module, given: Given) -> tuple[nn.Module, Given]:
     if given.optimizer is None and given.loss is None:
         return copy_module(model), given
     try:
-        together = copy.deepcopy((model, given.optimizer if isinstance(given.optimizer, torch.optim.Optimizer) else None))
+        together = copy.deepcopy(
+            (model, given.optimizer if isinstance(given.optimizer, torch.optim.Optimizer) else None)
+        )
     except Exception:
         return copy_module(model), given
     return together[0], replace(given, optimizer=together[1] if together[1] is not None else given.optimizer)
@@ -255,4 +257,3 @@ def samples_of(data: Data, split: str) -> Samples:
 def check_reference(reference: str, arguments: Mapping[str, Any], data: Data, **options: Any) -> CheckReport:
     """Check a module that is named, as ``net.py:Net``."""
     return check(load_model(reference, arguments), data, name=f"{reference} on {data.spec.name}", **options)
-

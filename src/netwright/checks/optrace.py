@@ -1,6 +1,6 @@
 """Every torch operation of one forward pass, with its tensors and the person's line that called it.
 
-    ops = record(lambda: subject.call(model, inputs))
+ops = record(lambda: subject.call(model, inputs))
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Recorder(TorchFunctionMode):
         out = func(*args, **kwargs)
         name = _name(func)
         if not name.endswith((".__get__", ".size", ".dim", ".numel", ".is_floating_point", ".__len__")):
-            self.ops.append(Op(name, tuple(args), dict(kwargs), out, place_of_frame(sys._getframe(1)), shapes, versions))
+            self.ops.append(
+                Op(name, tuple(args), dict(kwargs), out, place_of_frame(sys._getframe(1)), shapes, versions)
+            )
         return out
 
 

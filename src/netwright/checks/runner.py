@@ -89,9 +89,7 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
     )
 
 
-def silence(
-    found: Iterable[Finding], sources: Sources, skip: frozenset[str]
-) -> tuple[list[Finding], tuple[str, ...]]:
+def silence(found: Iterable[Finding], sources: Sources, skip: frozenset[str]) -> tuple[list[Finding], tuple[str, ...]]:
     """Take out what is skipped by its code or by a comment in the source."""
     kept, silenced = [], []
     for one in found:

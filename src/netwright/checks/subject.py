@@ -150,7 +150,9 @@ class Subject:
                 return self.caller(model, inputs)
         except Exception as error:
             mode = "train" if model.training else "eval"
-            raise NotCheckedError(f"the module raised in {mode} mode: {type(error).__name__}: {first_line(error)}") from error
+            raise NotCheckedError(
+                f"the module raised in {mode} mode: {type(error).__name__}: {first_line(error)}"
+            ) from error
 
     def answer(self, model: nn.Module, inputs: Inputs, *, seed: int = 0, grad: bool = False) -> Tensor:
         """The one answer of the module, (B, ...).

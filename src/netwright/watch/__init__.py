@@ -1,8 +1,8 @@
 """Watch anyone's own training script: ``netwright watch train.py``, ``python -m netwright.watch train.py``.
 
-    with netwright.watch.watching() as seen:
-        main()
-    print(seen.report.findings)
+with netwright.watch.watching() as seen:
+    main()
+print(seen.report.findings)
 """
 
 from __future__ import annotations

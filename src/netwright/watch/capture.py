@@ -81,7 +81,9 @@ def tensor_arguments(seen: BatchSeen, names: list[str]) -> Inputs:
     """The tensors of a call that have the batch's rows, by name."""
     pairs = [*zip(names, seen.args, strict=False), *seen.kwargs.items()]
     return {
-        name: value.cpu() for name, value in pairs if isinstance(value, Tensor) and value.ndim and len(value) == seen.rows
+        name: value.cpu()
+        for name, value in pairs
+        if isinstance(value, Tensor) and value.ndim and len(value) == seen.rows
     }
 
 
@@ -272,7 +274,12 @@ def samples_of(batches: list[BatchSeen], names: list[str]) -> Samples | None:
         except RuntimeError:
             wanted = None
     size = len(next(iter(arrays.values())))
-    return Samples(inputs=arrays, targets=wanted if wanted is None or len(wanted) == size else None, count=size, ids=np.arange(size))
+    return Samples(
+        inputs=arrays,
+        targets=wanted if wanted is None or len(wanted) == size else None,
+        count=size,
+        ids=np.arange(size),
+    )
 
 
 def dataset_of(loader: Any) -> Any:

@@ -25,7 +25,9 @@ class Rule(Protocol):
         """Yield findings."""
 
 
-def examine(trace: Trace, *, seconds: float, skip: frozenset[str] = frozenset(), name: str = "the script") -> CheckReport:
+def examine(
+    trace: Trace, *, seconds: float, skip: frozenset[str] = frozenset(), name: str = "the script"
+) -> CheckReport:
     """Findings of a trace, the gravest first.
 
     Args:
@@ -51,7 +53,9 @@ def examine(trace: Trace, *, seconds: float, skip: frozenset[str] = frozenset(),
             except NotCheckedError as reason:
                 missed.append(f"{rule.__name__.replace('_', ' ')}: {reason}")
             except Exception as error:
-                missed.append(f"{rule.__name__.replace('_', ' ')}: it failed with {type(error).__name__}: {first_line(error)}")
+                missed.append(
+                    f"{rule.__name__.replace('_', ' ')}: it failed with {type(error).__name__}: {first_line(error)}"
+                )
         for subject in subjects.values():
             report = run_checks(subject, CHECKS, skip=skip)
             found += report.findings

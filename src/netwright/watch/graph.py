@@ -16,7 +16,9 @@ SMALL = 300_000  # numbers of a saved tensor that is kept
 SAVED = ("result", "self", "target", "dim", "ignore_index", "reduction", "weight", "pos_weight", "total_weight", "exponent", "p", "beta", "delta")  # fmt: skip
 
 
-def read_graph(loss: Tensor, known: frozenset[int]) -> tuple[list[GraphNode], int, frozenset[int], list[tuple[int, ...]]]:
+def read_graph(
+    loss: Tensor, known: frozenset[int]
+) -> tuple[list[GraphNode], int, frozenset[int], list[tuple[int, ...]]]:
     """The nodes from a loss, breadth first.
 
     Args:

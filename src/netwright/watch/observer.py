@@ -107,7 +107,12 @@ class Observer:
         around(torch.utils.data.dataset, "random_split", self._around_split)
         around(torch, "manual_seed", lambda original: self._noting(original, "seed"))
         around(torch, "save", self._around_save)
-        for owner, name in ((torch.jit, "trace"), (torch.jit, "script"), (torch.export, "export"), (torch.onnx, "export")):
+        for owner, name in (
+            (torch.jit, "trace"),
+            (torch.jit, "script"),
+            (torch.export, "export"),
+            (torch.onnx, "export"),
+        ):
             around(owner, name, self._around_export)
         scaler = torch.amp.GradScaler
         around(scaler, "unscale_", lambda original: self._noting(original, "unscale"))
@@ -162,11 +167,16 @@ class Observer:
         return noted
 
     def _model(self, module: nn.Module) -> int:
-        return self._number(module, "model", lambda number: ModelSeen(number, module, caller(skip=4)), self.trace.models)
+        return self._number(
+            module, "model", lambda number: ModelSeen(number, module, caller(skip=4)), self.trace.models
+        )
 
     def _optimizer(self, optimizer: torch.optim.Optimizer) -> int:
         return self._number(
-            optimizer, "optimizer", lambda number: OptimizerSeen(number, optimizer, caller(skip=4)), self.trace.optimizers
+            optimizer,
+            "optimizer",
+            lambda number: OptimizerSeen(number, optimizer, caller(skip=4)),
+            self.trace.optimizers,
         )
 
     def _loader_number(self, loader: Any) -> int:
@@ -226,7 +236,19 @@ class Observer:
             active=_active(module) if not model.backwards or not grad or not module.training else None,
         )  # fmt: skip
         return BatchSeen(
-            number, event, module.training, grad, (), {}, self._item, None, None, loader, epoch, rows, self.trace.steps,
+            number,
+            event,
+            module.training,
+            grad,
+            (),
+            {},
+            self._item,
+            None,
+            None,
+            loader,
+            epoch,
+            rows,
+            self.trace.steps,
             turn=self._items,
         )
 
@@ -359,14 +381,24 @@ class Observer:
                         given.append(kwargs[key])
                 rest = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
                 if len(given) >= 2:
-                    self._loss_seen(name, lambda a, b: original(a, b, *given[2:], **rest), given, rest, returned, inside=inside)
+                    self._loss_seen(
+                        name, lambda a, b: original(a, b, *given[2:], **rest), given, rest, returned, inside=inside
+                    )
                 self._spend(began)
             return returned
 
         return computed
 
     def _loss_seen(
-        self, name: str, function: Any, args: Any, kwargs: Any, returned: Tensor, *, module: Any = None, inside: bool = False
+        self,
+        name: str,
+        function: Any,
+        args: Any,
+        kwargs: Any,
+        returned: Tensor,
+        *,
+        module: Any = None,
+        inside: bool = False,
     ) -> None:
         model, batch = self._source_of(args[0])
         swapped = False
@@ -431,12 +463,12 @@ class Observer:
     def _look_before(self, loss: Any, event: int, numbers: list[int]) -> tuple[BackwardSeen, dict[int, list[Any]]]:
         self._quiet += 1
         try:
-            known = frozenset(
-                id(parameter) for model in self.trace.models for parameter in model.module.parameters()
-            )
+            known = frozenset(id(parameter) for model in self.trace.models for parameter in model.module.parameters())
             nodes, count, reached, unregistered = read_graph(loss, known)
             value = float(loss.detach()) if loss.numel() == 1 else float("nan")
-            seen = BackwardSeen(event, self.trace.steps, value, nodes, count, reached, unregistered, place=caller(skip=4))
+            seen = BackwardSeen(
+                event, self.trace.steps, value, nodes, count, reached, unregistered, place=caller(skip=4)
+            )
             before: dict[int, list[Any]] = {}
             for number in range(len(self.trace.models)):
                 gradients = [one.grad for one in self.trace.models[number].module.parameters()]
@@ -506,7 +538,9 @@ class Observer:
                 facts: dict[str, Any] = {"of": "model" if is_model else "optimizer"}
                 if self.trace.num_backwards < 64:
                     parameters = (
-                        thing.parameters() if is_model else (one for group in thing.param_groups for one in group["params"])
+                        thing.parameters()
+                        if is_model
+                        else (one for group in thing.param_groups for one in group["params"])
                     )
                     gradients = [one.grad for one in parameters]
                     if sum(one.numel() for one in gradients if one is not None) < 20_000_000:
@@ -558,7 +592,10 @@ class Observer:
         optimizer = getattr(scheduler, "optimizer", None)
         number = self._optimizer(optimizer) if optimizer is not None else -1
         return self._number(
-            scheduler, "scheduler", lambda at: SchedulerSeen(at, scheduler, number, caller(skip=4)), self.trace.schedulers
+            scheduler,
+            "scheduler",
+            lambda at: SchedulerSeen(at, scheduler, number, caller(skip=4)),
+            self.trace.schedulers,
         )
 
     def _around_schedule(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -746,7 +783,12 @@ class Observer:
             if seen.passes == 1 and len(seen.sizes) < 4096 and tensors:
                 seen.sizes.append(len(tensors[0]) if tensors[0].ndim else 1)
                 labels = tensors[-1]
-                if len(tensors) > 1 and not labels.is_floating_point() and labels.ndim == 1 and len(seen.labels) < 20_000:
+                if (
+                    len(tensors) > 1
+                    and not labels.is_floating_point()
+                    and labels.ndim == 1
+                    and len(seen.labels) < 20_000
+                ):
                     seen.labels.extend(labels.tolist())
         self._spend(began)
 
@@ -795,4 +837,3 @@ def _copied(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(_copied(one) for one in value)
     return value
-

@@ -32,7 +32,9 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watching(*, seconds: float = 20.0, skip: frozenset[str] = frozenset(), name: str = "this code") -> Iterator[Watched]:
+def watching(
+    *, seconds: float = 20.0, skip: frozenset[str] = frozenset(), name: str = "this code"
+) -> Iterator[Watched]:
     """Watch what runs inside; afterwards ``report`` holds the findings.
 
     Args:
@@ -46,7 +48,9 @@ def watching(*, seconds: float = 20.0, skip: frozenset[str] = frozenset(), name:
     watched.report = examine(observer.trace, seconds=seconds, skip=skip, name=name)
 
 
-def run_script(script: str, arguments: Sequence[str] = (), *, seconds: float = 20.0, skip: frozenset[str] = frozenset()) -> Watched:
+def run_script(
+    script: str, arguments: Sequence[str] = (), *, seconds: float = 20.0, skip: frozenset[str] = frozenset()
+) -> Watched:
     """Run a script as ``python script.py`` would, and examine what it did.
 
     Its standard output and its exit code are its own; an exception that it does not catch is printed as Python does.

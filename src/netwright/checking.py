@@ -1,0 +1,144 @@
+"""``netwright check`` and ``netwright watch``: what they take, do and print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netwright import __version__
+from netwright.errors import UsageError, unknown_name
+from netwright.flags import add_fields, load_options, settings_given
+
+if TYPE_CHECKING:
+    from netwright.records import CheckReport
+
+CHECK_EXAMPLE = "netwright check net.py:Net --data mnist --optimizer SGD --lr 0.001"
+WATCH_EXAMPLE = "netwright watch train.py --epochs 3"
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Options of ``check``: the module, the data and the recipe, as ``train`` takes them."""
+    parser.add_argument("net", metavar="NET", help="file.py:Class, as for train; or the folder of a run")
+    parser.add_argument("--data", metavar="SOURCE", help="as for train; a run needs none")
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
+    )
+    _add_output(parser, seconds=10.0)
+    add_fields(parser, "training")
+    add_fields(parser, "data")
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """Options of ``watch``; what follows the script is the script's."""
+    parser.add_argument("script", metavar="SCRIPT", help="a Python script that trains with PyTorch, run as it is")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="ARGS", help="its own arguments")
+    parser.add_argument("--skip", action="append", default=[], metavar="CODE", help="findings to pass over, as E01,T06")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 where an error was found; else as the script"
+    )
+    _add_output(parser, seconds=20.0)
+
+
+def _add_output(parser: argparse.ArgumentParser, *, seconds: float) -> None:
+    parser.add_argument(
+        "--sarif", type=Path, metavar="FILE", help="also write the findings there, for editors and code hosts"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=seconds, metavar="S", help=f"most time that checking takes; {seconds:.0f}"
+    )
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Check a module with its data, or a run; 1 where an error was found."""
+    _refuse_seconds(arguments.seconds)
+    report = _of_run(arguments) if Path(arguments.net).is_dir() else _of_net(arguments)
+    _print(report, arguments, to_stderr=False)
+    return 1 if report.errors else 0
+
+
+def _of_net(arguments: argparse.Namespace) -> CheckReport:
+    if arguments.data is None:
+        raise UsageError(where="netwright check", expected="--data", got="nothing", cure=f"Give it, as {CHECK_EXAMPLE}")
+    from netwright.checks.assemble import check
+    from netwright.data import load
+    from netwright.models import arguments_from, load_model, parse_arguments
+    from netwright.options import make_options
+    from netwright.records import Settings
+    from netwright.step import seed_all
+
+    settings = make_options(Settings, settings_given(arguments))
+    skip = _known_codes(settings.skip)
+    data = load(arguments.data, options=load_options(arguments))
+    seed_all(settings.seed)
+    made_with = arguments_from(arguments.net, data.spec) | parse_arguments(arguments.arg)
+    model = load_model(arguments.net, made_with)
+    name = f"{arguments.net} on {arguments.data}"
+    return check(model, data, settings=settings, skip=skip, seconds=arguments.seconds, name=name)
+
+
+def _of_run(arguments: argparse.Namespace) -> CheckReport:
+    given = {**settings_given(arguments), "data": arguments.data, "arg": arguments.arg or None}
+    skip = frozenset(str(code).upper() for code in given.pop("skip", ()) or ())
+    others = [name for name, value in given.items() if value is not None]
+    if others:
+        raise UsageError(
+            where=f"--{others[0].replace('_', '-')}",
+            expected="no option of training beside a run, which keeps its own",
+            got="one",
+            cure=f"netwright check {arguments.net}",
+        )
+    from netwright.checks.history import check_run
+    from netwright.run import open_run
+
+    return check_run(open_run(arguments.net), skip=skip)
+
+
+def run_watch(arguments: argparse.Namespace) -> int:
+    """Run the script, then tell on standard error what was found; the script's exit code."""
+    _refuse_seconds(arguments.seconds)
+    skip = _known_codes(tuple(code for text in arguments.skip for code in text.upper().split(",") if code))
+    from netwright.watch import run_script
+
+    watched = run_script(arguments.script, arguments.rest, seconds=arguments.seconds, skip=skip)
+    if watched.report is not None:
+        _print(watched.report, arguments, to_stderr=True)
+        if arguments.strict and watched.report.errors and not watched.code:
+            return 1
+    return watched.code
+
+
+def _known_codes(codes: tuple[str, ...]) -> frozenset[str]:
+    from netwright.checks.catalogue import CODES
+
+    for code in codes:
+        if code not in CODES and code != "ALL":
+            raise unknown_name("code of a finding", code, CODES, where="--skip")
+    return frozenset(codes)
+
+
+def _refuse_seconds(seconds: float) -> None:
+    if not 0 < seconds <= 3600:
+        raise UsageError(
+            where="--seconds", expected="seconds above 0, at most 3600", got=str(seconds), cure="As --seconds 30."
+        )
+
+
+def _print(report: CheckReport, arguments: argparse.Namespace, *, to_stderr: bool) -> None:
+    from rich.console import Console
+
+    from netwright.checks.sarif import sarif
+    from netwright.checks.shown import render_report
+
+    if arguments.sarif is not None:
+        from netwright.disk import atomic_write_text
+
+        text = json.dumps(sarif(report, version=__version__), indent=1, ensure_ascii=False)
+        atomic_write_text(arguments.sarif, text + "\n")
+    stream = sys.stderr if to_stderr else sys.stdout
+    if arguments.json:
+        print(report.model_dump_json(), file=stream)
+    else:
+        render_report(report, Console(file=stream))

@@ -1,0 +1,54 @@
+"""Options of the command line that are fields of records: one list of options, wherever they are given."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netwright.records import LoadOptions
+
+
+def add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
+    """One option a field of the record; values stay text here and are validated by the record."""
+    from netwright.records import LoadOptions, Sampling, Settings
+
+    group = parser.add_argument_group(kind)
+    records: dict[str, type[Settings] | type[LoadOptions] | type[Sampling]] = {
+        "training": Settings, "data": LoadOptions, "continuing a text": Sampling,
+    }  # fmt: skip
+    record = records[kind]
+    for name, field in record.model_fields.items():
+        flag = "--" + name.replace("_", "-").removesuffix("s" if name == "optimizer_args" else "")
+        if name == "optimizer_args":
+            group.add_argument(flag, dest=name, action="append", metavar="NAME=VALUE", help=field.description)
+        elif name == "augment":
+            group.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=field.description)
+        elif name == "skip":
+            group.add_argument(flag, dest=name, action="append", metavar="CODE", help=field.description)
+        else:
+            group.add_argument(flag, dest=name, metavar="VALUE", help=field.description)
+
+
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, still as text."""
+    from netwright.models import parse_arguments
+    from netwright.records import Settings
+
+    given = {name: getattr(arguments, name) for name in Settings.model_fields if getattr(arguments, name) is not None}
+    if "optimizer_args" in given:
+        given["optimizer_args"] = parse_arguments(given["optimizer_args"])
+    return given
+
+
+def load_options(arguments: argparse.Namespace) -> LoadOptions:
+    from netwright.options import make_options
+    from netwright.records import LoadOptions
+
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in LoadOptions.model_fields if getattr(arguments, name) is not None
+    }
+    if "image_size" in given:
+        sizes = given["image_size"].lower().split("x")
+        given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
+    return make_options(LoadOptions, given)

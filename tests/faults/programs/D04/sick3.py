@@ -1,0 +1,67 @@
+"""The picture files are read in alphabetical order (0, 1, 10, 100, 101 ...) while the labels are in the
+order of their numbers: nearly every picture gets a wrong label."""
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def export(folder):
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))[:1000]
+    for number, index in enumerate(order):
+        np.save(folder / f"{number}.npy", digits.images[index])
+    np.savetxt(folder / "labels.txt", digits.target[order], fmt="%d")
+
+
+def data():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export(folder)
+        files = sorted(folder.glob("*.npy"))
+        images = np.stack([np.load(file) for file in files])
+        labels = torch.tensor(np.loadtxt(folder / "labels.txt", dtype=np.int64))
+    images = (torch.tensor(images, dtype=torch.float32) / 16 - 0.305) / 0.376
+    return (images[:800], labels[:800]), (images[800:], labels[800:])
+
+
+RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.Adam, "lr": 0.003}
+
+
+def main():
+    torch.manual_seed(0)
+    (train_inputs, train_targets), (test_inputs, test_targets) = data()
+    loader = DataLoader(TensorDataset(train_inputs, train_targets), batch_size=32, shuffle=True)
+    net = Net()
+    loss_fn = RECIPE["loss"]
+    optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
+    for epoch in range(6):
+        net.train()
+        total = 0.0
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss = loss_fn(net(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(targets)
+        net.eval()
+        with torch.no_grad():
+            accuracy = (net(test_inputs).argmax(dim=1) == test_targets).float().mean().item()
+        print(f"epoch {epoch + 1}: train loss {total / len(train_targets):.3f}, test accuracy {accuracy:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""val_set.dataset is the very data set that train_set uses, so taking the augmentation away from the
+validation part takes it away from training as well: the network is trained without it."""
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, random_split
+
+
+class Digits(Dataset):
+    def __init__(self, images, labels, transform=None):
+        self.images = images
+        self.labels = labels
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        image = self.images[index]
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self.labels[index]
+
+
+def normalise(image):
+    return (image - 0.305) / 0.376
+
+
+def random_shift(image):
+    """Moves the picture by up to one pixel in each direction."""
+    padded = nn.functional.pad(image, (1, 1, 1, 1))
+    top, left = torch.randint(0, 3, (2,)).tolist()
+    return normalise(padded[top:top + 8, left:left + 8])
+
+
+def load_images(count):
+    digits = load_digits()
+    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))[:count]
+    return torch.tensor(digits.images, dtype=torch.float32)[order] / 16, torch.tensor(digits.target)[order]
+
+
+def fit(model, loader, epochs=8, lr=0.003):
+    loss_fn = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for epoch in range(epochs):
+        model.train()
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(y)
+        print(f"epoch {epoch + 1}: train loss {total / len(loader.dataset):.3f}")
+
+
+def score(model, loader):
+    model.eval()
+    correct = 0
+    with torch.no_grad():
+        for x, y in loader:
+            correct += (model(x).argmax(dim=1) == y).sum().item()
+    return correct / len(loader.dataset)
+
+
+def main():
+    torch.manual_seed(0)
+    images, labels = load_images(600)
+    dataset = Digits(images, labels, transform=random_shift)
+    train_set, val_set = random_split(dataset, [450, 150])
+    val_set.dataset.transform = normalise
+    train_loader = DataLoader(train_set, batch_size=25, shuffle=True)
+    val_loader = DataLoader(val_set, batch_size=50)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    fit(model, train_loader)
+    print(f"validation accuracy {score(model, val_loader):.3f}")
+
+
+if __name__ == "__main__":
+    main()

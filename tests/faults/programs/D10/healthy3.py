@@ -1,0 +1,62 @@
+"""The rare class is drawn as often as the common one by a WeightedRandomSampler, and the test reports
+recall, false alarms and average precision."""
+import torch
+from sklearn.metrics import average_precision_score
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def forward(self, x):
+        return self.layers(x).squeeze(-1)
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(count, rare):
+        inputs = torch.randn(count, 6, generator=generator)
+        targets = torch.zeros(count, dtype=torch.long)
+        targets[torch.randperm(count, generator=generator)[:rare]] = 1
+        inputs[targets == 1] += torch.tensor([1.1, -1.0, 0.8, 0.0, 0.0, 0.0])
+        return inputs, targets.float()
+
+    return draw(1000, 30), draw(600, 18)
+
+
+def main():
+    torch.manual_seed(0)
+    (train_inputs, train_targets), (test_inputs, test_targets) = data()
+    counts = torch.bincount(train_targets.long())
+    sampler = WeightedRandomSampler(1.0 / counts[train_targets.long()], num_samples=len(train_targets))
+    train_loader = DataLoader(TensorDataset(train_inputs, train_targets), batch_size=50, sampler=sampler)
+    net = Net()
+    loss_fn = nn.BCEWithLogitsLoss()
+    opt = torch.optim.Adam(net.parameters(), lr=0.003)
+    for epoch in range(10):
+        net.train()
+        total = 0.0
+        for xb, yb in train_loader:
+            opt.zero_grad()
+            loss = loss_fn(net(xb), yb)
+            loss.backward()
+            opt.step()
+            total += loss.item() * len(yb)
+        print(f"epoch {epoch + 1}: train loss {total / len(train_targets):.3f}")
+
+    net.eval()
+    with torch.no_grad():
+        probability = torch.sigmoid(net(test_inputs))
+    predicted = (probability > 0.5).float()
+    recall = predicted[test_targets == 1].mean().item()
+    false_alarms = predicted[test_targets == 0].mean().item()
+    precision = average_precision_score(test_targets.numpy(), probability.numpy())
+    print(f"recall {recall:.3f}, false alarms {false_alarms:.3f}, average precision {precision:.3f}")
+
+
+if __name__ == "__main__":
+    main()

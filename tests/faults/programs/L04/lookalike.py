@@ -1,0 +1,59 @@
+"""The mean squared error is called as loss(target, output): it is symmetric, so the order changes neither
+the loss nor the gradients."""
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(6, 64)
+        self.fc2 = nn.Linear(64, 1)
+
+    def forward(self, x):
+        return self.fc2(torch.relu(self.fc1(x))).squeeze(-1)
+
+
+def mean_squared_error(outputs, targets):
+    return nn.functional.mse_loss(targets, outputs)
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(800, 6, generator=generator)
+    targets = torch.sin(1.5 * inputs[:, 0]) + inputs[:, 1] * 0.7 + 0.4 * inputs[:, 2] * inputs[:, 3]
+    targets = targets + 0.1 * torch.randn(800, generator=generator)
+    return (inputs[:600], targets[:600]), (inputs[600:], targets[600:])
+
+
+RECIPE = {"loss": mean_squared_error, "optimizer": torch.optim.Adam, "lr": 0.01}
+
+
+def main():
+    torch.manual_seed(0)
+    (train_x, train_y), (test_x, test_y) = data()
+    train_loader = DataLoader(TensorDataset(train_x, train_y), batch_size=50, shuffle=True)
+    model = Net()
+    loss_fn = RECIPE["loss"]
+    optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
+
+    for epoch in range(15):
+        model.train()
+        losses = []
+        for x, y in train_loader:
+            loss = loss_fn(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1}: train loss {sum(losses) / len(losses):.4f}")
+
+    model.eval()
+    with torch.no_grad():
+        mse = nn.functional.mse_loss(model(test_x), test_y).item()
+    print(f"test mse {mse:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Tag 0 stands only behind the end of a sentence, where the token is the padding too, so ignore_index=0 is
+right here: no real word is left out of the loss."""
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(40, 16, padding_idx=0)
+        self.conv = nn.Conv1d(16, 32, 5, padding=2)
+        self.out = nn.Linear(32, 4)
+
+    def forward(self, tokens):
+        hidden = torch.relu(self.conv(self.embed(tokens).transpose(1, 2)))
+        return self.out(hidden.transpose(1, 2)).transpose(1, 2)        # (batch, tags, time)
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, 40, (500, 20), generator=generator)
+    lengths = torch.randint(9, 21, (500,), generator=generator)
+    tokens[torch.arange(20) >= lengths[:, None]] = 0
+    previous = torch.cat([torch.zeros(500, 1, dtype=torch.long), tokens[:, :-1]], dim=1)
+    tags = 1 + (tokens > 20).long() + (previous > 26).long()           # tags 1, 2, 3; tag 0 is the padding
+    tags[tokens == 0] = 0
+    return (tokens[:400], tags[:400]), (tokens[400:], tags[400:])
+
+
+RECIPE = {"loss": nn.CrossEntropyLoss(ignore_index=0), "optimizer": torch.optim.Adam, "lr": 0.01}
+
+
+def main():
+    torch.manual_seed(0)
+    (train_inputs, train_targets), (test_inputs, test_targets) = data()
+    net = Net()
+    criterion = RECIPE["loss"]
+    optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
+    loader = DataLoader(TensorDataset(train_inputs, train_targets), batch_size=40, shuffle=True)
+    for epoch in range(8):
+        net.train()
+        total = 0.0
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss = criterion(net(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(inputs)
+        net.eval()
+        with torch.no_grad():
+            predictions = net(test_inputs).argmax(dim=1)
+        real = test_targets != 0
+        accuracy = (predictions[real] == test_targets[real]).float().mean().item()
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test accuracy {accuracy:.3f}")
+
+
+if __name__ == "__main__":
+    main()
