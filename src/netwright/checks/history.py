@@ -118,8 +118,8 @@ def _nothing_learned(losses: np.ndarray[Any, Any], train: list[Row], start: floa
         yield finding(
             "H02",
             where=f"all {train[-1].get('step')} updates",
-            evidence=f"The training loss never fell below {best:.4g}; answering with the classes' frequencies alone gives "
-            f"{start:.4g}.",
+            evidence=f"The training loss never fell below {best:.4g}; answering with the classes' frequencies alone "
+            f"gives {start:.4g}.",
             cure="netwright check NET --data DATA looks for the reason: the rate, a cut graph, misaligned labels.",
         )
 
@@ -136,8 +136,8 @@ def _overfitted(val: list[Row]) -> Iterator[Finding]:
             "H03",
             where=f"after epoch {val[least].get('epoch')}",
             severity="warning" if rose > fell else "note",
-            evidence=f"The validation loss was least, {losses[least]:.4g}, in epoch {val[least].get('epoch')} and rose to "
-            f"{losses[-1]:.4g} by epoch {val[-1].get('epoch')}. The weights kept are of the best epoch unless "
+            evidence=f"The validation loss was least, {losses[least]:.4g}, in epoch {val[least].get('epoch')} and rose "
+            f"to {losses[-1]:.4g} by epoch {val[-1].get('epoch')}. The weights kept are of the best epoch unless "
             "--keep last was asked.",
             cure="Stop sooner (--patience 3), or regularise: --weight-decay, dropout, --augment.",
         )
@@ -155,7 +155,7 @@ def _noise(val: list[Row], spec: DataSpec) -> Iterator[Finding]:
         yield finding(
             "H04",
             where=f"epochs {val[len(scores) // 2].get('epoch')} to {val[-1].get('epoch')}",
-            evidence=f"Validation accuracy moved between {half.min():.4f} and {half.max():.4f}; with {size:,} samples the "
-            f"standard error alone is {sampling:.4f}, so the best epoch among these was picked by chance.",
+            evidence=f"Validation accuracy moved between {half.min():.4f} and {half.max():.4f}; with {size:,} samples "
+            f"the standard error alone is {sampling:.4f}, so the best epoch among these was picked by chance.",
             cure="Do not read a trend into it; a larger validation split (--val-fraction) would tell them apart.",
         )

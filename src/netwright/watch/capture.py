@@ -21,7 +21,9 @@ from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen,
 MOST_POOL = 512
 MOST_SAMPLES = 4_000
 CLASS_LOSSES = frozenset({"CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss", "MultiMarginLoss"})
-REAL_LOSSES = frozenset({"MSELoss", "mse_loss", "L1Loss", "l1_loss", "SmoothL1Loss", "smooth_l1_loss", "HuberLoss", "huber_loss"})  # fmt: skip
+REAL_LOSSES = frozenset(
+    {"MSELoss", "mse_loss", "L1Loss", "l1_loss", "SmoothL1Loss", "smooth_l1_loss", "HuberLoss", "huber_loss"}
+)  # fmt: skip
 
 
 def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:

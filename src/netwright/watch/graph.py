@@ -13,7 +13,10 @@ from netwright.watch.trace import GraphNode
 MOST_KEPT = 400
 MOST_WALKED = 20_000
 SMALL = 300_000  # numbers of a saved tensor that is kept
-SAVED = ("result", "self", "target", "dim", "ignore_index", "reduction", "weight", "pos_weight", "total_weight", "exponent", "p", "beta", "delta")  # fmt: skip
+SAVED = (
+    "result", "self", "target", "dim", "ignore_index", "reduction", "weight", "pos_weight", "total_weight", "exponent",
+    "p", "beta", "delta",
+)  # fmt: skip
 
 
 def read_graph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -22,10 +23,8 @@ class Patches:
             return
         own = vars(owner).get(name, _MISSING)
         replacement = make(original)
-        try:
+        with contextlib.suppress(AttributeError, TypeError):
             functools.update_wrapper(replacement, original)
-        except (AttributeError, TypeError):
-            pass
         self._done.append((owner, name, own))
         setattr(owner, name, replacement)
 

@@ -88,7 +88,7 @@ def _run(script: str) -> int:
         sys.stdout.flush()
         if ended.code is None or isinstance(ended.code, int):
             return ended.code or 0
-        print(ended.code, file=sys.stderr)
+        sys.stderr.write(f"{ended.code}\n")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -31,7 +31,7 @@ class Event:
         who: Number of the model, optimizer, scheduler or loader; -1 where there is none.
         place: The person's line.
         step: Optimizer steps done before it, of all optimizers.
-        facts: Of a forward ``train`` (the root's flag), ``grad``, ``loader``, ``batch`` (rows), ``active`` (mode-dependent
+        facts: Of a forward ``train`` (the root's flag), ``grad``, ``loader``, ``rows``, ``active`` (mode-dependent
             layers in train mode); of a backward ``models`` (numbers, by the forwards before it), ``loss``; of a clip
             ``norm``, ``count``; of a mode ``train``; of a load ``shares``, ``missing``, ``unexpected``, ``matched`` …
     """

@@ -1,0 +1,102 @@
+"""What loaders give, and how data sets are split."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from netwright.checks.optrace import tensors_in
+from netwright.checks.sourcecode import caller
+from netwright.watch.eye import Eye
+from netwright.watch.trace import LoaderSeen
+
+
+def around_loader(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Number each loader when it is made, so that its line is known."""
+    def made(loader: Any, *args: Any, **kwargs: Any) -> None:
+        original(loader, *args, **kwargs)
+        if eye.mine() and not eye.quiet:
+            eye.loader_number(loader)
+
+    return made
+
+
+def around_iterator(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a loader's iterator with the loader's number."""
+    def made(iterator: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
+        if eye.mine() and not eye.quiet:
+            iterator._netwright_loader = eye.loader_number(loader)
+        original(iterator, loader, *args, **kwargs)
+
+    return made
+
+
+def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Note each pass over a loader and look at what it gives."""
+    def following(iterator: Any) -> Any:
+        number = getattr(iterator, "_netwright_loader", None)
+        if number is None or eye.quiet or not eye.mine():
+            return original(iterator)
+        seen = eye.trace.loaders[number]
+        if iterator._num_yielded == 0:
+            seen.passes += 1
+            seen.batches.append(0)
+            seen.heads.append("")
+            seen.ended.append(False)
+            eye.event("pass_begin", number)
+        eye.pause(True)
+        eye.quiet += 1
+        try:
+            item = original(iterator)
+        except StopIteration:
+            seen.ended[-1] = True
+            eye.event("pass_end", number)
+            eye.loader, eye.item = (-1, -1), None
+            eye.items += 1
+            eye.close_turn()
+            raise
+        finally:
+            eye.quiet -= 1
+            eye.pause(False)
+        eye.loader, eye.item = (number, seen.passes - 1), item
+        eye.items += 1
+        eye.close_turn()
+        _look_at_item(eye, seen, item)
+        return item
+
+    return following
+
+
+def _look_at_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
+    began = time.perf_counter()
+    seen.batches[-1] += 1
+    if seen.passes == 1 or seen.batches[-1] <= 2:
+        tensors = tensors_in(item)
+        if seen.batches[-1] <= 2 and tensors and len(seen.heads) < 64:
+            whole = hashlib.blake2b(seen.heads[-1].encode(), digest_size=8)
+            for one in tensors:
+                if one.device.type == "cpu":
+                    values = one.detach().contiguous().reshape(-1)[:4096]
+                    whole.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
+            seen.heads[-1] = whole.hexdigest()
+        if seen.passes == 1 and len(seen.sizes) < 4096 and tensors:
+            seen.sizes.append(len(tensors[0]) if tensors[0].ndim else 1)
+            labels = tensors[-1]
+            if len(tensors) > 1 and not labels.is_floating_point() and labels.ndim == 1 and len(seen.labels) < 20_000:
+                seen.labels.extend(labels.tolist())
+    eye.spend(began)
+
+
+def around_split(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep what ``random_split`` made of a data set."""
+    def split(dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = original(dataset, *args, **kwargs)
+        if eye.mine() and not eye.quiet:
+            eye.trace.splits.append((caller(skip=2), dataset, list(parts)))
+        return parts
+
+    return split

@@ -1,0 +1,162 @@
+"""What all patched functions share: the trace, numbers of things, where the script is, and the recorder of operations.
+
+Nothing is drawn from a random generator and no tensor of the script is written to. Costly looks are taken at the first
+passes and then ever more rarely.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.checks.optrace import Recorder
+from netwright.checks.sourcecode import caller
+from netwright.watch.trace import BatchSeen, Event, LoaderSeen, ModelSeen, OptimizerSeen, Trace
+
+MOST_EVENTS = 50_000
+CLOSE_LOOKS = 4  # of the first backward passes; then at powers of two
+SHARE = 0.06  # of the script's time that close looks may take, after the first ones
+
+
+class Eye:
+    """The state of watching.
+
+    Attributes:
+        depth: Above 0 inside a module's call.
+        quiet: Above 0 inside something whose inner calls are not the person's own.
+        open: Forward passes since the last backward pass.
+        loader, item, items: Number and pass of the loader that gave the last batch, that batch, how many were given.
+        outputs: The last outputs of models, with what they were made of.
+    """
+
+    def __init__(self) -> None:
+        self.trace = Trace()
+        self.thread = threading.get_ident()
+        self.depth = 0
+        self.quiet = 0
+        self.in_loss = False
+        self.numbers: dict[int, tuple[str, int]] = {}
+        self.alive: list[Any] = []  # so that no id is given twice
+        self.began = time.perf_counter()
+        self.open: list[BatchSeen] = []
+        self.loader: tuple[int, int] = (-1, -1)
+        self.item: Any = None
+        self.items = 0
+        self.recorder: Recorder | None = None
+        self.recorded: BatchSeen | None = None
+        self.eval_pass: dict[int, int] = {}
+        self.outputs: list[tuple[weakref.ref[Tensor], int, BatchSeen]] = []
+
+    def mine(self) -> bool:
+        """Whether this is the thread of the script."""
+        return threading.get_ident() == self.thread
+
+    def number(self, thing: Any, kind: str, make: Callable[[int], Any], seen: list[Any]) -> int:
+        """The number of a thing, the same each time."""
+        found = self.numbers.get(id(thing))
+        if found is not None and found[0] == kind:
+            return found[1]
+        number = len(seen)
+        self.numbers[id(thing)] = (kind, number)
+        self.alive.append(thing)
+        seen.append(make(number))
+        return number
+
+    def event(self, kind: Any, who: int = -1, **facts: Any) -> int:
+        """Note that something happened; its place in the list."""
+        events = self.trace.events
+        if len(events) >= MOST_EVENTS:
+            self.trace.dropped_events += 1
+            return len(events) - 1
+        place = caller(skip=3)
+        if place is not None and place.file not in self.trace.sources.files:
+            self.trace.sources.add(place.file)
+        events.append(Event(kind, who, place, self.trace.steps, facts))
+        return len(events) - 1
+
+    def noting(self, original: Callable[..., Any], kind: Any) -> Callable[..., Any]:
+        """A function around another that notes its calls."""
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if self.mine() and not self.depth and not self.quiet:
+                values = [value for value in args if isinstance(value, (int, float))]
+                self.event(kind, value=values[0] if values else None)
+            return original(*args, **kwargs)
+
+        return noted
+
+    def model(self, module: nn.Module) -> int:
+        """The number of a model."""
+        return self.number(module, "model", lambda number: ModelSeen(number, module, caller(skip=4)), self.trace.models)
+
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> int:
+        """The number of an optimizer."""
+        return self.number(
+            optimizer,
+            "optimizer",
+            lambda number: OptimizerSeen(number, optimizer, caller(skip=4)),
+            self.trace.optimizers,
+        )
+
+    def loader_number(self, loader: Any) -> int:
+        """The number of a loader."""
+        return self.number(
+            loader, "loader", lambda number: LoaderSeen(number, loader, caller(skip=4)), self.trace.loaders
+        )
+
+    def spend(self, began: float) -> None:
+        """Count the time since then as ours."""
+        self.trace.overhead_s += time.perf_counter() - began
+
+    def may_look(self) -> bool:
+        """Whether a costly look is within its share of the time."""
+        done = self.trace.num_backwards
+        if done < CLOSE_LOOKS:
+            return True
+        rare = done & (done - 1) == 0
+        return rare and self.trace.overhead_s < SHARE * (time.perf_counter() - self.began)
+
+    def start_recording(self, seen: BatchSeen) -> None:
+        """Record operations from now on, of this batch."""
+        if self.recorder is None:
+            recorder = Recorder(most=400)
+            recorder.__enter__()
+            self.recorder, self.recorded = recorder, seen
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on recording for a while."""
+        if self.recorder is not None:
+            self.recorder.paused = paused
+
+    def stop_recording(self) -> None:
+        """Keep what was recorded with its batch."""
+        recorder, seen = self.recorder, self.recorded
+        if recorder is None or seen is None:
+            return
+        seen.ops = recorder.ops
+        self.recorder = self.recorded = None
+        stack = torch.overrides._get_current_function_mode_stack()
+        if stack and stack[-1] is recorder:
+            recorder.__exit__(None, None, None)
+        else:  # the script has entered a mode of its own meanwhile: ours stays beneath it and does nothing
+            recorder.paused = True
+
+    def source_of(self, tensor: Any) -> tuple[int, BatchSeen | None]:
+        """The model whose output a tensor is, and the batch it was made of."""
+        for reference, model, seen in reversed(self.outputs):
+            if reference() is tensor:
+                return model, seen
+        return -1, None
+
+    def close_turn(self) -> None:
+        """A new batch has come: forward passes on the one before that no backward pass followed were evaluation."""
+        for one in self.open:
+            if one.loader >= 0:
+                self.trace.loaders[one.loader].evaluated += 1
+        self.open = [one for one in self.open if one.loader < 0]

@@ -1,0 +1,222 @@
+"""Forward passes and losses: the patched ``Module.__call__`` and the losses of ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.checks.optrace import tensors_in
+from netwright.checks.sourcecode import caller
+from netwright.checks.subject import NotCheckedError, copy_module
+from netwright.watch.eye import Eye
+from netwright.watch.looks import active, copied, outputs_in
+from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen
+
+MOST_COPIED = 400_000_000  # bytes of a module that is copied before its first pass
+MOST_SEEN = 64_000_000  # bytes of batches that are kept of each model
+EVAL_BATCHES = 64  # kept of an evaluation pass
+
+
+def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Note each call of a module that is not made by another module."""
+    def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if eye.depth or eye.quiet or not eye.mine() or torch.compiler.is_compiling():
+            return original(module, *args, **kwargs)
+        began = time.perf_counter()
+        seen = _before_forward(eye, module, args, kwargs)
+        in_loss, eye.in_loss = eye.in_loss, seen is None  # what a loss module calls is not another loss
+        eye.pause(True)
+        eye.spend(began)
+        eye.depth += 1
+        try:
+            returned = original(module, *args, **kwargs)
+        finally:
+            eye.depth -= 1
+            eye.in_loss = in_loss
+            eye.pause(False)
+        began = time.perf_counter()
+        _after_forward(eye, module, seen, args, kwargs, returned)
+        eye.spend(began)
+        return returned
+
+    return called
+
+
+def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> BatchSeen | None:
+    if next(iter(module.parameters()), None) is None:
+        return None
+    eye.stop_recording()
+    number = eye.model(module)
+    model = eye.trace.models[number]
+    grad = torch.is_grad_enabled()
+    if grad and model.pristine is None and not model.why_not:
+        _copy(eye, model)
+    rows = next((len(one) for one in tensors_in((args, kwargs)) if one.ndim), 0)
+    loader, epoch = eye.loader
+    event = eye.event(
+        "forward", number, train=module.training, grad=grad, loader=loader, rows=rows,
+        active=active(module) if not model.backwards or not grad or not module.training else None,
+    )  # fmt: skip
+    return BatchSeen(
+        number,
+        event,
+        module.training,
+        grad,
+        (),
+        {},
+        eye.item,
+        None,
+        None,
+        loader,
+        epoch,
+        rows,
+        eye.trace.steps,
+        turn=eye.items,
+    )
+
+
+def _copy(eye: Eye, model: ModelSeen) -> None:
+    held = (*model.module.parameters(), *model.module.buffers())
+    size = sum(one.numel() * one.element_size() for one in held if not nn.parameter.is_lazy(one))
+    if size > MOST_COPIED:
+        model.why_not = f"its {size / 1e6:.0f} MB of weights are too many to copy"
+        return
+    eye.quiet += 1
+    try:
+        model.pristine = copy_module(model.module)
+    except NotCheckedError as error:
+        model.why_not = str(error)
+    finally:
+        eye.quiet -= 1
+
+
+def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: Any, kwargs: Any, returned: Any) -> None:
+    if seen is None:
+        _after_function(eye, module, args, kwargs, returned)
+        return
+    model = eye.trace.models[seen.model]
+    model.forwards += 1
+    for output in outputs_in(returned)[:4]:
+        eye.outputs.append((weakref.ref(output), seen.model, seen))
+    del eye.outputs[:-16]
+    evaluating = not seen.grad or not module.training
+    if evaluating:
+        _keep_eval(eye, model, seen, args, kwargs, returned)
+    elif len(model.batches) < 512 and model.seen_bytes < MOST_SEEN:
+        model.seen_bytes += _keep(eye, seen, args, kwargs, returned)
+        model.batches.append(seen)
+    if seen.grad:
+        eye.open.append(seen)
+        del eye.open[:-64]
+    elif seen.loader >= 0:
+        eye.trace.loaders[seen.loader].evaluated += 1
+    first = len(model.first_eval) <= 2 if evaluating else model.backwards < 3
+    if first and seen.args + tuple(seen.kwargs.values()):
+        eye.start_recording(seen)
+
+
+def _keep_eval(eye: Eye, model: ModelSeen, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> None:
+    """Keep the last evaluation pass, and the first batches of the first one."""
+    if eye.eval_pass.get(model.number) != model.backwards:
+        eye.eval_pass[model.number] = model.backwards
+        model.eval_batches = []
+        model.eval_bytes = 0
+    if len(model.eval_batches) < EVAL_BATCHES and model.eval_bytes < MOST_SEEN:
+        model.eval_bytes += _keep(eye, seen, args, kwargs, returned)
+        model.eval_batches.append(seen)
+        if len(model.first_eval) < 3:
+            model.first_eval.append(seen)
+
+
+def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> int:
+    given = tensors_in((args, kwargs))
+    size = sum(one.numel() * one.element_size() for one in given)
+    if size > MOST_SEEN:
+        return 0
+    seen.args, seen.kwargs = copied(args), copied(kwargs)
+    output = outputs_in(returned)
+    seen.output = output[0].detach().clone() if output and output[0].numel() <= 2_000_000 else None
+    ids = {id(one) for one in given}
+    others = [one for one in tensors_in(eye.item) if id(one) not in ids and one.ndim and len(one) == seen.rows]
+    others.sort(key=lambda one: one.ndim)
+    seen.targets = others[0].detach().clone() if others and eye.item is not None else None
+    seen.item = None
+    return size
+
+
+def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returned: Any) -> None:
+    """A module without parameters: a loss, where it makes one number of an output and targets."""
+    tensors = [one for one in args if isinstance(one, Tensor)]
+    if not isinstance(returned, Tensor) or len(tensors) < 2 or returned.numel() != 1 and len(args) < 2:
+        return
+    if returned.requires_grad or not torch.is_grad_enabled():
+        _loss_seen(eye, type(module).__name__, module, args, kwargs, returned, module=module)
+
+
+def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Keep what a loss of ``torch.nn.functional`` is given."""
+    def computed(*args: Any, **kwargs: Any) -> Any:
+        if eye.quiet or eye.in_loss or not eye.mine():
+            return original(*args, **kwargs)
+        inside = eye.depth > 0
+        eye.in_loss = True
+        try:
+            returned = original(*args, **kwargs)
+        finally:
+            eye.in_loss = False
+        if isinstance(returned, Tensor) and len(eye.trace.backwards) < 64:
+            began = time.perf_counter()
+            given = list(args)
+            for key in ("input", "target"):
+                if key in kwargs:
+                    given.append(kwargs[key])
+            rest = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
+            if len(given) >= 2:
+                _loss_seen(
+                    eye, name, lambda a, b: original(a, b, *given[2:], **rest), given, rest, returned, inside=inside
+                )
+            eye.spend(began)
+        return returned
+
+    return computed
+
+
+def _loss_seen(
+    eye: Eye,
+    name: str,
+    function: Any,
+    args: Any,
+    kwargs: Any,
+    returned: Tensor,
+    *,
+    module: Any = None,
+    inside: bool = False,
+) -> None:
+    model, batch = eye.source_of(args[0])
+    swapped = False
+    if model < 0:
+        other, other_batch = eye.source_of(args[1])
+        if other >= 0:
+            model, batch, swapped = other, other_batch, True
+    direct = model >= 0
+    if batch is None and eye.open:
+        batch = eye.open[-1]
+        model = batch.model
+    if batch is None or len(batch.losses) >= 8 or not (batch.args or batch.kwargs):
+        return
+    if not all(isinstance(one, Tensor) and one.numel() <= 4_000_000 for one in args[:1]):
+        return
+    batch.losses.append(
+        LossSeen(
+            name=name, function=function, input=copied(args[0]), target=copied(args[1]), place=caller(skip=3),
+            model=model, direct=direct, swapped=swapped, inside=inside, module=module,
+            options={key: value for key, value in kwargs.items() if not isinstance(value, Tensor)},
+            value=float(returned.detach()) if returned.numel() == 1 and returned.device.type == "cpu" else None,
+            event=len(eye.trace.events),
+        )
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""Small looks at modules and tensors that change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.checks.optrace import tensors_in
+
+
+def active(module: nn.Module) -> tuple[str, ...]:
+    """Names of the submodules in train mode whose answer depends on it: dropout, batch normalisation."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    return tuple(
+        name
+        for name, one in module.named_modules()
+        if one.training
+        and isinstance(one, kinds)
+        and getattr(one, "p", 1)
+        and not (isinstance(one, nn.modules.instancenorm._InstanceNorm) and not one.track_running_stats)
+    )
+
+
+def outputs_in(returned: Any) -> list[Tensor]:
+    """The tensors that a module returned, also in an object's attributes."""
+    found = tensors_in(returned)
+    return found or (tensors_in(dict(vars(returned))) if hasattr(returned, "__dict__") else [])
+
+
+def norm(values: list[Any]) -> float:
+    """The norm of all tensors together; those that are None or sparse are left out."""
+    there = [one.detach() for one in values if one is not None and not one.is_sparse]
+    if not there:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one.float()) for one in there])))
+
+
+def copied(value: Any) -> Any:
+    """Tensors cloned without their graph; other things as they are."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copied(one) for key, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(copied(one) for one in value)
+    return value
