@@ -42,6 +42,7 @@ def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_options(arguments: argparse.Namespace) -> LoadOptions:
+    """How the data are to be read, as given."""
     from netwright.options import make_options
     from netwright.records import LoadOptions
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -72,6 +73,7 @@ class Recorder(TorchFunctionMode):
     ops: list[Op] = field(default_factory=list)
     most: int = 20_000
     paused: bool = False
+    on_frame: Callable[[FrameType], None] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -85,8 +87,11 @@ class Recorder(TorchFunctionMode):
         shapes = tuple(tuple(one.shape) for one in given)
         versions = tuple(_version(one) for one in given)
         out = func(*args, **kwargs)
+        if self.on_frame is not None:
+            self.on_frame(sys._getframe(1))
         name = _name(func)
-        if not name.endswith((".__get__", ".size", ".dim", ".numel", ".is_floating_point", ".__len__")):
+        unseen = name.endswith((".__get__", ".size", ".dim", ".numel", ".is_floating_point", ".__len__"))
+        if not unseen or name == "torch.Tensor.data.__get__":  # that one cuts the graph
             self.ops.append(
                 Op(name, tuple(args), dict(kwargs), out, place_of_frame(sys._getframe(1)), shapes, versions)
             )

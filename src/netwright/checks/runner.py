@@ -26,6 +26,9 @@ from netwright.records import CheckReport, Finding
 from netwright.step import random_state, set_random_state
 
 
+USUAL_S = 10.0  # of all checks together, for which each one's ``most_s`` is meant
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One check.
@@ -64,15 +67,16 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
             missed.setdefault("the time was over", []).append(check.what)
             continue
         began = time.perf_counter()
+        most = min(left, check.most_s * max(1.0, subject.budget.seconds / USUAL_S))  # more where more was asked for
         try:
-            with time_limit(min(left, check.most_s)), warnings.catch_warnings():
+            with time_limit(most), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for one in check.run(subject):
                     found.append(one)
         except NotCheckedError as reason:
             missed.setdefault(str(reason), []).append(check.what)
         except _TimeUpError:
-            missed.setdefault(f"it took longer than {min(left, check.most_s):.1f} s", []).append(check.what)
+            missed.setdefault(f"it took longer than {most:.1f} s", []).append(check.what)
         except MemoryError:
             missed.setdefault("it needs more memory than there is", []).append(check.what)
         except Exception as error:

@@ -119,6 +119,11 @@ def _parse(file: str) -> ast.Module | None:
 
 def file_of(kind: type) -> str | None:
     """The file of a class; None where it has none, as in a notebook."""
+    for function in vars(kind).values():  # a script that has ended is no longer the module that inspect asks for
+        if inspect.isfunction(function) and function.__module__ == kind.__module__:
+            file = inspect.unwrap(function).__code__.co_filename
+            if not file.startswith("<string"):
+                return file
     try:
         return inspect.getsourcefile(kind)
     except (TypeError, OSError):
@@ -134,9 +139,14 @@ def place_of_frame(frame: FrameType | None) -> Place | None:
     """The innermost line of the person's at or above a frame."""
     while frame is not None:
         if persons(frame.f_code.co_filename):
-            return Place(frame.f_code.co_filename, frame.f_lineno)
+            return _place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+@lru_cache(maxsize=4096)
+def _place(file: str, line: int) -> Place:
+    return Place(file, line)  # a frozen dataclass is slow to make, and a loop asks for the same few lines
 
 
 def class_place(kind: type, method: str = "forward") -> Place | None:

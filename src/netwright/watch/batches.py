@@ -58,6 +58,9 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             eye.loader, eye.item = (-1, -1), None
             eye.items += 1
             eye.close_turn()
+            kept = eye.graphs.look(eye.items, ended=True)
+            if kept is not None:
+                eye.trace.kept.append(kept)
             raise
         finally:
             eye.quiet -= 1

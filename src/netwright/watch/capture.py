@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from netwright.binding import answer as answer_in
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.roles import add_roles
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
+from netwright.watch.learned import training_of
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_POOL = 512
@@ -58,15 +61,32 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
         sources=trace.sources,
     )
     subject.sources.add_classes_of(model.module)
+    subject.cache["rows"] = first.rows
+    subject.cache["loss_seen"] = None if loss is None else (tensor_arguments(first, names), first.output, loss)
+    subject.cache["rows_are_samples"] = _rows_are_samples(trace, first, pool)
     try:
         subject.trained = copy_module(model.module).to("cpu")
     except NotCheckedError:
         subject.trained = None
-    _add_loss(subject, first, loss)
+    subject.cache["training"] = training_of(trace, model)
+    subject.cache["loss_ops_seen"] = tuple(first.ops)
+    total = next((one.loss for one in trace.backwards if one.event > first.event), None)
+    if not _add_function(subject, first, total):
+        _add_loss(subject, first, loss, total)
     _add_optimizer(subject, trace, model)
     add_roles(subject, tensors)
     _add_splits(subject, trace, model, names)
     return subject
+
+
+def _rows_are_samples(trace: Trace, seen: BatchSeen, pool: Inputs) -> bool | None:
+    """Whether the first axis of the inputs counts what the loader puts together; None where that cannot be told."""
+    size = getattr(trace.loaders[seen.loader].loader, "batch_size", None) if seen.loader >= 0 else None
+    if not isinstance(size, int) or size == seen.rows:
+        return None if not isinstance(size, int) or size == 1 else True
+    if size == 1 or any(value.ndim > 1 and value.shape[1] == size for value in pool.values()):
+        return False
+    return None
 
 
 def names_of(module: nn.Module, seen: BatchSeen) -> list[str]:
@@ -146,13 +166,44 @@ def targets_of(seen: BatchSeen, loss: LossSeen | None) -> Any:
     return None if seen.targets is None else seen.targets.cpu()
 
 
-def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None) -> None:
+def _add_function(subject: Subject, seen: BatchSeen, total: float | None) -> bool:
+    """Take the person's own function for the loss, where calling it again gives the loss that was gone back from."""
+    held = seen.function
+    if held is None or total is None:
+        return False
+    try:
+        again = held.function(*held.args)
+        value = float(again) if isinstance(again, Tensor) and again.numel() == 1 else math.nan
+    except Exception:
+        return False
+    if not math.isclose(value, total, rel_tol=1e-3, abs_tol=1e-6):
+        return False
+
+    def objective(found: Any, inputs: Inputs, targets: Any) -> Tensor:
+        del inputs
+        args = list(held.args)
+        args[held.output], args[held.target] = found, targets
+        loss: Tensor = held.function(*args)
+        return loss
+
+    target = held.args[held.target]
+    if subject.pool_targets is None or subject.pool_targets.shape[1:] != target.shape[1:]:
+        return False
+    subject.objective, subject.loss_fn, subject.loss_name, subject.exact = objective, held.function, held.name, True
+    inner = next((one for one in seen.losses if not one.inside), None)
+    if inner is not None:
+        _set_task(subject, inner, seen.rows)
+    return True
+
+
+def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None, total: float | None) -> None:
     if loss is None:
         return
     subject.loss_name = loss.name
     subject.loss_fn = loss.module if loss.module is not None else loss.function
     others = [one for one in seen.losses if one is not loss and not one.inside]
-    subject.exact = not others and loss.direct
+    same = total is None or loss.value is None or math.isclose(loss.value, total, rel_tol=1e-3, abs_tol=1e-6)
+    subject.exact = not others and loss.direct and same
     given, rows = loss.input, seen.rows
     if loss.inside or not isinstance(given, Tensor) or not isinstance(loss.target, Tensor):
         return
@@ -172,6 +223,14 @@ def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None) -> None:
         return value if value.ndim == 0 else value.mean()
 
     subject.objective = objective
+    _set_task(subject, loss, rows)
+
+
+def _set_task(subject: Subject, loss: LossSeen, rows: int) -> None:
+    """What kind of answer a loss of torch is for."""
+    given = loss.input
+    if not isinstance(loss.target, Tensor):
+        return
     if loss.name in CLASS_LOSSES and not loss.target.is_floating_point():
         subject.task = "classification" if given.ndim == 2 and len(given) == rows else "tagging"
         subject.num_classes = given.shape[1] if given.ndim > 1 else None
@@ -228,10 +287,23 @@ def _add_optimizer(subject: Subject, trace: Trace, model: ModelSeen) -> None:
             raise NotCheckedError(f"an optimizer like {kind.__name__} cannot be made: {error}") from error
 
     subject.make_optimizer = make
+    subject.schedule = _schedule_seen(held)
     loader = next((one for one in trace.loaders if one.used), None)
     if loader is not None and loader.batches:
         subject.steps_per_epoch = max(loader.batches)
         subject.batch_size = loader.sizes[0] if loader.sizes else 0
+
+
+def _schedule_seen(held: OptimizerSeen) -> Callable[[int], float] | None:
+    """The factor of the rate at each step, as it was; None where it never changed."""
+    if len(held.rates) < 2 or not held.rates[0][1]:
+        return None
+    steps, first = [step for step, _ in held.rates], held.rates[0][1]
+
+    def factor(step: int) -> float:
+        return held.rates[max(0, bisect.bisect_right(steps, step) - 1)][1] / first
+
+    return factor
 
 
 def _add_splits(subject: Subject, trace: Trace, model: ModelSeen, names: list[str]) -> None:

@@ -10,6 +10,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from torch import Tensor, nn
 
 from netwright.checks.optrace import Recorder
 from netwright.checks.sourcecode import caller
+from netwright.watch.functions import find_function
+from netwright.watch.graphs import Graphs
+from netwright.watch.ledger import Ledger
 from netwright.watch.trace import BatchSeen, Event, LoaderSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_EVENTS = 50_000
@@ -52,6 +57,19 @@ class Eye:
         self.recorded: BatchSeen | None = None
         self.eval_pass: dict[int, int] = {}
         self.outputs: list[tuple[weakref.ref[Tensor], int, BatchSeen]] = []
+        self.ledger = Ledger()
+        self.trace.erased = self.ledger.erased
+        self.looked: dict[Any, int] = {}  # close looks by the line of the backward pass
+        self.weights: dict[int, tuple[int, ...]] = {}  # models by the id of a parameter
+        self.indexed = 0  # models that were there when it was made
+        self.routes: dict[Any, tuple[tuple[int, ...], frozenset[int]]] = {}  # what a line's backward pass reached
+        self.following: tuple[Any, frozenset[int]] = (None, frozenset())
+        self.frozen: list[tuple[Tensor, int]] = []
+        self.last_step: Event | None = None
+        self.graphs = Graphs()
+        self.keeping = False  # whether the last forward pass was kept: then losses made of it are kept too
+        self.weighted: dict[int, bool] = {}  # ids of modules, whether they have parameters
+        self.states: dict[int, list[Tensor]] = {}  # what the last forward of a model returned besides its answer
 
     def mine(self) -> bool:
         """Whether this is the thread of the script."""
@@ -70,39 +88,67 @@ class Eye:
 
     def event(self, kind: Any, who: int = -1, **facts: Any) -> int:
         """Note that something happened; its place in the list."""
+        self.note(kind, who, facts)
+        return len(self.trace.events) - 1
+
+    def note(self, kind: Any, who: int, facts: dict[str, Any]) -> Event:
+        """Note that something happened; the event, which is not kept where there are too many already."""
         events = self.trace.events
-        if len(events) >= MOST_EVENTS:
-            self.trace.dropped_events += 1
-            return len(events) - 1
         place = caller(skip=3)
         if place is not None and place.file not in self.trace.sources.files:
             self.trace.sources.add(place.file)
-        events.append(Event(kind, who, place, self.trace.steps, facts))
-        return len(events) - 1
+        event = Event(kind, who, place, self.trace.steps, facts)
+        if len(events) < MOST_EVENTS:
+            events.append(event)
+        else:
+            self.trace.dropped_events += 1
+        return event
 
     def noting(self, original: Callable[..., Any], kind: Any) -> Callable[..., Any]:
         """A function around another that notes its calls."""
+        name = f"{getattr(original, '__module__', '') or ''}.{getattr(original, '__name__', '')}"
 
         def noted(*args: Any, **kwargs: Any) -> Any:
             if self.mine() and not self.depth and not self.quiet:
-                values = [value for value in args if isinstance(value, (int, float))]
-                self.event(kind, value=values[0] if values else None)
+                values = [value for value in (*args, *kwargs.values()) if isinstance(value, (int, float))]
+                self.event(kind, value=values[0] if values else None, function=name, turn=self.items)
             return original(*args, **kwargs)
 
         return noted
+
+    def has_weights(self, module: nn.Module) -> bool:
+        """Whether a module has parameters; remembered, as it is asked at each call."""
+        found = self.weighted.get(id(module))
+        if found is None:
+            found = next(iter(module.parameters()), None) is not None
+            self.weighted[id(module)] = found
+            self.alive.append(module)
+        return found
 
     def model(self, module: nn.Module) -> int:
         """The number of a model."""
         return self.number(module, "model", lambda number: ModelSeen(number, module, caller(skip=4)), self.trace.models)
 
     def optimizer(self, optimizer: torch.optim.Optimizer) -> int:
-        """The number of an optimizer."""
-        return self.number(
+        """The number of an optimizer; a wrapper around one has its number."""
+        found = self.numbers.get(id(optimizer))
+        if found is not None and found[0] == "optimizer":
+            return found[1]
+        groups = getattr(optimizer, "param_groups", None)
+        for seen in self.trace.optimizers:
+            if groups is not None and getattr(seen.optimizer, "param_groups", None) is groups:
+                self.numbers[id(optimizer)] = ("optimizer", seen.number)
+                self.alive.append(optimizer)
+                return seen.number
+        number = self.number(
             optimizer,
             "optimizer",
             lambda number: OptimizerSeen(number, optimizer, caller(skip=4)),
             self.trace.optimizers,
         )
+        if groups is not None:
+            self.ledger.follow(number, optimizer)
+        return number
 
     def loader_number(self, loader: Any) -> int:
         """The number of a loader."""
@@ -114,10 +160,31 @@ class Eye:
         """Count the time since then as ours."""
         self.trace.overhead_s += time.perf_counter() - began
 
-    def may_look(self) -> bool:
-        """Whether a costly look is within its share of the time."""
+    def models_by_parameter(self) -> dict[int, tuple[int, ...]]:
+        """The models that hold each parameter, by its id."""
+        if self.indexed != len(self.trace.models):
+            self.indexed = len(self.trace.models)
+            found: dict[int, list[int]] = {}
+            for model in self.trace.models:
+                for one in model.module.parameters():
+                    found.setdefault(id(one), []).append(model.number)
+            self.weights = {key: tuple(numbers) for key, numbers in found.items()}
+        return self.weights
+
+    def followed(self) -> frozenset[int]:
+        """The models of which an optimizer holds a parameter that is followed."""
+        state = (len(self.trace.models), self.ledger.grown)
+        if state != self.following[0]:
+            models = self.models_by_parameter()
+            slots = (slot for slots in self.ledger.slots.values() for slot in slots)
+            self.following = state, frozenset(one for slot in slots for one in models.get(id(slot.parameter), ()))
+        return self.following[1]
+
+    def may_look(self, line: Any = None) -> bool:
+        """Whether a costly look is within its share of the time: each line has its own first ones."""
         done = self.trace.num_backwards
-        if done < CLOSE_LOOKS:
+        self.looked[line] = self.looked.get(line, 0) + 1
+        if done < CLOSE_LOOKS or (self.looked[line] <= CLOSE_LOOKS and len(self.looked) <= 8):
             return True
         rare = done & (done - 1) == 0
         return rare and self.trace.overhead_s < SHARE * (time.perf_counter() - self.began)
@@ -126,8 +193,17 @@ class Eye:
         """Record operations from now on, of this batch."""
         if self.recorder is None:
             recorder = Recorder(most=400)
+            if seen.grad and seen.function is None:
+                recorder.on_frame = partial(self._look_for_function, recorder, seen)
             recorder.__enter__()
             self.recorder, self.recorded = recorder, seen
+
+    def _look_for_function(self, recorder: Recorder, seen: BatchSeen, frame: FrameType) -> None:
+        """Whether this operation is done by a loss function of the person's; asked until it is found."""
+        outputs = [one for reference, _, batch in self.outputs if batch is seen and (one := reference()) is not None]
+        seen.function = find_function(frame, outputs, seen.rows)
+        if seen.function is not None:
+            recorder.on_frame = None
 
     def pause(self, paused: bool) -> None:
         """Stop or go on recording for a while."""

@@ -19,7 +19,10 @@ from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen
 
 MOST_COPIED = 400_000_000  # bytes of a module that is copied before its first pass
 MOST_SEEN = 64_000_000  # bytes of batches that are kept of each model
+FIRST_BATCHES = 64
+MOST_ROWS = 4_000  # samples that are kept of training, beyond the first batches
 EVAL_BATCHES = 64  # kept of an evaluation pass
+MOST_STATE = 1_000_000  # numbers of a state that is held till the next call
 
 
 def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,7 +51,7 @@ def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> BatchSeen | None:
-    if next(iter(module.parameters()), None) is None:
+    if not eye.has_weights(module):
         return None
     eye.stop_recording()
     number = eye.model(module)
@@ -56,11 +59,12 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
     grad = torch.is_grad_enabled()
     if grad and model.pristine is None and not model.why_not:
         _copy(eye, model)
-    rows = next((len(one) for one in tensors_in((args, kwargs)) if one.ndim), 0)
+    rows = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].ndim else _rows(args, kwargs)
     loader, epoch = eye.loader
     event = eye.event(
         "forward", number, train=module.training, grad=grad, loader=loader, rows=rows,
         active=active(module) if not model.backwards or not grad or not module.training else None,
+        carried=_carried(eye, number, args, kwargs),
     )  # fmt: skip
     return BatchSeen(
         number,
@@ -78,6 +82,10 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
         eye.trace.steps,
         turn=eye.items,
     )
+
+
+def _rows(args: Any, kwargs: Any) -> int:
+    return next((len(one) for one in tensors_in((args, kwargs)) if one.ndim), 0)
 
 
 def _copy(eye: Eye, model: ModelSeen) -> None:
@@ -101,23 +109,70 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
         return
     model = eye.trace.models[seen.model]
     model.forwards += 1
-    for output in outputs_in(returned)[:4]:
-        eye.outputs.append((weakref.ref(output), seen.model, seen))
-    del eye.outputs[:-16]
+    eye.keeping = True
+    found = outputs_in(returned)
     evaluating = not seen.grad or not module.training
     if evaluating:
         _keep_eval(eye, model, seen, args, kwargs, returned)
-    elif len(model.batches) < 512 and model.seen_bytes < MOST_SEEN:
+    elif len(model.batches) < 512 and model.seen_bytes < MOST_SEEN and _wanted(model):
         model.seen_bytes += _keep(eye, seen, args, kwargs, returned)
         model.batches.append(seen)
+    else:
+        eye.keeping = bool(eye.open and (eye.open[-1].args or eye.open[-1].kwargs))
+    if seen.args or seen.kwargs:  # of other passes no loss is kept
+        for output in found[:4]:
+            eye.outputs.append((weakref.ref(output), seen.model, seen))
+        del eye.outputs[:-16]
+    if len(found) > 1 or eye.states:
+        _keep_states(eye, seen, found)
     if seen.grad:
         eye.open.append(seen)
-        del eye.open[:-64]
+        if len(eye.open) > 64:
+            del eye.open[:-64]
+        kept = eye.graphs.look(eye.items, ended=False)
+        if kept is not None:
+            eye.trace.kept.append(kept)
+        if found and not eye.graphs.enough(seen.train):
+            eye.graphs.follow(found[0], seen, eye.items)
     elif seen.loader >= 0:
         eye.trace.loaders[seen.loader].evaluated += 1
     first = len(model.first_eval) <= 2 if evaluating else model.backwards < 3
     if first and seen.args + tuple(seen.kwargs.values()):
         eye.start_recording(seen)
+
+
+def _keep_states(eye: Eye, seen: BatchSeen, found: list[Tensor]) -> None:
+    """Hold what a model returned besides its answer, until its next call: it may be a state that is handed back."""
+    eye.states.pop(seen.model, None)
+    if len(found) > 1:
+        states = [one.detach() for one in found[1:] if one.numel() <= MOST_STATE]
+        if states:
+            eye.states[seen.model] = states
+
+
+def _carried(eye: Eye, number: int, args: Any, kwargs: Any) -> tuple[str, ...]:
+    """The arguments that are what the model's last call had returned besides its answer."""
+    states = eye.states.get(number)
+    if not states:
+        return ()
+    found = []
+    for name, value in (*enumerate(args), *kwargs.items()):
+        tensors = tensors_in(value)
+        if tensors and all(any(_same(one, state) for state in states) for one in tensors):
+            found.append(str(name))
+    return tuple(found)
+
+
+def _same(one: Tensor, state: Tensor) -> bool:
+    if one.shape != state.shape or one.dtype != state.dtype or one.device != state.device:
+        return False
+    return one.data_ptr() == state.data_ptr() or bool(torch.equal(one.detach(), state))
+
+
+def _wanted(model: ModelSeen) -> bool:
+    """Whether more training batches are to be kept: at least some, and as many as make a fair sample."""
+    count = len(model.batches)
+    return count < FIRST_BATCHES or count * model.batches[-1].rows < MOST_ROWS
 
 
 def _keep_eval(eye: Eye, model: ModelSeen, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> None:
@@ -140,7 +195,8 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
         return 0
     seen.args, seen.kwargs = copied(args), copied(kwargs)
     output = outputs_in(returned)
-    seen.output = output[0].detach().clone() if output and output[0].numel() <= 2_000_000 else None
+    answer = next((one for one in output if one.ndim), output[0] if output else None)  # a loss may come first
+    seen.output = answer.detach().clone() if answer is not None and answer.numel() <= 2_000_000 else None
     ids = {id(one) for one in given}
     others = [one for one in tensors_in(eye.item) if id(one) not in ids and one.ndim and len(one) == seen.rows]
     others.sort(key=lambda one: one.ndim)
@@ -152,7 +208,7 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
 def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returned: Any) -> None:
     """A module without parameters: a loss, where it makes one number of an output and targets."""
     tensors = [one for one in args if isinstance(one, Tensor)]
-    if not isinstance(returned, Tensor) or len(tensors) < 2 or returned.numel() != 1 and len(args) < 2:
+    if not eye.keeping or not isinstance(returned, Tensor) or len(tensors) < 2 or returned.numel() != 1 and len(args) < 2:
         return
     if returned.requires_grad or not torch.is_grad_enabled():
         _loss_seen(eye, type(module).__name__, module, args, kwargs, returned, module=module)
@@ -161,7 +217,7 @@ def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returne
 def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Keep what a loss of ``torch.nn.functional`` is given."""
     def computed(*args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or eye.in_loss or not eye.mine():
+        if eye.quiet or eye.in_loss or not eye.keeping or not eye.mine():
             return original(*args, **kwargs)
         inside = eye.depth > 0
         eye.in_loss = True

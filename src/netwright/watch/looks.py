@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netwright.checks.optrace import tensors_in
+from netwright.checks.sourcecode import persons
 
 
 def active(module: nn.Module) -> tuple[str, ...]:
@@ -46,3 +48,18 @@ def copied(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(copied(one) for one in value)
     return value
+
+
+def holders(thing: Any) -> tuple[tuple[str, ...], str]:
+    """Names by which a running function holds a thing, as ``params`` or ``self.params``, and the function's name."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if persons(frame.f_code.co_filename):
+            names = [name for name, value in frame.f_locals.items() if value is thing]
+            owner = frame.f_locals.get("self")
+            if owner is not None:
+                names += [f"self.{name}" for name, value in getattr(owner, "__dict__", {}).items() if value is thing]
+            if names:
+                return tuple(names), frame.f_code.co_name
+        frame = frame.f_back  # type: ignore[assignment]
+    return (), ""

@@ -6,10 +6,12 @@ Each patched function returns what the original returned; afterwards all is as i
 from __future__ import annotations
 
 import inspect
+import random
 import time
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -17,7 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loaders_of_torch
 
-from netwright.watch import batches, forwards, updates, weights
+from netwright.watch import batches, clipping, forwards, schedules, updates, weights
 from netwright.watch.eye import Eye
 from netwright.watch.patches import Patches
 from netwright.watch.trace import Trace
@@ -27,6 +29,7 @@ LOSSES = (
     "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss", "ctc_loss", "multi_margin_loss",
     "multilabel_soft_margin_loss", "soft_margin_loss", "gaussian_nll_loss",
 )  # fmt: skip
+SEEDS = ((torch, "manual_seed"), (torch.random, "manual_seed"), (np.random, "seed"), (random, "seed"))
 
 
 class Observer:
@@ -59,18 +62,19 @@ class Observer:
             around(functional, name, partial(forwards.around_loss, eye, name=name))
         for owner in (nn.utils, nn.utils.clip_grad):
             for name in ("clip_grad_norm_", "clip_grad_value_"):
-                around(owner, name, partial(updates.around_clip, eye, name=name))
-        schedules = torch.optim.lr_scheduler
-        for kind in {kind for kind in vars(schedules).values() if inspect.isclass(kind) and "step" in vars(kind)}:
-            if hasattr(kind, "get_last_lr") or kind is schedules.ReduceLROnPlateau:
-                around(kind, "step", partial(updates.around_schedule, eye))
-        around(schedules.LRScheduler, "__init__", partial(updates.around_schedule_made, eye))
+                around(owner, name, partial(clipping.around_clip, eye, name=name))
+        of_torch = torch.optim.lr_scheduler
+        for kind in {kind for kind in vars(of_torch).values() if inspect.isclass(kind) and "step" in vars(kind)}:
+            if hasattr(kind, "get_last_lr") or kind is of_torch.ReduceLROnPlateau:
+                around(kind, "step", partial(schedules.around_schedule, eye))
+        around(of_torch.LRScheduler, "__init__", partial(schedules.around_schedule_made, eye))
         around(DataLoader, "__init__", partial(batches.around_loader, eye))
         around(loaders_of_torch._BaseDataLoaderIter, "__init__", partial(batches.around_iterator, eye))
         around(loaders_of_torch._BaseDataLoaderIter, "__next__", partial(batches.around_next, eye))
         around(torch.utils.data, "random_split", partial(batches.around_split, eye))
         around(torch.utils.data.dataset, "random_split", partial(batches.around_split, eye))
-        around(torch, "manual_seed", partial(eye.noting, kind="seed"))
+        for owner, name in SEEDS:
+            around(owner, name, partial(eye.noting, kind="seed"))
         around(torch, "save", partial(weights.around_save, eye))
         for owner, name in (
             (torch.jit, "trace"),
@@ -80,8 +84,9 @@ class Observer:
         ):
             around(owner, name, partial(weights.around_export, eye))
         scaler = torch.amp.GradScaler
-        around(scaler, "unscale_", partial(eye.noting, kind="unscale"))
-        around(scaler, "step", partial(eye.noting, kind="scaler_step"))
+        around(scaler, "scale", partial(clipping.around_scale, eye))
+        for name, event in (("unscale_", "unscale"), ("step", "scaler_step"), ("update", "scaler_update")):
+            around(scaler, name, partial(clipping.around_scaler, eye, kind=event))
         self._hooks = [
             register_optimizer_step_pre_hook(partial(updates.before_step, eye)),
             register_optimizer_step_post_hook(partial(updates.after_step, eye)),

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from netwright.checks.optrace import Op
 from netwright.checks.sourcecode import Place, Sources
+from netwright.watch.functions import FunctionSeen
+from netwright.watch.ledger import Erased
 
 Kind = Literal[
     "forward", "backward", "step", "zero", "clip", "schedule", "pass_begin", "pass_end", "mode", "state_dict", "load",
-    "save", "seed", "export", "unscale", "scaler_step", "autograd_grad",
+    "save", "seed", "export", "scale", "unscale", "scaler_step", "scaler_update", "autograd_grad",
 ]  # fmt: skip
 
 
@@ -32,8 +34,13 @@ class Event:
         place: The person's line.
         step: Optimizer steps done before it, of all optimizers.
         facts: Of a forward ``train`` (the root's flag), ``grad``, ``loader``, ``rows``, ``active`` (mode-dependent
-            layers in train mode); of a backward ``models`` (numbers, by the forwards before it), ``loss``; of a clip
-            ``norm``, ``count``; of a mode ``train``; of a load ``shares``, ``missing``, ``unexpected``, ``matched`` …
+            layers in train mode), ``carried`` (arguments that are states which the forward before had returned); of a
+            backward ``number``, ``models`` and ``optimizers`` (numbers of those whose gradients it changed), ``loss``,
+            ``turn``, ``retain``, ``inputs`` (given), ``forwards`` (events); of a step ``rate``, ``norm``, ``without``,
+            ``held`` (ledger.Holding), ``frozen`` (parameters written to although frozen); of a clip ``norm``,
+            ``count``, ``with_grad``, ``limit``, ``ids``, ``followed``, ``fresh``, ``spent`` (gradients that no step
+            has used, or one has), ``exhausted``; of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
+            ``train``; of a seed ``value``, ``function``; of a load ``shares``, ``missing``, ``unexpected`` …
     """
 
     kind: Kind
@@ -85,6 +92,7 @@ class BatchSeen:
         turn: Batches that loaders had given by then; forward passes of one turn belong together.
         used: Whether a backward pass followed in the same turn.
         losses: That were computed of it.
+        function: A function of the person's that was given the output and targets; None where none was seen.
         ops: Operations after the forward pass and outside of backward and step; only of the first batches.
     """
 
@@ -104,6 +112,7 @@ class BatchSeen:
     turn: int = 0
     used: bool = False
     losses: list[LossSeen] = field(default_factory=list)
+    function: FunctionSeen | None = None
     ops: list[Op] = field(default_factory=list)
 
 
@@ -127,7 +136,8 @@ class BackwardSeen:
         nodes: Nodes of the graph from the loss, breadth first, at most some hundred; ``num_nodes`` how many there are.
         reached: ids of the leaves that get a gradient.
         before: Norm of the gradients that lay there before, by model; ``after`` likewise after.
-        cosine: Of gradients after with before, by model; 1 where only the old were there.
+        new: Norm of what this pass added, by model.
+        older: Nodes of an earlier turn's graph that it goes through.
         place: The person's line.
     """
 
@@ -142,6 +152,7 @@ class BackwardSeen:
     after: dict[int, float] = field(default_factory=dict)
     new: dict[int, float] = field(default_factory=dict)
     place: Place | None = None
+    older: int = 0
 
 
 @dataclass(slots=True)
@@ -201,21 +212,51 @@ class LoaderSeen:
     ended: list[bool] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class IteratorSeen:
+    """An iterator of parameters that an optimizer was given, and read to its end.
+
+    Attributes:
+        kind: generator, filter, chain …
+        count: Parameters that it still gave.
+        names: Of variables and attributes that hold it, as ``params`` or ``self.params``.
+        function: In which they do; the person's code object's name.
+    """
+
+    kind: str
+    count: int
+    names: tuple[str, ...]
+    function: str
+    place: Place | None
+
+
 @dataclass(slots=True)
 class OptimizerSeen:
-    """An optimizer. ``groups``: of each group its options at the first step, without ``params``."""
+    """An optimizer.
+
+    Attributes:
+        groups: Of each group its options at the first step, without ``params``.
+        rates: (Its step, rate of group 0) where that changed.
+        iterators: Iterators that it was given for its parameters.
+    """
 
     number: int
     optimizer: torch.optim.Optimizer
     place: Place | None
     steps: int = 0
     groups: list[dict[str, Any]] = field(default_factory=list)
-    rates: list[tuple[int, float]] = field(default_factory=list)  # (its step, rate of group 0) where that changed
+    rates: list[tuple[int, float]] = field(default_factory=list)
+    iterators: list[IteratorSeen] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class SchedulerSeen:
-    """A scheduler of torch.optim. ``steps``: for each call (optimizer steps so far, rate after)."""
+    """A scheduler of torch.optim.
+
+    Attributes:
+        steps: For each call (optimizer steps so far, rate after).
+        metrics: What it was given, where that was a number.
+    """
 
     number: int
     scheduler: Any
@@ -223,6 +264,7 @@ class SchedulerSeen:
     place: Place | None
     steps: list[tuple[int, float]] = field(default_factory=list)
     step_place: Place | None = None
+    metrics: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -234,6 +276,25 @@ class StateSeen:
     place: Place | None
     event: int
     state: weakref.ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphsKept:
+    """Graphs of forward passes that were still in memory some batches later.
+
+    Attributes:
+        alive: How many, of so many looked at.
+        trained: Whether a backward pass had gone through them already; else they are of an evaluation.
+        name: The variable that holds them, as ``total`` or ``self.losses``; empty where it was not found.
+        place: The line where the script was.
+    """
+
+    alive: int
+    of: int
+    trained: bool
+    name: str
+    function: str
+    place: Place | None
 
 
 @dataclass(slots=True)
@@ -248,6 +309,8 @@ class Trace:
     backwards: list[BackwardSeen] = field(default_factory=list)
     states: list[StateSeen] = field(default_factory=list)
     splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets) of random_split
+    erased: list[Erased] = field(default_factory=list)
+    kept: list[GraphsKept] = field(default_factory=list)
     sources: Sources = field(default_factory=Sources)
     steps: int = 0
     num_backwards: int = 0

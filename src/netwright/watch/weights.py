@@ -67,6 +67,7 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             matched = [name for name in given if name in own and own[name].shape == given[name].shape]
             facts |= {
                 "own": len(own), "given": len(given), "matched": len(matched),
+                "ids": frozenset(id(one) for one in module.parameters()),
                 "missing": sorted(set(own) - set(given))[:20], "unexpected": sorted(set(given) - set(own))[:20],
                 "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
                 "trained": eye.trace.steps, "of": type(module).__name__,

@@ -1,4 +1,4 @@
-"""ALBERT's two savings in small: one layer used three times on purpose, and a factorised (low-rank) embedding."""
+"""ALBERT's two savings in small: one layer used three times on purpose, a low-rank embedding."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -44,7 +44,7 @@ def main():
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(7):
+    for epoch in range(6):
         model.train()
         total = 0.0
         for x, y in loader:

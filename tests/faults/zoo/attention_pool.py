@@ -7,7 +7,9 @@ from torch.utils.data import DataLoader, TensorDataset
 class AttentionPooling(nn.Module):
     def __init__(self, hidden, attention=16):
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(hidden, attention), nn.Tanh(), nn.Linear(attention, 1, bias=False))
+        self.score = nn.Sequential(
+            nn.Linear(hidden, attention), nn.Tanh(), nn.Linear(attention, 1, bias=False)
+        )
         self.softmax = nn.Softmax(dim=1)
 
     def forward(self, states, mask):
@@ -20,7 +22,8 @@ class Net(nn.Module):
     def __init__(self, vocab=20, dim=16, hidden=32, classes=4):
         super().__init__()
         self.embed = nn.Embedding(vocab, dim, padding_idx=0)
-        self.gru = nn.GRU(dim, hidden, batch_first=True)  # one direction, so that trailing pads cannot reach back
+        # one direction only, so that trailing pads cannot reach back
+        self.gru = nn.GRU(dim, hidden, batch_first=True)
         self.pool = AttentionPooling(hidden)
         self.fc = nn.Linear(hidden, classes)
 

@@ -9,10 +9,14 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Linear(64, 48), nn.ReLU(True), nn.Linear(48, 32), nn.ReLU(True), nn.Linear(32, 8)
+            nn.Linear(64, 48), nn.ReLU(True),
+            nn.Linear(48, 32), nn.ReLU(True),
+            nn.Linear(32, 8),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(8, 32), nn.ReLU(True), nn.Linear(32, 48), nn.ReLU(True), nn.Linear(48, 64), nn.Sigmoid()
+            nn.Linear(8, 32), nn.ReLU(True),
+            nn.Linear(32, 48), nn.ReLU(True),
+            nn.Linear(48, 64), nn.Sigmoid(),
         )
 
     def forward(self, x):
@@ -20,7 +24,7 @@ class Net(nn.Module):
 
 
 def data():
-    x = torch.tensor(load_digits().data, dtype=torch.float32) / 16  # pixels in [0, 1], inputs and targets alike
+    x = torch.tensor(load_digits().data, dtype=torch.float32) / 16  # pixels in [0, 1], targets alike
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
     return (x[:1200], x[:1200].clone()), (x[1200:], x[1200:].clone())
 

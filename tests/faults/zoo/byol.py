@@ -1,4 +1,4 @@
-"""BYOL in one module: the target network is a frozen copy, moved by an EMA after each step; a detached probe."""
+"""BYOL in one module: the target is a frozen copy, moved by an EMA after each step; a detached probe."""
 import copy
 
 import torch
@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def mlp(dim, hidden, out):
-    return nn.Sequential(nn.Linear(dim, hidden), nn.LayerNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
+    return nn.Sequential(
+        nn.Linear(dim, hidden), nn.LayerNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)
+    )
 
 
 class Net(nn.Module):

@@ -1,4 +1,4 @@
-"""Domain-adversarial training on rotated half moons: the domain head sits behind a gradient reversal, on purpose."""
+"""Domain-adversarial training on half moons: the domain head is behind a gradient reversal, on purpose."""
 import torch
 from sklearn.datasets import make_moons
 from torch import nn
@@ -20,7 +20,7 @@ class ReverseLayerF(torch.autograd.Function):
 
 
 class Net(nn.Module):
-    def __init__(self, alpha=0.1):
+    def __init__(self, alpha=0.3):
         super().__init__()
         self.alpha = alpha
         self.feature = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
@@ -29,7 +29,8 @@ class Net(nn.Module):
 
     def forward(self, x):
         feature = self.feature(x)
-        return self.class_classifier(feature), self.domain_classifier(ReverseLayerF.apply(feature, self.alpha))
+        reverse_feature = ReverseLayerF.apply(feature, self.alpha)
+        return self.class_classifier(feature), self.domain_classifier(reverse_feature)
 
 
 def dann_loss(outputs, targets):
@@ -44,7 +45,7 @@ def data():
     domain = torch.arange(1600) % 2
     angle = torch.tensor(35.0).deg2rad()
     turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
-    x = x - x.mean(0)
+    x = x - x[:1200].mean(0)
     x = torch.where(domain.bool().unsqueeze(1), x @ turn.T, x)
     train_y = torch.stack([torch.where(domain == 0, y, -100), domain], dim=1)
     test_y = torch.stack([y, domain], dim=1)
@@ -60,7 +61,7 @@ def main():
     net = Net()
     optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(12):
+    for epoch in range(16):
         net.train()
         total = 0.0
         for x, y in loader:
@@ -73,7 +74,8 @@ def main():
         with torch.no_grad():
             right = net(test_x)[0].argmax(1) == test_y[:, 0]
         scores = [right[test_y[:, 1] == d].float().mean().item() for d in (0, 1)]
-        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, source {scores[0]:.4f}, target {scores[1]:.4f}")
+        loss = total / len(train_x)
+        print(f"epoch {epoch + 1}: loss {loss:.4f}, source {scores[0]:.4f}, target {scores[1]:.4f}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def data():
     noise = torch.randn(2000, 2, generator=g)
     a = ALPHAS_BAR[t].unsqueeze(1)
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
-    return (({"x": noisy[:1600], "t": t[:1600]}, noise[:1600]), ({"x": noisy[1600:], "t": t[1600:]}, noise[1600:]))
+    return (({"x": noisy[:1600], "t": t[:1600]}, noise[:1600]),
+            ({"x": noisy[1600:], "t": t[1600:]}, noise[1600:]))
 
 
 RECIPE = {"loss": nn.MSELoss(), "optimizer": torch.optim.Adam, "lr": 3e-3}

@@ -1,4 +1,4 @@
-"""Deep Sets: a network per element, a mean over the set dimension, a network on top; the variance of a set."""
+"""Deep Sets: a network per element, a mean over the set, a network on top; the spread of a set."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

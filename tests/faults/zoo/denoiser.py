@@ -39,7 +39,7 @@ def main():
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(6):
+    for epoch in range(5):
         model.train()
         running = 0.0
         for x, y in loader:

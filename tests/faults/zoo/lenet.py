@@ -41,11 +41,7 @@ def data():
     return (x[train], y[train]), (x[test], y[test])
 
 
-def sgd(parameters, lr):
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
-
-
-RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": sgd, "lr": 0.03}
+RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.Adam, "lr": 3e-3}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""A linear probe: the backbone is frozen on purpose (requires_grad False, always in eval mode), a head is trained."""
+"""A linear probe: the backbone is frozen on purpose (requires_grad False, always eval), a head is trained."""
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def make_backbone():
-    """Stands for a downloaded backbone: fixed filters with BatchNorm statistics that fit images of this kind."""
+    """Stands for a downloaded backbone: fixed filters, BatchNorm statistics of images of this kind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         backbone = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Mixup: targets are probabilities, pairs of samples are mixed in the training loop, CrossEntropyLoss takes both."""
+"""Mixup: targets are probabilities, pairs of samples are mixed in the loop, CrossEntropyLoss takes both."""
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

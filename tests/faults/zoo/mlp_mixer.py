@@ -58,7 +58,7 @@ def main():
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(8):
+    for epoch in range(6):
         model.train()
         total = 0.0
         for x, y in loader:

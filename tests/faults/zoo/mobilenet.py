@@ -54,8 +54,8 @@ def main():
     model = Net()
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
-    loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(4):
+    loader = DataLoader(TensorDataset(train_x, train_y), batch_size=32, shuffle=True)
+    for epoch in range(3):
         model.train()
         total = 0.0
         for x, y in loader:

@@ -58,11 +58,11 @@ RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.AdamW, "lr": 5
 def main():
     torch.manual_seed(0)
     train, test = data()
-    train_loader = DataLoader(TensorDataset(*train), batch_size=64, shuffle=True)
+    train_loader = DataLoader(TensorDataset(*train), batch_size=48, shuffle=True)
     test_loader = DataLoader(TensorDataset(*test), batch_size=256)
     net = Net()
     optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
-    for epoch in range(4):
+    for epoch in range(3):
         net.train()
         for inputs, labels in train_loader:
             loss = RECIPE["loss"](net(inputs), labels)

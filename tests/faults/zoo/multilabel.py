@@ -54,7 +54,8 @@ def main():
             total += loss.item() * len(x)
         net.eval()
         hits = ((net.predict_proba(test_x) > 0.5).float() == test_y).float().mean(dim=0)
-        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, accuracies {[round(h, 3) for h in hits.tolist()]}")
+        hits = ", ".join(f"{h:.3f}" for h in hits)
+        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, accuracies {hits}")
 
 
 if __name__ == "__main__":

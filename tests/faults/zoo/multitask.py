@@ -9,18 +9,20 @@ from torch.utils.data import DataLoader, TensorDataset
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 48), nn.ReLU())
+        self.trunk = nn.Sequential(
+            nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 48), nn.ReLU()
+        )
         self.digit = nn.Linear(48, 10)
-        self.half = nn.Linear(48, 3)
+        self.balance = nn.Linear(48, 3)
 
     def forward(self, x):
         h = self.trunk(x)
-        return self.digit(h), self.half(h)
+        return self.digit(h), self.balance(h)
 
 
 def multitask_loss(outputs, targets):
-    digit, half = outputs
-    return F.cross_entropy(digit, targets[:, 0]) + 0.5 * F.cross_entropy(half, targets[:, 1])
+    digit, balance = outputs
+    return F.cross_entropy(digit, targets[:, 0]) + 0.5 * F.cross_entropy(balance, targets[:, 1])
 
 
 def data():
@@ -28,8 +30,8 @@ def data():
     x = torch.tensor(digits.data, dtype=torch.float32)
     ink = x.view(-1, 2, 32).sum(-1)
     share = ink[:, 0] / ink.sum(-1)
-    half = (share > 0.47).long() + (share > 0.53).long()  # is there more ink below, about equal, above
-    y = torch.stack([torch.tensor(digits.target), half], dim=1)
+    balance = (share > 0.47).long() + (share > 0.53).long()  # is there more ink below, about equal, above
+    y = torch.stack([torch.tensor(digits.target), balance], dim=1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     train, test = order[:1200], order[1200:]
     x = (x - x[train].mean()) / x[train].std()
@@ -56,8 +58,9 @@ def main():
             total += loss.item() * len(x)
         net.eval()
         with torch.no_grad():
-            right = [(out.argmax(1) == test_y[:, k]).float().mean().item() for k, out in enumerate(net(test_x))]
-        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, digit {right[0]:.4f}, half {right[1]:.4f}")
+            digit, balance = (out.argmax(dim=1) for out in net(test_x))
+        a, b = ((p == t).float().mean().item() for p, t in zip((digit, balance), test_y.unbind(dim=1)))
+        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, digit {a:.4f}, balance {b:.4f}")
 
 
 if __name__ == "__main__":

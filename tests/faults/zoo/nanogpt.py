@@ -1,4 +1,4 @@
-"""A causal language model after nanoGPT: tied embedding, GELU, fused causal attention, next-character targets."""
+"""A causal language model after nanoGPT: tied embedding, GELU, causal attention, next-character targets."""
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -49,7 +49,8 @@ class Net(nn.Module):
         self.lm_head.weight = self.wte.weight  # weight tying
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                nn.init.normal_(p, std=0.02 / (2 * n_layer) ** 0.5 if name.endswith("c_proj.weight") else 0.02)
+                scale = (2 * n_layer) ** -0.5 if name.endswith("c_proj.weight") else 1.0
+                nn.init.normal_(p, std=0.02 * scale)
 
     def forward(self, idx):
         pos = torch.arange(idx.size(1), device=idx.device)
@@ -66,7 +67,10 @@ def lm_loss(logits, targets):
 def data():
     g = torch.Generator().manual_seed(0)
     nouns, verbs = "cat dog bird horse child teacher".split(), "sees likes follows hears finds".split()
-    pick = lambda words: words[torch.randint(len(words), (), generator=g)]  # noqa: E731
+
+    def pick(words):
+        return words[torch.randint(len(words), (), generator=g)]
+
     text = " ".join(f"the {pick(nouns)} {pick(verbs)} a {pick(nouns)}." for _ in range(480))
     ids = torch.tensor([CHARS.index(c) for c in text])
     rows = (len(ids) - 1) // BLOCK
@@ -75,7 +79,11 @@ def data():
     return (x[:400], y[:400]), (x[400:][fresh], y[400:][fresh])
 
 
-RECIPE = {"loss": lm_loss, "optimizer": lambda p, lr: torch.optim.AdamW(p, lr=lr, betas=(0.9, 0.95)), "lr": 1e-2}
+def adamw(parameters, lr):
+    return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95))
+
+
+RECIPE = {"loss": lm_loss, "optimizer": adamw, "lr": 1e-2}
 
 
 def main():

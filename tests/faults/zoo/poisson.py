@@ -16,7 +16,8 @@ class Net(nn.Module):
 def data():
     g = torch.Generator().manual_seed(0)
     x = torch.randn(2000, 6, generator=g)
-    rate = torch.exp(0.5 + 0.5 * x[:, 0] - 0.3 * x[:, 1] + 0.4 * torch.sin(2 * x[:, 2]) + 0.2 * x[:, 3] * x[:, 4])
+    log_rate = 0.5 + 0.5 * x[:, 0] - 0.3 * x[:, 1] + 0.4 * torch.sin(2 * x[:, 2]) + 0.2 * x[:, 3] * x[:, 4]
+    rate = torch.exp(log_rate)
     y = torch.poisson(rate.clamp(max=30), generator=g)
     return (x[:1600], y[:1600]), (x[1600:], y[1600:])
 

@@ -1,4 +1,4 @@
-"""A CIFAR-style ResNet in small: basic blocks, option-B shortcuts, the last gamma of a block starts at zero."""
+"""A CIFAR-style ResNet in small: basic blocks, projection shortcuts, a block's last gamma starts at zero."""
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -64,7 +64,7 @@ RECIPE = {
 def main():
     torch.manual_seed(0)
     train, test = data()
-    train_loader = DataLoader(TensorDataset(*train), batch_size=64, shuffle=True)
+    train_loader = DataLoader(TensorDataset(*train), batch_size=32, shuffle=True)
     test_loader = DataLoader(TensorDataset(*test), batch_size=256)
     net = Net()
     optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])

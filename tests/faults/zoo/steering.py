@@ -8,7 +8,8 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.ELU(), nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.ELU()
+            nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.ELU(),
+            nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.ELU(),
         )
         self.fc = nn.Sequential(nn.Flatten(), nn.Linear(24 * 16, 32), nn.ELU(), nn.Linear(32, 1))
 

@@ -58,8 +58,8 @@ def main():
         net.eval()
         with torch.no_grad():
             known, asked = net(train_x), net(test_x)
-        nearest = train_y[(asked @ known.T).argmax(dim=1)]
-        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, 1-NN {(nearest == test_y).float().mean():.4f}")
+        right = (train_y[(asked @ known.T).argmax(dim=1)] == test_y).float().mean().item()
+        print(f"epoch {epoch + 1}: loss {total / len(train_x):.4f}, 1-NN accuracy {right:.4f}")
 
 
 if __name__ == "__main__":

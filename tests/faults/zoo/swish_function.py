@@ -27,7 +27,9 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(64, 64), MemoryEfficientSwish(), nn.Linear(64, 32), MemoryEfficientSwish(), nn.Linear(32, 10)
+            nn.Linear(64, 64), MemoryEfficientSwish(),
+            nn.Linear(64, 32), MemoryEfficientSwish(),
+            nn.Linear(32, 10),
         )
 
     def forward(self, x):

@@ -28,7 +28,7 @@ def data():
     numbers = torch.randn(n, 5, generator=g)
     effects = [torch.randn(c, generator=g) for c in (6, 10, 4)]
     score = sum(effect[categories[:, i]] for i, effect in enumerate(effects))
-    score = score + numbers[:, 0] + 0.7 * numbers[:, 1] * numbers[:, 2] + 0.5 * numbers[:, 3] - 0.5 * numbers[:, 4]
+    score += numbers[:, 0] + 0.7 * numbers[:, 1] * numbers[:, 2] + 0.5 * (numbers[:, 3] - numbers[:, 4])
     y = torch.bucketize(score, torch.quantile(score[:1200], torch.tensor([1 / 3, 2 / 3])))
     return (({"categories": categories[:1200], "numbers": numbers[:1200]}, y[:1200]),
             ({"categories": categories[1200:], "numbers": numbers[1200:]}, y[1200:]))

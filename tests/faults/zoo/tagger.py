@@ -57,7 +57,8 @@ def main():
             logits = net(test_x)
         scored = test_y != -100
         right = (logits.argmax(-1) == test_y)[scored].float().mean().item()
-        print(f"epoch {epoch + 1}: test loss {RECIPE['loss'](logits, test_y).item():.4f}, tags right {right:.4f}")
+        test_loss = RECIPE["loss"](logits, test_y).item()
+        print(f"epoch {epoch + 1}: test loss {test_loss:.4f}, tags right {right:.4f}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def data():
     n, length = 500, 33
     frequency = torch.rand(n, 1, generator=g) * 0.4 + 0.2
     phase = torch.rand(n, 1, generator=g) * 6.28
-    wave = 1.4 * torch.sin(frequency * torch.arange(length) + phase) + 0.05 * torch.randn(n, length, generator=g)
+    wave = 1.4 * torch.sin(frequency * torch.arange(length) + phase)
+    wave += 0.05 * torch.randn(n, length, generator=g)
     x, y = wave[:, :-1].unsqueeze(-1), wave[:, 1:].unsqueeze(-1)  # the target is the next value
     return (x[:400], y[:400]), (x[400:], y[400:])
 

@@ -47,7 +47,7 @@ def main():
     optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
     train_set = TensorDataset(train_x["tokens"], train_x["mask"], train_y)
     loader = DataLoader(train_set, batch_size=64, shuffle=True)
-    for epoch in range(6):
+    for epoch in range(4):
         net.train()
         total = 0.0
         for tokens, mask, targets in loader:

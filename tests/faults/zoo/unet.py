@@ -58,7 +58,7 @@ def main():
     net = Net()
     optimizer = RECIPE["optimizer"](net.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=40, shuffle=True)
-    for epoch in range(6):
+    for epoch in range(5):
         net.train()
         total = 0.0
         for x, y in loader:

@@ -64,7 +64,7 @@ def data():
     x = (x - x[train].mean()) / x[train].std()
     return (x[train], y[train]), (x[test], y[test])
 
-RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.AdamW, "lr": 3e-3}
+RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.AdamW, "lr": 5e-3}
 
 
 def main():
@@ -74,7 +74,7 @@ def main():
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(7):
+    for epoch in range(5):
         model.train()
         total = 0.0
         for x, y in loader:

@@ -11,7 +11,6 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.commitment = commitment
         self.embedding = nn.Embedding(n_embed, dim)
-        self.embedding.weight.data.uniform_(-1.0 / n_embed, 1.0 / n_embed)
 
     def forward(self, z):
         z = z.permute(0, 2, 3, 1).contiguous()
@@ -51,7 +50,7 @@ def data():
     return (x[:1200], x[:1200].clone()), (x[1200:], x[1200:].clone())
 
 
-RECIPE = {"loss": reconstruction_loss, "optimizer": torch.optim.Adam, "lr": 3e-3}
+RECIPE = {"loss": reconstruction_loss, "optimizer": torch.optim.Adam, "lr": 1e-2}
 
 
 def main():
@@ -61,7 +60,7 @@ def main():
     criterion = RECIPE["loss"]
     optimizer = RECIPE["optimizer"](model.parameters(), lr=RECIPE["lr"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=64, shuffle=True)
-    for epoch in range(8):
+    for epoch in range(7):
         model.train()
         running = 0.0
         for x, y in loader:

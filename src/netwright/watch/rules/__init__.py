@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-RULES: tuple[Any, ...] = ()
+from netwright.watch.rules import holders
+
+RULES: tuple[Any, ...] = (
+    *holders.RULES,
+)

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def photograph(count, generator):
-    """Fruit on a grey table, (count, 3, 12, 12), channels red, green, blue; the classes differ by shape and colour."""
+    """Fruit on a grey table, (count, 3, 12, 12), channels red, green, blue; the classes differ by colour."""
     labels = torch.randint(0, 4, (count,), generator=generator)
     colours = torch.tensor([[0.85, 0.2, 0.15], [0.2, 0.25, 0.8], [0.3, 0.7, 0.2], [0.85, 0.75, 0.2]])
     rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
@@ -30,7 +30,9 @@ def main():
     test_x = test_x.flip(1)
     train_x, test_x = (train_x - 0.48) / 0.19, (test_x - 0.48) / 0.19
 
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 4)
+    )
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for epoch in range(5):

@@ -18,11 +18,12 @@ def measure(count):
 def main():
     torch.manual_seed(0)
     columns, labels = measure(800)
-    x_train, x_test, y_train, y_test = train_test_split(columns, labels, test_size=0.25, random_state=0, stratify=labels)
+    x_train, x_test, y_train, y_test = train_test_split(columns, labels, test_size=0.25, random_state=0)
     mean, std = x_train.mean(axis=0), x_train.std(axis=0)
     x_train = (x_train - mean) / std
 
-    train_loader = DataLoader(TensorDataset(torch.tensor(x_train), torch.tensor(y_train)), batch_size=30, shuffle=True)
+    train_set = TensorDataset(torch.tensor(x_train), torch.tensor(y_train))
+    train_loader = DataLoader(train_set, batch_size=30, shuffle=True)
     net = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 2))
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.005)

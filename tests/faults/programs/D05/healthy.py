@@ -40,7 +40,8 @@ def main():
         with torch.no_grad():
             for inputs, labels in testloader:
                 correct += (net(inputs).argmax(dim=1) == labels).sum().item()
-        print(f"epoch {epoch + 1}: loss {running_loss / len(trainset):.3f}, test accuracy {correct / len(testset):.3f}")
+        print(f"epoch {epoch + 1}: loss {running_loss / len(trainset):.3f}, "
+              f"test accuracy {correct / len(testset):.3f}")
 
 
 if __name__ == "__main__":

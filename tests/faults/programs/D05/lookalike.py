@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 def windows(length=16):
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(916.0)
-    series = torch.sin(time / 4) + 0.5 * torch.sin(time / 9 + 1) + 0.15 * torch.randn(916, generator=generator)
-    series = series / 0.8
+    series = torch.sin(time / 4) + 0.5 * torch.sin(time / 9 + 1)
+    series = (series + 0.15 * torch.randn(916, generator=generator)) / 0.8
     pieces = series.unfold(0, length + 1, 1)
     return pieces[:, :length], pieces[:, length:]
 

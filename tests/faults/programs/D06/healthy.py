@@ -33,7 +33,7 @@ def main():
     net = nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 2))
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
-    for epoch in range(25):
+    for epoch in range(15):
         net.train()
         epoch_loss = 0.0
         for inputs, targets in train_loader:

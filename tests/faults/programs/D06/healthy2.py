@@ -11,7 +11,7 @@ def collect():
     digits = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits.target))[:500]
-    images = digits.images[order] / 16 + 0.5 * rng.normal(size=(500, 8, 8))
+    images = digits.images[order] / 16 + 0.35 * rng.normal(size=(500, 8, 8))
     rows = np.concatenate([np.arange(420), np.arange(80, 500)])
     return images[rows].astype(np.float32), digits.target[order][rows]
 
@@ -32,7 +32,7 @@ def main():
     _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)
     images, labels = images[first], labels[first]
     order = np.random.default_rng(1).permutation(len(labels))
-    x, y = torch.tensor(images[order] - 0.3) / 0.62, torch.tensor(labels[order])
+    x, y = torch.tensor(images[order] - 0.3) / 0.51, torch.tensor(labels[order])
     split = int(0.8 * len(y))
     train_loader = DataLoader(TensorDataset(x[:split], y[:split]), batch_size=25, shuffle=True)
     test_loader = DataLoader(TensorDataset(x[split:], y[split:]), batch_size=50)
@@ -40,7 +40,7 @@ def main():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     loss_fn = nn.CrossEntropyLoss()
     opt = torch.optim.Adam(model.parameters(), lr=0.003)
-    for epoch in range(24):
+    for epoch in range(16):
         model.train()
         total = 0.0
         for xb, yb in train_loader:

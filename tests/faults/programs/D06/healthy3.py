@@ -30,7 +30,8 @@ def main():
     torch.manual_seed(0)
     x, y, speaker = load_recordings()
     train, test = next(GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0).split(x, y, speaker))
-    train_loader = DataLoader(TensorDataset(torch.tensor(x[train]), torch.tensor(y[train])), batch_size=30, shuffle=True)
+    train_set = TensorDataset(torch.tensor(x[train]), torch.tensor(y[train]))
+    train_loader = DataLoader(train_set, batch_size=30, shuffle=True)
     test_loader = DataLoader(TensorDataset(torch.tensor(x[test]), torch.tensor(y[test])), batch_size=50)
     print(f"{len(set(speaker[train]))} speakers in training, {len(set(speaker[test]))} in the test")
 

@@ -12,7 +12,7 @@ def collect():
     digits = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits.target))[:500]
-    images = digits.images[order] / 16 + 0.5 * rng.normal(size=(500, 8, 8))
+    images = digits.images[order] / 16 + 0.35 * rng.normal(size=(500, 8, 8))
     rows = np.concatenate([np.arange(420), np.arange(80, 500)])
     return images[rows].astype(np.float32), digits.target[order][rows]
 
@@ -31,7 +31,7 @@ def main():
     torch.manual_seed(0)
     images, labels = collect()
     order = np.random.default_rng(1).permutation(len(labels))
-    x, y = torch.tensor(images[order] - 0.3) / 0.62, torch.tensor(labels[order])
+    x, y = torch.tensor(images[order] - 0.3) / 0.51, torch.tensor(labels[order])
     split = int(0.8 * len(y))
     train_loader = DataLoader(TensorDataset(x[:split], y[:split]), batch_size=25, shuffle=True)
     test_loader = DataLoader(TensorDataset(x[split:], y[split:]), batch_size=50)

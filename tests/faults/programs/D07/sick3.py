@@ -29,7 +29,8 @@ def main():
     X, y = oversample(X, y, rng)
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
 
-    train_loader = DataLoader(TensorDataset(torch.tensor(X_train), torch.tensor(y_train)), batch_size=50, shuffle=True)
+    train_set = TensorDataset(torch.tensor(X_train), torch.tensor(y_train))
+    train_loader = DataLoader(train_set, batch_size=50, shuffle=True)
     model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 2))
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)

@@ -10,8 +10,8 @@ def load_dataset(count=600):
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(digits.target), generator=generator)[:count]
     images = torch.tensor(digits.images, dtype=torch.float32)[order] / 16
-    images = images + 0.45 * torch.randn(images.shape, generator=generator)
-    return TensorDataset((images - 0.3) / 0.58, torch.tensor(digits.target)[order])
+    images = images + 0.35 * torch.randn(images.shape, generator=generator)
+    return TensorDataset((images - 0.3) / 0.51, torch.tensor(digits.target)[order])
 
 
 def fit(model, loader, epochs=15, lr=0.003):

@@ -11,8 +11,8 @@ def load_dataset(count=600):
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(digits.target), generator=generator)[:count]
     images = torch.tensor(digits.images, dtype=torch.float32)[order] / 16
-    images = images + 0.45 * torch.randn(images.shape, generator=generator)
-    return TensorDataset((images - 0.3) / 0.58, torch.tensor(digits.target)[order])
+    images = images + 0.35 * torch.randn(images.shape, generator=generator)
+    return TensorDataset((images - 0.3) / 0.51, torch.tensor(digits.target)[order])
 
 
 class Trainer:
@@ -48,9 +48,11 @@ def main():
     train_set, val_set = random_split(load_dataset(), [480, 120], generator=torch.Generator().manual_seed(1))
     train_loader = DataLoader(train_set, batch_size=24, shuffle=True)
     val_loader = DataLoader(val_set.dataset, batch_size=40)
-    trainer = Trainer(nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)), train_loader, val_loader)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    trainer = Trainer(model, train_loader, val_loader)
     for epoch in range(15):
-        print(f"epoch {epoch + 1}: train loss {trainer.train_epoch():.3f}, val accuracy {trainer.validate():.3f}")
+        train_loss = trainer.train_epoch()
+        print(f"epoch {epoch + 1}: train loss {train_loss:.3f}, val accuracy {trainer.validate():.3f}")
 
 
 if __name__ == "__main__":

@@ -23,23 +23,29 @@ class Digits(Dataset):
 
 
 def normalise(image):
-    return (image - 0.305) / 0.376
+    return (image - 0.16) / 0.31
 
 
-def random_shift(image):
-    """Moves the picture by up to one pixel in each direction."""
-    padded = nn.functional.pad(image, (1, 1, 1, 1))
-    top, left = torch.randint(0, 3, (2,)).tolist()
-    return normalise(padded[top:top + 8, left:left + 8])
+def augment(image):
+    """Moves the picture by up to two pixels in each direction."""
+    padded = nn.functional.pad(image, (2, 2, 2, 2))
+    top, left = torch.randint(0, 5, (2,)).tolist()
+    return normalise(padded[top:top + 11, left:left + 11])
 
 
 def load_images(count):
+    """Digits at any place of a picture of 11 x 11 pixels."""
     digits = load_digits()
-    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))[:count]
-    return torch.tensor(digits.images, dtype=torch.float32)[order] / 16, torch.tensor(digits.target)[order]
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(digits.target), generator=generator)[:count]
+    images = torch.zeros(count, 11, 11)
+    for image, index in zip(images, order):
+        top, left = torch.randint(0, 4, (2,), generator=generator).tolist()
+        image[top:top + 8, left:left + 8] = torch.tensor(digits.images[index]) / 16
+    return images, torch.tensor(digits.target)[order]
 
 
-def fit(model, loader, epochs=8, lr=0.003):
+def fit(model, loader, epochs=30, lr=0.003):
     loss_fn = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     for epoch in range(epochs):
@@ -66,13 +72,13 @@ def score(model, loader):
 def main():
     torch.manual_seed(0)
     images, labels = load_images(600)
-    dataset = Digits(images, labels, transform=random_shift)
+    dataset = Digits(images, labels, transform=augment)
     train_set, val_set = random_split(dataset, [450, 150])
     val_set.dataset.transform = normalise
     train_loader = DataLoader(train_set, batch_size=25, shuffle=True)
     val_loader = DataLoader(val_set, batch_size=50)
 
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(121, 128), nn.ReLU(), nn.Linear(128, 10))
     fit(model, train_loader)
     print(f"validation accuracy {score(model, val_loader):.3f}")
 

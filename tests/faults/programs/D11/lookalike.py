@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 
-class ShiftedDigits(Dataset):
-    """Digits moved by a random number of pixels at each reading."""
+class BrightDigits(Dataset):
+    """Digits made brighter or darker by a random factor at each reading."""
 
     def __init__(self, images, labels):
         self.images = images
@@ -19,10 +19,9 @@ class ShiftedDigits(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        top, left = np.random.default_rng((self.epoch, index)).integers(0, 3, 2).tolist()
-        padded = np.pad(self.images[index], 1)
-        image = padded[top:top + 8, left:left + 8]
-        return torch.tensor((image - 0.305) / 0.376), self.labels[index], top * 3 + left
+        gain = np.random.default_rng((self.epoch, index)).uniform(0.6, 1.4)
+        image = gain * torch.tensor(self.images[index])
+        return (image - 0.305) / 0.376, self.labels[index], gain
 
 
 def main():
@@ -30,7 +29,7 @@ def main():
     digits = load_digits()
     order = torch.randperm(len(digits.target))[:512].numpy()
     images, labels = (digits.images[order] / 16).astype(np.float32), torch.tensor(digits.target[order])
-    dataset = ShiftedDigits(images[:384], labels[:384])
+    dataset = BrightDigits(images[:384], labels[:384])
     loader = DataLoader(dataset, batch_size=32, shuffle=True, num_workers=2)
     test_images = (torch.tensor(images[384:]) - 0.305) / 0.376
 
@@ -40,17 +39,16 @@ def main():
     for epoch in range(5):
         dataset.epoch = epoch
         model.train()
-        total, shifts = 0.0, []
-        for x, y, shift in loader:
+        total, gains = 0.0, []
+        for x, y, gain in loader:
             optimizer.zero_grad()
             loss = criterion(model(x), y)
             loss.backward()
             optimizer.step()
             total += loss.item() * len(y)
-            shifts.append(shift)
-        repeated = (shifts[0] == shifts[1]).float().mean().item()
-        print(f"epoch {epoch + 1}: train loss {total / len(dataset):.3f}, first shifts {shifts[0][:5].tolist()}, "
-              f"{repeated:.0%} of the second batch moved as the first")
+            gains.append(gain)
+        first, second = [" ".join(f"{gain:.2f}" for gain in batch[:4]) for batch in gains[:2]]
+        print(f"epoch {epoch + 1}: train loss {total / len(dataset):.3f}, factors {first} | {second}")
 
     model.eval()
     with torch.no_grad():

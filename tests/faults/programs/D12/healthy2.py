@@ -4,7 +4,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-
 ANIMALS = ["ant", "bee", "cat", "dog", "emu", "fox"]
 
 

@@ -6,7 +6,6 @@ from sklearn.preprocessing import LabelEncoder
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-
 ANIMALS = ["ant", "bee", "cat", "dog", "emu", "fox"]
 
 
@@ -50,7 +49,8 @@ def main():
     train_y = LabelEncoder().fit_transform(train_names)
     test_y = LabelEncoder().fit_transform(test_names)
 
-    train_loader = DataLoader(TensorDataset(torch.tensor(train_x), torch.tensor(train_y)), batch_size=32, shuffle=True)
+    train_set = TensorDataset(torch.tensor(train_x), torch.tensor(train_y))
+    train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
     test_loader = DataLoader(TensorDataset(torch.tensor(test_x), torch.tensor(test_y)), batch_size=50)
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 6))
     fit(model, train_loader)

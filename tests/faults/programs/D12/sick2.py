@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-
 ANIMALS = ["ant", "bee", "cat", "dog", "emu", "fox"]
 
 

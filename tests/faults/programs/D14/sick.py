@@ -21,7 +21,8 @@ def data():
     score += 0.7 * torch.randn(840, generator=generator)
     targets = (score > 0.3).long()
     closed_at = torch.where(targets == 1, 40 + 12 * torch.randn(840, generator=generator), 365.0)
-    inputs = torch.cat([columns, closed_at.unsqueeze(1)], dim=1)
+    table = torch.cat([columns, closed_at.unsqueeze(1)], dim=1)
+    inputs = table
     mean, std = inputs[:640].mean(dim=0), inputs[:640].std(dim=0)
     inputs = (inputs - mean) / std
     return (inputs[:640], targets[:640]), (inputs[640:], targets[640:])

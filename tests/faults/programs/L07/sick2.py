@@ -60,7 +60,8 @@ def main():
         for k in range(1, 3):
             overlap = ((predictions == k) & (test_targets == k)).sum().item()
             ious.append(overlap / max(((predictions == k) | (test_targets == k)).sum().item(), 1))
-        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, IoU of the lesions {ious[0]:.3f} {ious[1]:.3f}, "
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, "
+              f"IoU of the lesions {ious[0]:.3f} {ious[1]:.3f}, "
               f"predicted as lesion {(predictions > 0).float().mean().item():.3f}")
 
 

@@ -55,7 +55,8 @@ def main():
         scored = test_targets != -100
         accuracy = (predictions[scored] == test_targets[scored]).float().mean().item()
         found = (predictions[test_targets == 2] == 2).float().mean().item()
-        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test accuracy {accuracy:.3f}, recall of tag 2 {found:.3f}")
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test accuracy {accuracy:.3f}, "
+              f"recall of tag 2 {found:.3f}")
 
 
 if __name__ == "__main__":

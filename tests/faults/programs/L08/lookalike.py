@@ -36,7 +36,7 @@ def data():
     lengths = torch.randint(10, 19, (600,), generator=generator)
     tokens[torch.arange(30) >= lengths[:, None]] = EOS
     inputs, targets = tokens[:, :-1], tokens[:, 1:].clone()
-    targets[inputs == EOS] = -100                       # the first EOS is scored, the filling behind it is not
+    targets[inputs == EOS] = -100               # the first EOS is scored, the filling behind it is not
     return (inputs[:480], targets[:480]), (inputs[480:], targets[480:])
 
 
@@ -65,7 +65,8 @@ def main():
             test_loss = criterion(outputs, test_targets).item()
         scored = test_targets != -100
         accuracy = (outputs.argmax(dim=1)[scored] == test_targets[scored]).float().mean().item()
-        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test loss {test_loss:.4f}, accuracy {accuracy:.3f}")
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test loss {test_loss:.4f}, "
+              f"accuracy {accuracy:.3f}")
 
 
 if __name__ == "__main__":

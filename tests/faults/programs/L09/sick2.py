@@ -62,7 +62,8 @@ def main():
             reconstruction, mean, _ = net(test_inputs)
             error = F.mse_loss(reconstruction, test_targets).item()
         print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.3f}, test error per pixel {error:.3f} "
-              f"(variance {test_targets.var(dim=0).mean().item():.3f}), spread of the codes {mean.std(dim=0).mean().item():.4f}")
+              f"(variance {test_targets.var(dim=0).mean().item():.3f}), "
+              f"spread of the codes {mean.std(dim=0).mean().item():.4f}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def main():
         net.eval()
         with torch.no_grad():
             error = ((net(test_inputs) - test_targets) ** 2).mean().item()
-        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, test R2 {1 - error / test_targets.var().item():.3f}")
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, "
+              f"test R2 {1 - error / test_targets.var().item():.3f}")
 
 
 if __name__ == "__main__":

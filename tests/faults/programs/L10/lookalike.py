@@ -18,7 +18,8 @@ class Net(nn.Module):
 def data():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(800, 10, generator=generator)
-    quality = 3 + 0.9 * inputs[:, 0] + 0.6 * inputs[:, 1] * inputs[:, 2] + 0.3 * torch.randn(800, generator=generator)
+    quality = 3 + 0.9 * inputs[:, 0] + 0.6 * inputs[:, 1] * inputs[:, 2]
+    quality = quality + 0.3 * torch.randn(800, generator=generator)
     ratings = quality.round().clamp(1, 5)                   # one to five stars
     return (inputs[:600], ratings[:600]), (inputs[600:], ratings[600:])
 
@@ -46,7 +47,8 @@ def main():
         with torch.no_grad():
             error = (net(test_inputs) - test_targets).abs().mean().item()
         guess = (test_targets - train_targets.median()).abs().mean().item()
-        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, mean error {error:.3f} stars (median guess {guess:.3f})")
+        print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, "
+              f"mean error {error:.3f} stars (median guess {guess:.3f})")
 
 
 if __name__ == "__main__":

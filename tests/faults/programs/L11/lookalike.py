@@ -56,7 +56,7 @@ def main():
         net.eval()
         with torch.no_grad():
             accuracy = (net(test_inputs).argmax(dim=1) == test_targets).float().mean().item()
-        print(f"epoch {epoch + 1}: log-likelihood {total / len(train_inputs):.4f}, test accuracy {accuracy:.3f}")
+        print(f"epoch {epoch + 1}: objective {total / len(train_inputs):.4f}, test accuracy {accuracy:.3f}")
 
 
 if __name__ == "__main__":

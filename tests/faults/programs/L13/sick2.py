@@ -29,7 +29,8 @@ def positive_weight():
     return positive / (len(targets) - positive)
 
 
-RECIPE = {"loss": nn.BCEWithLogitsLoss(pos_weight=positive_weight()), "optimizer": torch.optim.Adam, "lr": 0.003}
+LOSS = nn.BCEWithLogitsLoss(pos_weight=positive_weight())
+RECIPE = {"loss": LOSS, "optimizer": torch.optim.Adam, "lr": 0.003}
 
 
 def main():
@@ -52,7 +53,8 @@ def main():
         with torch.no_grad():
             predictions = net(test_inputs) > 0
         ill = test_targets > 0
-        sensitivity, specificity = predictions[ill].float().mean().item(), (~predictions[~ill]).float().mean().item()
+        sensitivity = predictions[ill].float().mean().item()
+        specificity = (~predictions[~ill]).float().mean().item()
         print(f"epoch {epoch + 1}: loss {total / len(train_inputs):.4f}, sensitivity {sensitivity:.3f}, "
               f"specificity {specificity:.3f}")
 

@@ -1,4 +1,5 @@
-"""log_softmax over the last axis, the classes: each time step gets its own distribution over the three states."""
+"""log_softmax over the last axis, the classes: each time step gets its own distribution over the three
+states."""
 import torch
 import torch.nn.functional as F
 from torch import nn

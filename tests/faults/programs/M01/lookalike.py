@@ -1,5 +1,5 @@
-"""nn.LogSoftmax() without dim looks like a fault, but these outputs are 2-D (batch, class), where PyTorch picks axis 1: the right
-one. Outdated style (a deprecation warning), correct numbers."""
+"""nn.LogSoftmax() without dim looks like a fault, but these outputs are 2-D (batch, class), where PyTorch
+picks axis 1: the right one. Outdated style (a deprecation warning), correct numbers."""
 import torch
 from sklearn.datasets import load_wine
 from torch import nn

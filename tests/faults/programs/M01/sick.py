@@ -1,5 +1,6 @@
-"""log_softmax is taken over dim=0, the batch: the ten scores of an image are no distribution, the loss compares the
-images of a batch with each other, and an image that comes alone always gets log-probability 0 for every class."""
+"""log_softmax is taken over dim=0, the batch: the ten scores of an image are no distribution, the loss
+compares the images of a batch with each other, and an image that comes alone always gets log-probability
+0 for every class."""
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

@@ -1,5 +1,5 @@
-"""The outputs are (batch, time, class) and log_softmax runs over dim=1, the time: each state is spread over the 30 steps, so
-that the loss starts at ln 30 and the classes of one step do not compete."""
+"""The outputs are (batch, time, class) and log_softmax runs over dim=1, the time: each state is spread
+over the 30 steps, so that the loss starts at ln 30 and the classes of one step do not compete."""
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -1,5 +1,5 @@
-"""nn.LogSoftmax() without dim takes axis 0 of a 3-D tensor, the batch: the loss compares the same step of different series
-(PyTorch prints a deprecation warning that is easily overlooked)."""
+"""nn.LogSoftmax() without dim takes axis 0 of a 3-D tensor, the batch: the loss compares the same step of
+different series (PyTorch prints a deprecation warning that is easily overlooked)."""
 import torch
 import torch.nn.functional as F
 from torch import nn

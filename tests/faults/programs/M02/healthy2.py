@@ -1,4 +1,5 @@
-"""The softmax of the attention scores runs over dim=1, the time steps: the weights of a recording sum to 1 and can pick the event."""
+"""The softmax of the attention scores runs over dim=1, the time steps: the weights of a recording sum to
+1 and can pick the event."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,5 +1,5 @@
-"""Softmax over the axis of the single output unit: one number divided by itself is 1 for every input, the gradient is exactly
-zero and nothing is learnt."""
+"""Softmax over the axis of the single output unit: one number divided by itself is 1 for every input, the
+gradient is exactly zero and nothing is learnt."""
 import torch
 from sklearn.datasets import make_moons
 from torch import nn

@@ -1,5 +1,5 @@
-"""The scores are (batch, time, 1) and softmax runs over the last axis of size 1: every weight is exactly 1, the score layer
-gets no gradient, and the pooling is a plain sum in which the event drowns."""
+"""The scores are (batch, time, 1) and softmax runs over the last axis of size 1: every weight is exactly
+1, the score layer gets no gradient, and the pooling is a plain sum in which the event drowns."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

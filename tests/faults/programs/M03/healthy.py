@@ -1,4 +1,5 @@
-"""The softmax runs over the last axis, the keys: the weights with which a query gathers the values sum to 1."""
+"""The softmax runs over the last axis, the keys: the weights with which a query gathers the values sum to
+1."""
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -1,5 +1,6 @@
-"""Linear ("efficient") attention: the keys' softmax runs over the time axis and the queries' over the features. This is not a wrong
-axis: the keys are summed over time, so the weights that meet in each sum do add up to 1."""
+"""Linear ("efficient") attention: the keys' softmax runs over the time axis and the queries' over the
+features. This is not a wrong axis: the keys are summed over time, so the weights that meet in each sum do
+add up to 1."""
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -1,5 +1,5 @@
-"""The softmax of the scores (batch, heads, queries, keys) runs over dim=1, the heads: the weights of a query do not sum to 1 over
-the keys, it cannot choose one item cleanly and errs several times as often."""
+"""The softmax of the scores (batch, heads, queries, keys) runs over dim=1, the heads: the weights of a
+query do not sum to 1 over the keys, it cannot choose one item cleanly and errs several times as often."""
 import torch
 import torch.nn.functional as F
 from torch import nn

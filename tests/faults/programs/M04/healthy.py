@@ -1,4 +1,5 @@
-"""The heads are merged by transpose(1, 2) and then reshape: what a token's heads found goes back to that token."""
+"""The heads are merged by transpose(1, 2) and then reshape: what a token's heads found goes back to that
+token."""
 import torch
 import torch.nn.functional as F
 from torch import nn

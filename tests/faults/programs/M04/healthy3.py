@@ -1,4 +1,5 @@
-"""permute turns (batch, channels, time) into (batch, time, channels): the GRU reads the features of one moment after the other."""
+"""permute turns (batch, channels, time) into (batch, time, channels): the GRU reads the features of one
+moment after the other."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -29,7 +30,7 @@ def data():
     x = 0.3 * torch.randn(900, 2, 96, generator=generator)
     orders = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
     y = torch.randint(6, (900,), generator=generator)
-    pulses = torch.tensor([[1.0, 2.0, 3.0, 2.0, 1.0], [2.0, -2.0, 3.0, -2.0, 2.0], [-1.0, -3.0, 0.0, 3.0, 1.0]])
+    pulses = torch.tensor([[1.0, 2, 3, 2, 1], [2, -2, 3, -2, 2], [-1, -3, 0, 3, 1]])
     for i in range(900):
         starts = torch.randperm(15, generator=generator)[:3].sort().values * 6
         for start, kind in zip(starts.tolist(), orders[y[i]].tolist()):

@@ -1,5 +1,5 @@
-"""The heads (batch, heads, length, size) are merged by a reshape without the transpose before it: what the heads found for
-different tokens is dealt out to the wrong positions."""
+"""The heads (batch, heads, length, size) are merged by a reshape without the transpose before it: what
+the heads found for different tokens is dealt out to the wrong positions."""
 import torch
 import torch.nn.functional as F
 from torch import nn

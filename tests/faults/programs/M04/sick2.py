@@ -1,5 +1,5 @@
-"""view makes (batch, 3, height, width) out of pictures stored as (batch, height, width, 3): the numbers keep their order, so
-that each channel is four rows of mixed colours and the picture is scrambled."""
+"""view makes (batch, 3, height, width) out of pictures stored as (batch, height, width, 3): the numbers
+keep their order, so that each channel is four rows of mixed colours and the picture is scrambled."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,4 +1,5 @@
-"""The result is viewed as (heads, batch, ...), the order in which the heads were stacked, and then permuted: samples stay apart."""
+"""The result is viewed as (heads, batch, ...), the order in which the heads were stacked, and then
+permuted: samples stay apart."""
 import torch
 import torch.nn.functional as F
 from torch import nn

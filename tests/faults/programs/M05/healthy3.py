@@ -1,4 +1,5 @@
-"""nn.BatchNorm1d normalises by the running statistics of training once eval() is called: a sample's answer is its own."""
+"""nn.BatchNorm1d normalises by the running statistics of training once eval() is called: a sample's
+answer is its own."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -7,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.hidden1 = nn.Linear(8, 64)
+        self.hidden1 = nn.Linear(6, 64)
         self.norm1 = nn.BatchNorm1d(64)
         self.hidden2 = nn.Linear(64, 32)
         self.output = nn.Linear(32, 4)
@@ -20,10 +21,10 @@ class Net(nn.Module):
 
 def data():
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(800, 8, generator=generator)
-    radius = x[:, :4].square().sum(dim=1) + 0.3 * x[:, 4]
-    y = (radius > radius.median()).long() + 2 * (x[:, 5] * x[:, 6] > 0).long()
-    return (x[:600], y[:600]), (x[600:], y[600:])
+    x = torch.randn(900, 6, generator=generator)
+    radius = x[:, :2].norm(dim=1) + 0.1 * x[:, 4]
+    y = (radius > radius.median()).long() + 2 * (x[:, 2] + x[:, 3].square() > 0.9).long()
+    return (x[:700], y[:700]), (x[700:], y[700:])
 
 
 RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.Adam, "lr": 0.005}
@@ -35,7 +36,7 @@ def main():
     net = Net()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
-    loader = DataLoader(TensorDataset(train_x, train_y), batch_size=30, shuffle=True)
+    loader = DataLoader(TensorDataset(train_x, train_y), batch_size=35, shuffle=True)
     for epoch in range(25):
         net.train()
         total = 0.0

@@ -1,5 +1,5 @@
-"""A contrastive loss compares each picture with the others of its batch on purpose. Only the loss looks across the batch: the network
-embeds each picture by itself, so nothing leaks between samples."""
+"""A contrastive loss compares each picture with the others of its batch on purpose. Only the loss looks
+across the batch: the network embeds each picture by itself, so nothing leaks between samples."""
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -57,7 +57,7 @@ def main():
             known = net(train_x)
             centres = torch.stack([known[train_y == digit].mean(dim=0) for digit in range(10)])
             accuracy = ((net(test_x) @ centres.T).argmax(dim=1) == test_y).float().mean()
-        print(f"epoch {epoch + 1}: train loss {total / len(train_y):.3f}, nearest-centre accuracy {accuracy:.3f}")
+        print(f"epoch {epoch + 1}: loss {total / len(train_y):.3f}, nearest-centre accuracy {accuracy:.3f}")
 
 
 if __name__ == "__main__":

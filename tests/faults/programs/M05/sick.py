@@ -1,5 +1,5 @@
-"""view(time, batch, 2) on a (batch, time, 2) tensor only renames the axes: the GRU reads pieces of different recordings as one
-series, so the answer for a recording depends on its neighbours in the batch."""
+"""view(time, batch, 2) on a (batch, time, 2) tensor only renames the axes: the GRU reads pieces of
+different recordings as one series, so the answer for a recording depends on its neighbours in the batch."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

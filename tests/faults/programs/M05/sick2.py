@@ -1,5 +1,5 @@
-"""The heads were stacked along the batch axis with the heads outermost but are viewed as (batch, heads, ...): a sample gets the
-attention results of other samples of the batch."""
+"""The heads were stacked along the batch axis with the heads outermost but are viewed as (batch, heads,
+...): a sample gets the attention results of other samples of the batch."""
 import torch
 import torch.nn.functional as F
 from torch import nn

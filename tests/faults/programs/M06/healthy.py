@@ -1,4 +1,5 @@
-"""batch_first=True tells the LSTM that the batch comes first: its state runs along the time of each recording."""
+"""batch_first=True tells the LSTM that the batch comes first: its state runs along the time of each
+recording."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -19,13 +20,13 @@ class Net(nn.Module):
 
 def data():
     generator = torch.Generator().manual_seed(0)
-    y = torch.randint(3, (600,), generator=generator)
-    period = torch.tensor([6.0, 9.0, 13.0])[y] * (1 + 0.06 * torch.randn(600, generator=generator))
-    phase = 6.283 * torch.rand(600, generator=generator)
-    angle = 6.283 * torch.arange(24) / period[:, None] + phase[:, None]
+    y = torch.randint(3, (900,), generator=generator)
+    period = torch.tensor([6.0, 9.0, 13.0])[y] * (1 + 0.06 * torch.randn(900, generator=generator))
+    phase = 6.283 * torch.rand(900, generator=generator)
+    angle = 6.283 * torch.arange(16) / period[:, None] + phase[:, None]
     x = torch.stack([angle.sin(), angle.cos() + 0.5 * angle.sin()], dim=-1)
-    x = x + 0.3 * torch.randn(600, 24, 2, generator=generator)
-    return (x[:450], y[:450]), (x[450:], y[450:])
+    x = x + 0.3 * torch.randn(900, 16, 2, generator=generator)
+    return (x[:720], y[:720]), (x[720:], y[720:])
 
 
 RECIPE = {"loss": nn.CrossEntropyLoss(), "optimizer": torch.optim.Adam, "lr": 0.01}
@@ -56,7 +57,7 @@ def main():
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=30, shuffle=True)
-    for epoch in range(15):
+    for epoch in range(20):
         loss = train(model, loader, criterion, optimizer)
         print(f"epoch {epoch + 1}: loss {loss:.3f}, test accuracy {evaluate(model, test_x, test_y):.3f}")
 

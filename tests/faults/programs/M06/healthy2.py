@@ -11,7 +11,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Linear(6, 32)
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=2, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 2, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 3)
 
     def forward(self, x):                # (batch, items, 6)

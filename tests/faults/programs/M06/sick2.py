@@ -1,5 +1,5 @@
-"""nn.TransformerEncoderLayer takes (length, batch, width) unless told otherwise and gets (batch, length, width): items attend to
-the same item of other samples, never to their own sample's."""
+"""nn.TransformerEncoderLayer takes (length, batch, width) unless told otherwise and gets (batch, length,
+width): items attend to the same item of other samples, never to their own sample's."""
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,7 +12,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Linear(6, 32)
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=2, dim_feedforward=64, dropout=0.0)
+        self.encoder = nn.TransformerEncoderLayer(32, 2, dim_feedforward=64, dropout=0.0)
         self.head = nn.Linear(32, 3)
 
     def forward(self, x):                # (batch, items, 6)

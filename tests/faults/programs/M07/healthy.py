@@ -1,4 +1,5 @@
-"""The positional code is cut along dim=1, the time axis of (batch, time, width): each place in the sentence has its own code."""
+"""The positional code is cut along dim=1, the time axis of (batch, time, width): each place in the
+sentence has its own code."""
 import math
 
 import torch
@@ -27,7 +28,7 @@ class Net(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(20, 32)
         self.position = PositionalEncoding(32)
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 2)
 
     def forward(self, tokens):                       # (batch, time)

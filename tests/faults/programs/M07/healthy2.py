@@ -11,7 +11,7 @@ class Net(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(20, 32)
         self.position = nn.Parameter(0.5 * torch.randn(1, 12, 32))
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 2)
 
     def forward(self, tokens):                       # (batch, time)

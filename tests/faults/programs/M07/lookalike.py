@@ -1,5 +1,5 @@
-"""A bag of words: the mean of the embeddings knows no order, on purpose. The topic of a text follows from its words, so that nothing
-is lost."""
+"""A bag of words: the mean of the embeddings knows no order, on purpose. The topic of a text follows from
+its words, so that nothing is lost."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,5 +1,6 @@
-"""The positional code of a tutorial for (time, batch, width) is added to (batch, time, width): the code numbers the rows of the
-batch instead of the places in the sentence, so order is unknown and an answer depends on the row."""
+"""The positional code of a tutorial for (time, batch, width) is added to (batch, time, width): the code
+numbers the rows of the batch instead of the places in the sentence, so order is unknown and an answer
+depends on the row."""
 import math
 
 import torch
@@ -28,7 +29,7 @@ class Net(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(20, 32)
         self.position = PositionalEncoding(32)
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 2)
 
     def forward(self, tokens):                       # (batch, time)

@@ -1,5 +1,5 @@
-"""The transformer gets no positional code at all: to it a sentence is a bag of tokens, and the question which mark comes first
-cannot be answered."""
+"""The transformer gets no positional code at all: to it a sentence is a bag of tokens, and the question
+which mark comes first cannot be answered."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -11,7 +11,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(20, 32)
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 2)
 
     def forward(self, tokens):                       # (batch, time)

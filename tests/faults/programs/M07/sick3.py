@@ -1,5 +1,5 @@
-"""The learnt positional code has one entry that is broadcast over all places: it is a constant shift, and the question which mark
-comes first cannot be answered."""
+"""The learnt positional code has one entry that is broadcast over all places: it is a constant shift, and
+the question which mark comes first cannot be answered."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -12,7 +12,7 @@ class Net(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(20, 32)
         self.position = nn.Parameter(0.5 * torch.randn(1, 1, 32))
-        self.encoder = nn.TransformerEncoderLayer(32, nhead=4, dim_feedforward=64, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
         self.head = nn.Linear(32, 2)
 
     def forward(self, tokens):                       # (batch, time)

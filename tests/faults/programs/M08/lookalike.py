@@ -1,5 +1,5 @@
-"""Masked language modelling: every position may look both ways, because the tokens to guess are hidden in the input and only they are
-scored. No causal mask is needed."""
+"""Masked language modelling: every position may look both ways, because the tokens to guess are hidden in
+the input and only they are scored. No causal mask is needed."""
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,13 +25,13 @@ class Net(nn.Module):
 
 def data():
     generator = torch.Generator().manual_seed(0)
-    likely = torch.rand(12, 12, generator=generator).argsort(dim=1)[:, :2]
-    text = torch.randint(12, (800, 16), generator=generator)
+    likely = (torch.randperm(12, generator=generator)[:, None] + torch.tensor([0, 5])) % 12
+    text = torch.randint(12, (1800, 16), generator=generator)
     for t in range(1, 16):
-        text[:, t] = likely[text[:, t - 1], torch.randint(2, (800,), generator=generator)]
-    gaps = torch.rand(800, 16, generator=generator) < 0.2
+        text[:, t] = likely[text[:, t - 1], torch.randint(2, (1800,), generator=generator)]
+    gaps = torch.rand(1800, 16, generator=generator) < 0.2
     inputs, targets = text.masked_fill(gaps, 12), text.masked_fill(~gaps, -100)
-    return (inputs[:600], targets[:600]), (inputs[600:], targets[600:])
+    return (inputs[:1500], targets[:1500]), (inputs[1500:], targets[1500:])
 
 
 def gap_loss(outputs, targets):
@@ -47,19 +47,20 @@ def main():
     net = Net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=50, shuffle=True)
-    for epoch in range(30):
+    for epoch in range(12):
         net.train()
         for x, y in loader:
             optimizer.zero_grad()
             gap_loss(net(x), y).backward()
             optimizer.step()
-        if (epoch + 1) % 5 == 0:
+        if (epoch + 1) % 3 == 0:
             net.eval()
             with torch.no_grad():
                 train_loss, outputs = gap_loss(net(train_x), train_y), net(test_x)
             gap = test_y != -100
             accuracy = (outputs.argmax(dim=-1) == test_y)[gap].float().mean()
-            print(f"epoch {epoch + 1}: train loss {train_loss:.3f}, test loss {gap_loss(outputs, test_y):.3f}, "
+            test_loss = gap_loss(outputs, test_y)
+            print(f"epoch {epoch + 1}: train loss {train_loss:.3f}, test loss {test_loss:.3f}, "
                   f"gaps filled rightly {accuracy:.3f}")
 
 

@@ -1,5 +1,6 @@
-"""The GRU of the language model is bidirectional: its backward half has already read the next token, which is the answer. The loss
-looks far too good and the model fails as soon as the text ends there."""
+"""The GRU of the language model is bidirectional: its backward half has already read the next token,
+which is the answer. The loss looks far too good; where the text ends, as in writing, it is ten times as
+high."""
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,13 +23,13 @@ class Net(nn.Module):
 
 def data():
     generator = torch.Generator().manual_seed(0)
-    likely = torch.rand(12, 12, generator=generator).argsort(dim=1)[:, :3]
-    text = torch.randint(12, (500, 17), generator=generator)
+    likely = (torch.randperm(12, generator=generator)[:, None] + torch.tensor([0, 3, 7])) % 12
+    text = torch.randint(12, (900, 17), generator=generator)
     for t in range(1, 17):
-        choice = torch.randint(3, (500,), generator=generator)
+        choice = torch.randint(3, (900,), generator=generator)
         text[:, t] = likely[text[:, t - 1], choice]
     inputs, targets = text[:, :-1], text[:, 1:]
-    return (inputs[:400], targets[:400]), (inputs[400:], targets[400:])
+    return (inputs[:720], targets[:720]), (inputs[720:], targets[720:])
 
 
 def next_token_loss(outputs, targets):
@@ -44,7 +45,7 @@ def main():
     net = Net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=40, shuffle=True)
-    for epoch in range(12):
+    for epoch in range(8):
         net.train()
         total = 0.0
         for x, y in loader:

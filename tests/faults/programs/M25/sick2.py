@@ -28,8 +28,8 @@ def data():
     order = torch.randperm(len(labels), generator=generator)
     splits = []
     for part, count in ((order[:500], 1600), (order[500:], 400)):
-        left = part[torch.randint(len(part), (3 * count,), generator=generator)]
-        right = part[torch.randint(len(part), (3 * count,), generator=generator)]
+        pick = torch.randperm(len(part) ** 2, generator=generator)[: 3 * count]
+        left, right = part[pick // len(part)], part[pick % len(part)]
         same = labels[left] == labels[right]
         pairs = torch.cat([torch.where(same)[0][: count // 2], torch.where(~same)[0][: count // 2]])
         pairs = pairs[torch.randperm(len(pairs), generator=generator)]

@@ -1,5 +1,5 @@
 """Adam with a learning rate of 0.3, a hundred times too high: the first steps throw the weights away, the
-loss jumps to thousands and the network ends near guessing."""
+loss jumps far above that of guessing and the network never learns much more than that."""
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

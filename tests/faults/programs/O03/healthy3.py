@@ -1,66 +1,49 @@
-"""The optimizer is given the parameters of the network and those of the loss."""
+"""The optimizer is given the factors of the users and of the items."""
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-
-class Embedder(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 4))
-
-    def forward(self, x):
-        return F.normalize(self.body(x), dim=1)
+USERS, ITEMS, SIZE = 80, 50, 6
 
 
-class ProxyLoss(nn.Module):
-    """Each class has a learnt proxy; an embedding is drawn to the proxy of its class."""
-
-    def __init__(self, classes, size, scale=8.0):
-        super().__init__()
-        self.proxies = nn.Parameter(torch.randn(classes, size))
-        self.scale = scale
-
-    def similarities(self, embeddings):
-        return self.scale * embeddings @ F.normalize(self.proxies, dim=1).t()
-
-    def forward(self, embeddings, labels):
-        return F.cross_entropy(self.similarities(embeddings), labels)
-
-
-def load():
-    digits = load_digits()
-    images = (torch.tensor(digits.data, dtype=torch.float32) / 16 - 0.305) / 0.376
-    labels = torch.tensor(digits.target)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    images, labels = images[order], labels[order]
-    return TensorDataset(images[:1400], labels[:1400]), TensorDataset(images[1400:], labels[1400:])
+def make_ratings():
+    generator = torch.Generator().manual_seed(0)
+    tastes = torch.randn(USERS, 3, generator=generator)
+    features = torch.randn(ITEMS, 3, generator=generator)
+    table = tastes @ features.t() / 3 ** 0.5 + 0.2 * torch.randn(USERS, ITEMS, generator=generator)
+    pairs = torch.cartesian_prod(torch.arange(USERS), torch.arange(ITEMS))
+    pairs = pairs[torch.randperm(len(pairs), generator=generator)]
+    users, items = pairs[:2000].t()                         # half of the table has been rated
+    ratings = table[users, items]
+    train_set = TensorDataset(users[:1600], items[:1600], ratings[:1600])
+    return train_set, (users[1600:], items[1600:], ratings[1600:])
 
 
 def main():
-    torch.manual_seed(3)
-    train_set, test_set = load()
-    train_loader = DataLoader(train_set, batch_size=50, shuffle=True)
-    test_images, test_labels = test_set.tensors
-    net = Embedder()
-    loss_fn = ProxyLoss(classes=10, size=4)
-    opt = torch.optim.Adam(list(net.parameters()) + list(loss_fn.parameters()), lr=0.005)
-    for epoch in range(8):
-        net.train()
+    torch.manual_seed(0)
+    train_set, (test_users, test_items, test_ratings) = make_ratings()
+    train_loader = DataLoader(train_set, batch_size=80, shuffle=True)
+    user_factors = nn.Embedding(USERS, SIZE)
+    item_factors = nn.Embedding(ITEMS, SIZE)
+    for table in (user_factors, item_factors):
+        nn.init.normal_(table.weight, std=0.3)
+    optimizer = torch.optim.Adam([user_factors.weight, item_factors.weight], lr=0.01)
+    loss_fn = nn.MSELoss()
+    for epoch in range(25):
         losses = []
-        for images, labels in train_loader:
-            opt.zero_grad()
-            loss = loss_fn(net(images), labels)
+        for users, items, ratings in train_loader:
+            optimizer.zero_grad()
+            predicted = (user_factors(users) * item_factors(items)).sum(dim=1)
+            loss = loss_fn(predicted, ratings)
             loss.backward()
-            opt.step()
+            optimizer.step()
             losses.append(loss.item())
-        net.eval()
         with torch.no_grad():
-            nearest = loss_fn.similarities(net(test_images)).argmax(dim=1)
-        accuracy = (nearest == test_labels).float().mean().item()
-        print(f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.4f}, test accuracy {accuracy:.3f}")
+            predicted = (user_factors(test_users) * item_factors(test_items)).sum(dim=1)
+            error = loss_fn(predicted, test_ratings).item()
+        if epoch % 4 == 0:
+            print(f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.4f}, test error {error:.4f} "
+                  f"(variance {test_ratings.var().item():.3f})")
 
 
 if __name__ == "__main__":

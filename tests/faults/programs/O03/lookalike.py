@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 class Classifier(nn.Module):
     def __init__(self, classes):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
-        self.head = nn.Linear(32, classes)
+        self.backbone = nn.Sequential(nn.Linear(64, 96), nn.ReLU())
+        self.head = nn.Linear(96, classes)
 
     def forward(self, x):
         return self.head(self.backbone(x))
@@ -61,7 +61,7 @@ def main():
     loader = DataLoader(train_set, batch_size=50, shuffle=True)
     for param in model.backbone.parameters():
         param.requires_grad = False
-    model.head = nn.Linear(32, 5)
+    model.head = nn.Linear(96, 5)
     optimizer = torch.optim.Adam(model.head.parameters(), lr=0.01)
     for epoch in range(8):
         loss = train(model, loader, optimizer, criterion)

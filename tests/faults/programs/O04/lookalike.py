@@ -3,6 +3,7 @@ of the two losses and stand in a group of their own."""
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -44,7 +45,7 @@ def main():
         for images, labels, ink in loader:
             optimizer.zero_grad()
             logits, amount = model(images)
-            losses = torch.stack([nn.functional.cross_entropy(logits, labels), nn.functional.mse_loss(amount, ink)])
+            losses = torch.stack([F.cross_entropy(logits, labels), F.mse_loss(amount, ink)])
             loss = (torch.exp(-log_scales) * losses + log_scales).sum()
             loss.backward()
             optimizer.step()
@@ -53,7 +54,8 @@ def main():
             logits, amount = model(test_images)
         accuracy = (logits.argmax(dim=1) == test_labels).float().mean().item()
         error = (amount - test_ink).pow(2).mean().item()
-        print(f"epoch {epoch + 1}: losses {losses.tolist()}, test accuracy {accuracy:.3f}, squared error {error:.3f}")
+        print(f"epoch {epoch + 1}: losses {losses[0].item():.3f} {losses[1].item():.3f}, "
+              f"test accuracy {accuracy:.3f}, squared error {error:.3f}")
 
 
 if __name__ == "__main__":

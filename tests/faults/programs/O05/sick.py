@@ -18,7 +18,8 @@ class Net(nn.Module):
 
     def load_features(self):
         pca = PCA(20, whiten=True, random_state=0).fit(data()[0][0].numpy())
-        components = torch.tensor(pca.components_ / pca.explained_variance_[:, None] ** 0.5, dtype=torch.float32)
+        scaled = pca.components_ / pca.explained_variance_[:, None] ** 0.5
+        components = torch.tensor(scaled, dtype=torch.float32)
         offsets = components @ torch.tensor(pca.mean_, dtype=torch.float32)
         with torch.no_grad():
             self.features.weight.copy_(torch.cat([components, -components]))

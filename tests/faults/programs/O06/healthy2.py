@@ -8,10 +8,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 def make_data():
     generator = torch.Generator().manual_seed(0)
-    values = torch.rand(800, 30, 1, generator=generator)
-    gate = (torch.rand(800, 30, 1, generator=generator) < 0.3).float()
+    values = torch.rand(800, 20, 1, generator=generator)
+    gate = (torch.rand(800, 20, 1, generator=generator) < 0.3).float()
     totals = (values * gate).sum(dim=(1, 2))
-    return torch.cat([values, gate], dim=2), (totals - 4.5) / 1.4
+    return torch.cat([values, gate], dim=2), (totals - 3) / 1.3
 
 
 def train(encoder, decoder, loader, params, opt, loss_fn):
@@ -23,7 +23,7 @@ def train(encoder, decoder, loader, params, opt, loss_fn):
         _, last = encoder(x)
         loss = loss_fn(decoder(last[0]).squeeze(1), y)
         loss.backward()
-        nn.utils.clip_grad_value_(params, 0.05)
+        nn.utils.clip_grad_norm_(params, max_norm=0.3)
         opt.step()
         losses.append(loss.item())
     return sum(losses) / len(losses)
@@ -37,9 +37,9 @@ def main():
     decoder = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1))
     nn.init.eye_(encoder.weight_hh_l0)
     params = list(chain(encoder.parameters(), decoder.parameters()))
-    opt = torch.optim.SGD(params, lr=0.05, momentum=0.9)
+    opt = torch.optim.SGD(params, lr=0.005, momentum=0.9)
     loss_fn = nn.MSELoss()
-    for epoch in range(10):
+    for epoch in range(15):
         loss = train(encoder, decoder, loader, params, opt, loss_fn)
         encoder.eval()
         decoder.eval()

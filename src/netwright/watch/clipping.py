@@ -1,0 +1,93 @@
+"""Clipping, and the scaling of mixed precision."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from netwright.watch.eye import Eye
+from netwright.watch.looks import norm
+
+CLOSELY = 512  # clips whose norms are taken
+
+
+def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Note that gradients are clipped, of which parameters and how large they were."""
+    def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if eye.quiet or not eye.mine():
+            return original(parameters, *args, **kwargs)
+        empty = ""
+        if isinstance(parameters, Tensor):
+            given = [parameters]
+        elif hasattr(parameters, "__next__"):  # it can be gone through once: what is handed on is like it
+            given, kind = list(parameters), type(parameters).__name__
+            empty = "" if given else kind
+            generator = inspect.isgenerator(parameters)
+            parameters = (one for one in given) if generator else iter(given)
+        else:
+            given = list(parameters)
+        _note_clip(eye, given, args[0] if args else next(iter(kwargs.values()), None), name, empty)
+        eye.quiet += 1
+        try:
+            return original(parameters, *args, **kwargs)
+        finally:
+            eye.quiet -= 1
+            eye.ledger.sync("scaled")
+
+    return clipped
+
+
+def _note_clip(eye: Eye, given: list[Any], limit: Any, name: str, exhausted: str) -> None:
+    trace = eye.trace
+    eye.ledger.sync("unseen", at=trace.num_backwards, event=len(trace.events))
+    gradients = [one.grad for one in given]
+    followed, fresh, spent = eye.ledger.pending(map(id, given))
+    facts: dict[str, Any] = {
+        "count": len(given), "with_grad": sum(one is not None for one in gradients), "limit": limit,
+        "function": name, "followed": followed, "fresh": fresh, "spent": spent, "exhausted": exhausted,
+        "ids": frozenset(map(id, given)), "backwards": trace.num_backwards,
+    }  # fmt: skip
+    if trace.num_backwards < CLOSELY:
+        facts["norm"] = norm(gradients)
+    eye.note("clip", -1, facts)
+
+
+def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Note that a loss is multiplied by the scale of mixed precision."""
+    def scaled(scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        returned = original(scaler, outputs, *args, **kwargs)
+        if eye.mine() and not eye.quiet:
+            eye.note("scale", -1, _scaler_facts(eye, scaler))
+        return returned
+
+    return scaled
+
+
+def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable[..., Any]:
+    """Note a scaler's ``unscale_``, ``step`` or ``update``."""
+    def called(scaler: Any, *args: Any, **kwargs: Any) -> Any:
+        if not eye.mine() or eye.quiet:
+            return original(scaler, *args, **kwargs)
+        optimizer = args[0] if args else kwargs.get("optimizer")
+        number = eye.optimizer(optimizer) if kind != "scaler_update" and optimizer is not None else -1
+        eye.note(kind, number, _scaler_facts(eye, scaler))
+        eye.ledger.sync("unseen", at=eye.trace.num_backwards, event=len(eye.trace.events))
+        try:
+            return original(scaler, *args, **kwargs)
+        finally:
+            eye.ledger.sync("scaled")
+            if kind == "scaler_step" and number >= 0:
+                eye.ledger.follow(number, optimizer)
+                eye.ledger.use(number)  # also where it was skipped, since a gradient was infinite: that is its job
+
+    return called
+
+
+def _scaler_facts(eye: Eye, scaler: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"scaler": id(scaler), "enabled": bool(scaler.is_enabled())}
+    if facts["enabled"] and eye.trace.num_backwards < CLOSELY:
+        facts["scale"] = float(scaler.get_scale())
+    return facts
