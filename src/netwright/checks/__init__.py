@@ -5,7 +5,23 @@
 
 from __future__ import annotations
 
-from netwright.checks import contract, custom_functions, gradients, mixing, overridden, ownership, parameters, sweep
+from netwright.checks import (
+    contract,
+    custom_functions,
+    dropouts,
+    gradients,
+    inplace,
+    inputs,
+    mixing,
+    noise,
+    numerics,
+    overridden,
+    ownership,
+    parameters,
+    reductions,
+    sweep,
+)
+from netwright.checks import data_scales, data_values
 from netwright.checks.runner import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -15,6 +31,15 @@ CHECKS: tuple[Check, ...] = (
     *custom_functions.CHECKS,
     *gradients.CHECKS,
     *ownership.CHECKS,
+    *inplace.CHECKS,
+    *inputs.CHECKS,
+    *noise.CHECKS,
+    *dropouts.CHECKS,
+    *numerics.CHECKS,
     *contract.CHECKS,
+    *reductions.CHECKS,
+    *reductions.LATE,
+    *data_values.CHECKS,
+    *data_scales.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
 )

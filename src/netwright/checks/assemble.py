@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from netwright.batch import Batch
@@ -183,6 +184,10 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
         subject.pad_id = 0
     add_roles(subject, subject.pool)
     subject.splits = {split: samples_of(data, split) for split in spec.splits}
+    subject.cache["whole"] = {split for split, samples in subject.splits.items() if len(samples) == samples.count}
+    sources = {split: data.split(split) for split in spec.splits}
+    subject.cache["datasets"] = {name: one.dataset for name, one in sources.items() if hasattr(one, "dataset")}
+    subject.cache["data"] = data
     return subject
 
 
@@ -259,7 +264,18 @@ def samples_of(data: Data, split: str) -> Samples:
         ids=ids,
         names=tuple(source.name(int(index)) for index in ids),
         lengths=lengths,
+        texts=_texts(source, ids),
     )
+
+
+def _texts(source: Any, ids: NDArray[Any]) -> tuple[str, ...] | None:
+    """The samples as they were written; of pairs both, one behind the other."""
+    texts, seconds = getattr(source, "texts", None), getattr(source, "seconds", None)
+    if texts is None:
+        return None
+    if seconds is None:
+        return tuple(str(texts[int(index)]) for index in ids)
+    return tuple(f"{texts[int(index)]}\n{seconds[int(index)]}" for index in ids)
 
 
 def check_reference(reference: str, arguments: Mapping[str, Any], data: Data, **options: Any) -> CheckReport:

@@ -40,12 +40,22 @@ class Leak:
 def future_reaches_past(subject: Subject) -> Iterator[Finding]:
     """Find the input whose next entry is the target, and change its later positions."""
     probe = probe_of(subject)
+    if not is_by_position(subject, probe):
+        return
     name = next_of(subject, probe)
     if name is None:
         return
     leak = leak_of(probe, name)
     if leak is not None:
         yield _told(probe, name, leak)
+
+
+def is_by_position(subject: Subject, probe: Probe) -> bool:
+    """Whether an answer has a place for each position of an input, and targets are not known to be one for each sample."""
+    lengths = {probe.inputs[name].shape[1] for name in time_inputs(probe)}
+    placed = any(by_position(probe.answer, probe.rows, length, axis=probe.axis) is not None for length in lengths)
+    targets = subject.pool_targets
+    return placed and not (isinstance(targets, Tensor) and targets.reshape(len(targets), -1).shape[1] == 1)
 
 
 def next_of(subject: Subject, probe: Probe) -> str | None:

@@ -177,7 +177,7 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
     if "crossentropy" in name and targets.shape == answer.shape:
         sums = targets.sum(1)
         flags = bool(((targets == 0) | (targets == 1)).all())
-        if flags and not torch.allclose(sums, torch.ones_like(sums)):
+        if flags and targets.shape[1] > 1 and not torch.allclose(sums, torch.ones_like(sums)):
             yield finding(
                 "L05",
                 place=ending.place("cross_entropy"),
@@ -187,7 +187,9 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
             )
         elif targets.shape[1] == 1:
             yield finding(
-                "L05",
+                "L05" if flags else "L10",
+                severity="error",
+                title=None if flags else "A loss of classes on real numbers",
                 place=ending.place("cross_entropy"),
                 evidence=f"Cross entropy gets one column: its softmax is 1.000 for every sample and the loss "
                 f"{_number(ending.loss)} whatever the network answers.",
@@ -284,6 +286,6 @@ def _number(loss: Tensor | None) -> str:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("outputs against the loss", ("L01", "L02", "L03", "L04", "L05", "L07"), applied_twice, 3.0),
+    Check("outputs against the loss", ("L01", "L02", "L03", "L04", "L05", "L07", "L10"), applied_twice, 3.0),
     Check("the last activation", ("M17",), out_of_reach, 3.0),
 )

@@ -36,6 +36,7 @@ class Training:
         loaded: Belong to a module that ``load_state_dict`` was called of.
         owned: Ids of all tensors that optimizers hold which stepped.
         called: Submodules that were also called from outside the module.
+        fed: Whether its inputs are another module's outputs.
         second: Whether ``torch.autograd.grad`` was called, as for gradients of gradients.
     """
 
@@ -44,6 +45,7 @@ class Training:
     loaded: frozenset[str] = frozenset()
     owned: frozenset[int] = frozenset()
     called: frozenset[str] = frozenset()
+    fed: bool = False
     second: bool = False
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.layouts import rows_are_samples
-from netwright.checks.owners import Owners, is_reshape, origin, owners_of
-from netwright.checks.probes import REAL, Probe, gap, moved, probe_of, replaced
+from netwright.checks.owners import ASTRAY, Owners, is_reshape, origin, owners_of
+from netwright.checks.probes import REAL, Probe, answers_in, gap, moved, probe_of, replaced
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, class_place, made_at, source_line
 from netwright.checks.subject import NotCheckedError, Subject
@@ -110,10 +110,11 @@ def _trail(probe: Probe) -> tuple[Owners | None, int | None]:
         owners = owners_of(probe)
     except NotCheckedError:
         return None, None
-    found = probe.subject.found(owners.base.returned)
-    if isinstance(found, dict):
-        found = found.get("logits", next((one for one in found.values() if isinstance(one, Tensor)), None))
-    return owners, origin(owners, found) if isinstance(found, Tensor) else None
+    for answer in answers_in(probe.subject, owners.base.returned):
+        index = origin(owners, answer)
+        if index is not None and owners.out(index).state in ASTRAY:
+            return owners, index
+    return owners, None
 
 
 def layout_known(subject: Subject) -> tuple[bool, bool]:
@@ -210,6 +211,7 @@ def _by_place(probe: Probe) -> Iterator[Finding]:
     if answer.shape == before.shape:
         away = gap(before[order], answer)
         if away > REAL * probe.spread and rows_are_samples(probe.subject, probe):
+            probe.subject.cache["placed"] = True
             yield _placed(probe, away)
 
 

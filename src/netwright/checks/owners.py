@@ -19,6 +19,7 @@ from netwright.checks.subject import NotCheckedError
 from netwright.checks.traced import Span, Traced
 
 State = Literal["none", "ordered", "disordered", "scrambled", "mixed"]
+ASTRAY: tuple[State, ...] = ("mixed", "scrambled", "disordered")
 RESHAPES = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "resize_", "ravel"})
 
 
@@ -103,8 +104,7 @@ def owned(tensors: list[Tensor], rows: int) -> Owned:
 
 def origin(owners: Owners, answer: Tensor) -> int | None:
     """The operation in which the samples first went astray on the way to an answer; None where it is not seen."""
-    astray = ("mixed", "scrambled", "disordered")
-    return walked_back(owners.base, answer, lambda index, at: owners.given(index, at).state in astray)
+    return walked_back(owners.base, answer, lambda index, at: owners.given(index, at).state in ASTRAY)
 
 
 def walked_back(trace: Traced, answer: Tensor, bad: Callable[[int, int], bool]) -> int | None:

@@ -19,7 +19,7 @@ from netwright.checks.gradients import group_names, part_of
 from netwright.checks.leaves import reach, training
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, class_place, made_at
-from netwright.checks.subject import NotCheckedError, Subject
+from netwright.checks.subject import Subject
 from netwright.records import Finding
 
 KNOWN = frozenset({"grad", "requires_grad", "grad_fn", "is_leaf", "retains_grad"})
@@ -202,7 +202,10 @@ def frozen_at_random(subject: Subject) -> Iterator[Finding]:
     model = subject.fresh()
     if not any(one.requires_grad for one in model.parameters()):
         return
-    name, layer = _last_layer(subject, model)
+    found = _last_layer(subject, model)
+    if found is None:
+        return
+    name, layer = found
     own = [one for one in layer.parameters() if one.ndim > 1]
     if not own or any(one.requires_grad for one in layer.parameters()) or not looks_fresh(layer):
         return
@@ -225,8 +228,8 @@ def frozen_at_random(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _last_layer(subject: Subject, model: nn.Module) -> tuple[str, nn.Module]:
-    """The layer whose output is the answer itself, or a view of it."""
+def _last_layer(subject: Subject, model: nn.Module) -> tuple[str, nn.Module] | None:
+    """The layer whose output is the answer itself, or a view of it; None where there is none."""
     last: dict[int, tuple[str, nn.Module]] = {}
     handles = [
         module.register_forward_hook(lambda one, args, out, name=name: last.__setitem__(_memory(out), (name, one)))
@@ -239,10 +242,7 @@ def _last_layer(subject: Subject, model: nn.Module) -> tuple[str, nn.Module]:
     finally:
         for handle in handles:
             handle.remove()
-    found = last.get(_memory(answer))
-    if found is None:
-        raise NotCheckedError("the answer is no layer's output")
-    return found
+    return last.get(_memory(answer))
 
 
 def _memory(value: Any) -> int:

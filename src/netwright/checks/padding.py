@@ -22,7 +22,8 @@ from netwright.checks.subject import Inputs, NotCheckedError, Subject
 from netwright.checks.traced import Traced, seeded_call, traced
 from netwright.records import Finding
 
-REAL = 0.01  # of the spread of answers; attention to pads moves them by a tenth and more
+REAL = 2e-3  # of the spread of answers; rounding moves them by a thousandth of that, attention to pads by ten times more
+CLEAR = 0.02  # the same where it is no attention that reads the pads
 COUNTED = 0.1  # of scored positions that may be padding before it is told
 TRIED = 5  # samples
 
@@ -175,7 +176,7 @@ def _told(
     attention = trace is not None and attends(trace.ops if op is None else [op])
     if not attention and not (inverted and trace is not None and attends(trace.ops)):
         # recurrent states and means run over padding in many sound programs; where a mask is given it was meant to count
-        if padding.told is None or (tried.fewer or 0.0) <= REAL * tried.spread:
+        if padding.told is None or (tried.fewer or 0.0) <= CLEAR * tried.spread:
             return
         severity: str | None = "warning"
     else:

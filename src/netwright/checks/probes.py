@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from netwright.checks.optrace import tensors_in
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, copy_module
 from netwright.checks.traced import Traced, seeded_call, traced
 
@@ -110,18 +111,33 @@ def _counts(subject: Subject) -> list[int]:
 
 
 def answer_of(subject: Subject, returned: object) -> Tensor:
-    """The one answer in what a module returned.
+    """The answer in what a module returned; several answers side by side.
 
     Raises:
         NotCheckedError: There is none.
     """
-    found = subject.found(returned)
-    if isinstance(found, dict):
-        tensors = [value for value in found.values() if isinstance(value, Tensor)]
-        found = found.get("logits", tensors[0] if tensors else None)
-    if not isinstance(found, Tensor):
+    tensors = answers_in(subject, returned)
+    if len(tensors) > 1 and len({len(one) for one in tensors}) == 1:
+        return torch.cat([one.detach().reshape(len(one), -1) for one in tensors], dim=1)
+    return tensors[0].detach()
+
+
+def answers_in(subject: Subject, returned: object) -> list[Tensor]:
+    """The answer in what a module returned, as it is; several where they are not told from each other.
+
+    Raises:
+        NotCheckedError: There is none.
+    """
+    try:
+        found = subject.found(returned)
+    except NotCheckedError:
+        found = returned
+    if isinstance(found, Tensor):
+        return [found]
+    tensors = [one for one in tensors_in(found) if one.is_floating_point() and one.ndim]
+    if not tensors:
         raise NotCheckedError("the module gave no tensor")
-    return found.detach()
+    return tensors
 
 
 def sample_axis(answer: Tensor, rows: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netwright.checks.catalogue import finding
-from netwright.checks.causality import leak_of
+from netwright.checks.causality import is_by_position, leak_of
 from netwright.checks.probes import probe_of
 from netwright.checks.runner import Check
 from netwright.checks.sequences import aim
@@ -19,7 +19,8 @@ from netwright.records import Finding
 def targets_shifted(subject: Subject) -> Iterator[Finding]:
     """Compare what each position is trained on with the tokens around it."""
     probe = probe_of(subject)
-    if not any(value.ndim == 2 and not value.is_floating_point() for value in probe.inputs.values()):
+    tokens = [value for value in probe.inputs.values() if value.ndim == 2 and not value.is_floating_point()]
+    if not tokens or not is_by_position(subject, probe):
         return
     found = aim(subject)
     if found is None or found[1] not in (0, 2) or found[0] not in probe.inputs:

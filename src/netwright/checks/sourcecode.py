@@ -18,6 +18,8 @@ from typing import Any
 
 from netwright.traces import is_persons, show_path
 
+# Checks call the person's module from there: what lies above is not the module's own.
+_BOUNDARY = str(Path(__file__).with_name("subject.py"))
 IGNORE = re.compile(r"#\s*netwright:\s*ignore(?:\[([A-Z0-9,\s]+)\])?", re.IGNORECASE)
 
 

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from netwright.binding import answer as answer_in
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.roles import add_roles
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
 from netwright.watch.learned import training_of
+from netwright.watch.reading import add_splits
+from netwright.watch.reading import dataset_of as dataset_of
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_POOL = 512
@@ -307,15 +309,20 @@ def _schedule_seen(held: OptimizerSeen) -> Callable[[int], float] | None:
 
 
 def _add_splits(subject: Subject, trace: Trace, model: ModelSeen, names: list[str]) -> None:
-    train = samples_of([one for one in model.batches if one.used and one.epoch <= 0] or model.batches, names)
-    if train is not None:
-        loader = next((one for one in trace.loaders if one.used), None)
-        if loader is not None and loader.labels:
-            train = _with_order(train, np.asarray(loader.labels))
-        subject.splits["train"] = train
-    test = samples_of(model.eval_batches, names)
-    if test is not None:
-        subject.splits["test"] = test
+    add_splits(
+        subject.splits,
+        subject.cache,
+        trace,
+        model,
+        lambda batches: samples_of(batches, names),
+        lambda batch: tensor_arguments(batch, names),
+        lambda batch: targets_of(batch, None),
+    )
+    loader = next((one for one in trace.loaders if one.used), None)
+    if loader is not None:
+        subject.cache["sampler"] = type(getattr(loader.loader, "sampler", None)).__name__
+        if loader.labels and "train" in subject.splits:
+            subject.splits["train"] = _with_order(subject.splits["train"], np.asarray(loader.labels))
 
 
 def _with_order(samples: Samples, order: NDArray[Any]) -> Samples:
@@ -354,16 +361,6 @@ def samples_of(batches: list[BatchSeen], names: list[str]) -> Samples | None:
         count=size,
         ids=np.arange(size),
     )
-
-
-def dataset_of(loader: Any) -> Any:
-    """The innermost data set of a loader, past subsets, with the indices into it (None where it is whole)."""
-    dataset, indices = getattr(loader, "dataset", None), None
-    while isinstance(dataset, Subset):
-        own = list(dataset.indices)
-        indices = own if indices is None else [own[index] for index in indices]
-        dataset = dataset.dataset
-    return dataset, indices
 
 
 def is_in_memory(dataset: Any) -> bool:

@@ -81,7 +81,12 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
         rows,
         eye.trace.steps,
         turn=eye.items,
+        given=(copied(args), copied(kwargs)) if len(model.batches) < 2 and _bytes(args, kwargs) <= MOST_SEEN else None,
     )
+
+
+def _bytes(args: Any, kwargs: Any) -> int:
+    return sum(one.numel() * one.element_size() for one in tensors_in((args, kwargs)))
 
 
 def _rows(args: Any, kwargs: Any) -> int:
@@ -193,7 +198,8 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
     size = sum(one.numel() * one.element_size() for one in given)
     if size > MOST_SEEN:
         return 0
-    seen.args, seen.kwargs = copied(args), copied(kwargs)
+    seen.args, seen.kwargs = seen.given or (copied(args), copied(kwargs))
+    seen.given = None
     output = outputs_in(returned)
     answer = next((one for one in output if one.ndim), output[0] if output else None)  # a loss may come first
     seen.output = answer.detach().clone() if answer is not None and answer.numel() <= 2_000_000 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netwright.checks.leaves import Training
 from netwright.watch.trace import ModelSeen, Trace
@@ -25,8 +25,21 @@ def training_of(trace: Trace, model: ModelSeen) -> Training:
         loaded=frozenset(name for name, one in names if id(one) in loaded),
         owned=owned,
         called=frozenset(name for name, module in model.module.named_modules() if name and id(module) in modules),
+        fed=is_fed(trace, model),
         second=next(trace.of("autograd_grad"), None) is not None,
     )
+
+
+def is_fed(trace: Trace, model: ModelSeen) -> bool:
+    """Whether the first batch of a model is what another model had just returned."""
+    batch = next((one for one in model.batches if one.args), None)
+    if batch is None or not isinstance(batch.args[0], Tensor):
+        return False
+    outputs = [
+        other.output for each in trace.models if each is not model for other in each.batches if other.turn == batch.turn
+    ]
+    given = batch.args[0]
+    return any(isinstance(one, Tensor) and one.shape == given.shape and torch.equal(one, given) for one in outputs)
 
 
 def reached_ids(trace: Trace) -> frozenset[int]:

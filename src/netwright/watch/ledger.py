@@ -21,7 +21,7 @@ UNKNOWN = -1  # stands for a gradient that was put there by hand
 How = Literal["growing", "unseen", "cleared", "scaled"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holding:
     """What the gradients of some parameters are made of.
 
@@ -30,7 +30,7 @@ class Holding:
         used: How many of the first of them an earlier step of this optimizer has used already.
         touched: Whether something wrote to them after a step had used them, as to let them decay.
         share: Of the optimizer's parameters that are followed.
-        parameters: Numbers of these parameters, counted over all groups.
+        parameters: Numbers of these parameters, counted over all groups; empty where it is all.
     """
 
     backwards: tuple[int, ...]
@@ -154,15 +154,18 @@ class Ledger:
         for number, slots in self.slots.items():
             grew = False
             for slot in slots:
-                grad = slot.parameter.grad
+                parameter = slot.parameter
+                grad = parameter.grad
                 stamp = None if grad is None else (id(grad), grad._version)
                 if stamp == slot.stamp:
                     continue
                 grew = True
-                slot.stamp, slot.weight = stamp, slot.parameter._version
-                slot.held.append(backward)
-                if len(slot.held) > MOST_HELD and slot.used:
-                    del slot.held[0]
+                slot.stamp = stamp
+                slot.weight = parameter._version
+                held = slot.held
+                held.append(backward)
+                if slot.used and len(held) > MOST_HELD:
+                    del held[0]
                     slot.used -= 1
             if grew:
                 reached.append(number)
@@ -172,6 +175,14 @@ class Ledger:
         """What the gradients of an optimizer are made of, the most frequent first."""
         alike: dict[tuple[tuple[int, ...], int, bool], list[int]] = {}
         slots = self.slots.get(number, [])
+        first = slots[0] if slots else None
+        if first is not None and first.stamp is not None and not first.touched:
+            held, used = first.held, first.used
+            for slot in slots:
+                if slot.held != held or slot.used != used or slot.touched or slot.stamp is None:
+                    break
+            else:  # as nearly always: one kind
+                return (Holding(tuple(held), used, False, 1.0, ()),)
         for slot in slots:
             if slot.stamp is not None:
                 alike.setdefault((tuple(slot.held), slot.used, slot.touched), []).append(slot.number)

@@ -94,6 +94,7 @@ class BatchSeen:
         losses: That were computed of it.
         function: A function of the person's that was given the output and targets; None where none was seen.
         ops: Operations after the forward pass and outside of backward and step; only of the first batches.
+        given: ``args`` and ``kwargs`` from before the call, of the first batches: forward may write to them.
     """
 
     model: int
@@ -114,6 +115,7 @@ class BatchSeen:
     losses: list[LossSeen] = field(default_factory=list)
     function: FunctionSeen | None = None
     ops: list[Op] = field(default_factory=list)
+    given: Any = None
 
 
 @dataclass(slots=True)

@@ -174,7 +174,7 @@ def around_optimizer(eye: Eye, original: Callable[..., Any]) -> Callable[..., An
 
 def closure_in(args: Any, kwargs: Any) -> bool:
     """Whether an optimizer's step was given a function that computes the loss anew."""
-    return callable(kwargs.get("closure")) or any(callable(one) for one in args[1:2])
+    return (len(args) > 1 and callable(args[1])) or ("closure" in kwargs and callable(kwargs["closure"]))
 
 
 def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:

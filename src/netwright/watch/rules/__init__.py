@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from netwright.watch.rules import holders
+from netwright.watch.rules import gradients, holders, penalties
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,
+    *gradients.RULES,
+    *penalties.RULES,
 )
