@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from netwright.checks import (
+    afterwards,
+    causality,
     contract,
     custom_functions,
     dropouts,
@@ -15,17 +17,31 @@ from netwright.checks import (
     mixing,
     noise,
     numerics,
+    order,
     overridden,
     ownership,
+    padding,
     parameters,
     reductions,
+    reshapes,
+    shifts,
+    softmaxes,
+    states,
     sweep,
 )
-from netwright.checks import data_scales, data_values
+from netwright.checks import data_scales, data_splits, data_texts, data_values
 from netwright.checks.runner import Check
 
 CHECKS: tuple[Check, ...] = (
+    *states.CHECKS,
+    *softmaxes.CHECKS,
     *mixing.CHECKS,
+    *reshapes.CHECKS,
+    *causality.CHECKS,
+    *padding.CHECKS,
+    *shifts.CHECKS,
+    *order.CHECKS,
+    *afterwards.CHECKS,
     *overridden.CHECKS,
     *parameters.CHECKS,
     *custom_functions.CHECKS,
@@ -40,6 +56,8 @@ CHECKS: tuple[Check, ...] = (
     *reductions.CHECKS,
     *reductions.LATE,
     *data_values.CHECKS,
+    *data_splits.CHECKS,
+    *data_texts.CHECKS,
     *data_scales.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
 )

@@ -139,6 +139,7 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     state, data, spec = session.state, session.data, session.data.spec
     device = torch.device("cpu")
     model = copy_module(session.model).to(device)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  as the person calls it
     batch = _pool(data, session.batch_size)
     recipe = state.recipe
     binding, objective = session.binding, recipe.objective

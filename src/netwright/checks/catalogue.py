@@ -219,14 +219,19 @@ def finding(
 
 
 def fold(findings: list[Finding]) -> list[Finding]:
-    """One finding a cause: what follows from a graver or equal one is left out, and so are repetitions."""
-    codes = {one.code: GRAVE.index(one.severity) for one in reversed(findings)}
-    hidden = {
-        follower
-        for code, grave in codes.items()
-        for follower in FOLLOWERS.get(code, ())
-        if code in codes and grave <= 1
+    """One finding a cause: what follows from a graver or equal one is left out, and so are repetitions.
+
+    A note hides nothing; of two that each follow from the other the graver stays, else the one that FOLLOWERS names
+    first.
+    """
+    gravest = {
+        one.code: GRAVE.index(one.severity) for one in sorted(findings, key=lambda one: -GRAVE.index(one.severity))
     }
+    rank = {code: at for at, code in enumerate(FOLLOWERS)}
+    hidden: set[str] = set()
+    for code in sorted(gravest, key=lambda code: (gravest[code], rank.get(code, len(rank)))):
+        if code not in hidden and gravest[code] < GRAVE.index("note"):
+            hidden |= {one for one in FOLLOWERS.get(code, ()) if gravest.get(one, -1) >= gravest[code]}
     kept: dict[tuple[Any, ...], Finding] = {}
     for one in findings:
         if one.code not in hidden:

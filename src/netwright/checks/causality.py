@@ -117,9 +117,11 @@ def _leaks(probe: Probe, name: str, inputs: Inputs, size: int, *, train: bool) -
             continue
         past, new = before[:, : at + 1], after[:, : at + 1]
         scored = probe.subject.cache.get("scored")
-        if scored is not None and size == probe.inputs[name].shape[1]:  # a prefix that is not trained on may look ahead
+        if scored is not None:  # a prefix that is not trained on may look ahead
             kept = [one for one in scored if one <= at]
             past, new = past[:, kept], new[:, kept]
+            if not kept:
+                continue
         away = gap(past, new)
         if away > REAL * probe.spread:
             yield Leak(at, size, float(moved(past, new).flatten(2).any(dim=2).double().mean()), away, train)

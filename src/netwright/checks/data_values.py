@@ -16,7 +16,7 @@ from netwright.checks.data_rows import column_names, data_of, first_of, named_in
 from netwright.checks.facts import Samples
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, class_place, made_at
-from netwright.checks.subject import NotCheckedError, Subject, hooked, pick
+from netwright.checks.subject import NotCheckedError, Subject, hooked
 from netwright.records import Finding
 
 CODES_FOR_MISSING = (-999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0, 999999.0, -99.0, -1e30, 1e30)
@@ -110,7 +110,7 @@ def _codes(subject: Subject) -> Iterator[Finding]:
 
 
 def code_in(column: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
-    """An extreme value of a column that repeats exactly and lies far outside of all the others, and how often it does."""
+    """An extreme value of a column that repeats exactly, far outside of all the others, and how often it does."""
     column = column[np.isfinite(column)]
     if len(column) < 20:
         return
@@ -154,9 +154,11 @@ def layout(subject: Subject) -> Iterator[Finding]:
     if channels not in (3, 4) or min(height, width) < 6 or count < 8:
         return
     given = roughness(pictures)
-    for what, other in (
-        ("height, width, channel", pictures.reshape(count, height, width, channels).permute(0, 3, 1, 2)),
-        ("channel, height, width", pictures.permute(0, 2, 3, 1).reshape(count, channels, height, width)),
+    cut = pictures.reshape(count, height, width, channels).permute(0, 3, 1, 2)
+    turned = pictures.permute(0, 2, 3, 1).reshape(count, channels, height, width)
+    for what, other, cure in (
+        ("height, width, channel", cut, "x = x.permute(0, 3, 1, 2)"),
+        ("channel, height, width", turned, "Leave out the permute: channels come first already."),
     ):
         mended = roughness(other)
         varied = (given > 0) & (mended > 0)
@@ -170,9 +172,9 @@ def layout(subject: Subject) -> Iterator[Finding]:
                 layer=name or None,
                 place=reshape or made_at(subject.original or subject.model, name) or class_place(type(subject.model)),
                 evidence=f"Neighbouring pixels of what reaches `{name}` differ by {given.mean():.3g} on average; read as "
-                f"({what}) the same numbers give whole pictures, whose neighbours differ by {mended.mean():.3g}. view and "
-                f"reshape cut rows, they do not turn axes.",
-                cure="x = x.permute(0, 3, 1, 2)" if what[0] == "h" else "Leave out the permute: channels come first already.",
+                f"({what}) the same numbers give whole pictures, whose neighbours differ by {mended.mean():.3g}: "
+                f"view and reshape cut rows, they do not turn axes.",
+                cure=cure,
             )
             return
 
@@ -211,10 +213,11 @@ def _reshape_line(subject: Subject, channels: int) -> Place | None:
     lines = []
     for file, tree in subject.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "reshape"):
-                sizes = [one for one in ast.walk(node) if isinstance(one, ast.Constant) and one.value == channels]
-                if sizes:
-                    lines.append(Place(file, node.lineno))
+            called = node.func if isinstance(node, ast.Call) else None
+            if not isinstance(called, ast.Attribute) or called.attr not in ("view", "reshape"):
+                continue
+            if any(isinstance(one, ast.Constant) and one.value == channels for one in ast.walk(node)):
+                lines.append(Place(file, called.lineno))
     return lines[0] if len(lines) == 1 else None
 
 

@@ -19,9 +19,19 @@ def rows_are_samples(subject: Subject, probe: Probe) -> bool:
         if not known:
             raise NotCheckedError("the first axis of its inputs does not count the samples")
         return True
+    if relates_rows(subject, probe):
+        raise NotCheckedError("an input has a row and a column for each row of another: rows are parts of one graph")
     if _columns_are_apart(probe) and not _answer_counts_rows(subject, probe):
         raise NotCheckedError("the second axis of its inputs may count the samples: columns do not influence each other")
     return True
+
+
+def relates_rows(subject: Subject, probe: Probe) -> bool:
+    """Whether an input is a table of rows against rows, as the adjacency of a graph."""
+    rows = {probe.rows, subject.cache.get("rows")}
+    return any(value.ndim == 2 and value.shape[1] in rows and value.shape[1] > 2 for value in probe.inputs.values()) and any(
+        value.ndim == 2 and value.shape[1] not in rows for value in probe.inputs.values()
+    )
 
 
 def _answer_counts_rows(subject: Subject, probe: Probe) -> bool:
@@ -38,8 +48,9 @@ def _columns_are_apart(probe: Probe) -> bool:
     sizes = {value.shape[1] for value in probe.inputs.values() if value.ndim > 1}
     if len(sizes) != 1 or (size := sizes.pop()) < 2:
         return False
-    axis = next((axis for axis in (1, 0) if axis < probe.answer.ndim and probe.answer.shape[axis] == size), None)
-    if axis is None:
+    axes = [axis for axis in (1, 0) if axis < probe.answer.ndim and probe.answer.shape[axis] == size]
+    end_to_end = probe.answer.shape[0] == probe.rows * size
+    if not axes and not end_to_end:
         return False
     odd = torch.arange(size) % 2 == 1
     changed: Inputs = {
@@ -52,5 +63,9 @@ def _columns_are_apart(probe: Probe) -> bool:
         return False
     if after.shape != probe.answer.shape:
         return False
-    before, after = probe.answer.movedim(axis, 0), after.movedim(axis, 0)
+    before = probe.answer
+    if end_to_end:
+        before, after = (one.reshape(probe.rows, size, -1) for one in (before, after))
+        axes = [1]
+    before, after = before.movedim(axes[0], 0), after.movedim(axes[0], 0)
     return gap(before[~odd], after[~odd]) <= REAL * probe.spread

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.layouts import rows_are_samples
+from netwright.checks.optrace import Op
 from netwright.checks.owners import ASTRAY, Owners, is_reshape, origin, owners_of
 from netwright.checks.probes import REAL, Probe, answers_in, gap, moved, probe_of, replaced
 from netwright.checks.runner import Check
@@ -32,9 +33,9 @@ ATTENTION = frozenset({"matmul", "bmm", "einsum", "scaled_dot_product_attention"
 
 
 def samples_influence_each_other(subject: Subject) -> Iterator[Finding]:
-    """Change every second sample: what the others are answered may not move."""
+    """Change some samples: what the others are answered may not move."""
     probe = probe_of(subject)
-    odd = list(range(1, probe.rows, 2))
+    odd = _some(probe.rows)
     answer = probe.run(replaced(subject, probe.inputs, odd))
     if answer.shape != probe.answer.shape:
         raise NotCheckedError("the shape of the answer depends on what is in the batch")
@@ -43,6 +44,11 @@ def samples_influence_each_other(subject: Subject) -> Iterator[Finding]:
         yield from _mixed(probe, away, odd)
     elif away <= REAL * probe.spread and not probe.noisy:
         yield from _by_place(probe)
+
+
+def _some(rows: int) -> list[int]:
+    """About every third row, in no order that a flip or a shift keeps."""
+    return [1, 2, *range(5, rows, 4)] if rows > 2 else [1]
 
 
 def _moved_beside(probe: Probe, answer: Tensor, odd: list[int]) -> float:
@@ -97,11 +103,25 @@ def _mixed(probe: Probe, away: float, odd: list[int]) -> Iterator[Finding]:
             cure="Leave track_running_stats=True, so that eval mode uses the statistics of training.", layer=layer, place=place,
         )  # fmt: skip
     else:
-        routing = isinstance(op.out, Tensor) and not op.out.is_floating_point()
+        meant = _is_routing(owners, index) or _is_named_so(owners, index, line)
         yield finding(
-            "M05", severity="note" if routing else None, evidence=f"{first} ({_shapes(owners, index)}).",
+            "M05", severity="note" if meant else None, evidence=f"{first} ({_shapes(owners, index)}).",
             cure=_cure(owners, index), layer=layer, place=place,
         )  # fmt: skip
+
+
+def _is_routing(owners: Owners, index: int) -> bool:
+    """Whether samples meet in whole numbers, as where experts of limited capacity count their tokens."""
+    out = owners.base.ops[index].out
+    if not isinstance(out, Tensor) or owners.out(index).state != "mixed":
+        return False
+    return not out.is_floating_point() or bool((out == out.round()).all())
+
+
+def _is_named_so(owners: Owners, index: int, line: str) -> bool:
+    """Whether a layer says that it compares the samples of a batch, as discriminators do on purpose."""
+    names = [type(span.module).__name__ for span in owners.base.around(index)] + [line]
+    return any(word in name.lower().replace("_", "") for name in names for word in ("minibatch", "mbstd", "batchstd"))
 
 
 def _trail(probe: Probe) -> tuple[Owners | None, int | None]:
@@ -231,15 +251,17 @@ def _placed(probe: Probe, away: float) -> Finding:
     except NotCheckedError:
         index = None
     place: Place | None = class_place(type(subject.model))
-    layer, named = None, ""
+    layer, named, meant = None, "", False
     if owners is not None and index is not None:
         op = owners.base.ops[index]
+        meant = isinstance(op.out, Tensor) and bool((op.out == op.out.round()).all())  # who comes first, as in a queue
         place, layer = op.place, owners.base.layer(index)
         named = f"; rows of equal samples first differ in `{source_line(place) or op.short}`"
         held = _held(probe.model, op.tensors())
         named += f", by `{held}`" if held else ""
     return finding(
         "M07",
+        severity="note" if meant else None,
         title="The place in the batch changes the answer",
         evidence=f"{evidence}{named}.",
         cure="Number the time axis: pe[:, :x.size(1)] for (batch, time, width), with pe of shape (1, max_len, width).",
@@ -248,15 +270,15 @@ def _placed(probe: Probe, away: float) -> Finding:
     )
 
 
-def _first_unlike(owners: Owners, ops: list[object], rows: int) -> int | None:
+def _first_unlike(owners: Owners, ops: list[Op], rows: int) -> int | None:
     """The first operation that makes equal samples unequal."""
-    for index, op in enumerate(owners.base.ops):
+    for index, (op, alike) in enumerate(zip(owners.base.ops, ops, strict=True)):
         owned = owners.out(index)
-        out = getattr(ops[index], "out", None)
-        if owned.axis is None or not isinstance(out, Tensor) or out.shape != getattr(op.out, "shape", None):
+        axis = 0 if owned.state == "mixed" else owned.axis
+        if axis is None or not isinstance(op.out, Tensor) or not isinstance(alike.out, Tensor):
             continue
-        if out.shape[owned.axis] == rows:
-            lines = out.movedim(owned.axis, 0)
+        if alike.out.shape == op.out.shape and alike.out.shape[axis] == rows:
+            lines = alike.out.movedim(axis, 0)
             if bool(moved(lines[:1].expand_as(lines), lines).any()):
                 return index
     return None

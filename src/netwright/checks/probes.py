@@ -92,7 +92,9 @@ def _make(subject: Subject) -> Probe:
         again = answer_of(subject, seeded_call(subject, model, inputs))
         other = answer_of(subject, seeded_call(subject, model, inputs, seed=1))
         stateful = differs(answer, again)
-        return Probe(subject, before, inputs, count, answer, axis, stateful, not stateful and differs(answer, other))
+        # weights that are set by the first batch are so from now on; a state must begin anew for each call
+        kept = before if stateful else model
+        return Probe(subject, kept, inputs, count, answer, axis, stateful, not stateful and differs(answer, other))
     raise reasons[-1] if reasons else NotCheckedError("there are too few samples to try the module on")
 
 

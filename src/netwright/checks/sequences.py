@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netwright.checks.optrace import tensors_in
 from netwright.checks.probes import Probe
 from netwright.checks.subject import Inputs, NotCheckedError, Subject
 
@@ -106,7 +107,11 @@ def pairs_of(subject: Subject) -> Pairs:
     Raises:
         NotCheckedError: It cannot be told.
     """
-    found = _pairs_seen(subject) if subject.cache.get("loss_seen") is not None else _pairs_of_gradient(subject)
+    found = _pairs_seen(subject) if subject.cache.get("loss_seen") is not None else None
+    if found is None and subject.objective is not None and subject.pool_targets is not None:
+        found = _pairs_of_gradient(subject)
+    if found is None:
+        found = _pairs_inside(subject)
     if found is None or len(found.targets) < LEAST_PAIRS:
         raise NotCheckedError("which position is trained on which class is not known")
     return found
@@ -178,8 +183,26 @@ def _pairs_of_gradient(subject: Subject) -> Pairs | None:
         return None
     leaf = found.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(subject.loss_of(leaf, inputs, targets), leaf)
-    length = {value.shape[1] for value in inputs.values() if value.ndim > 1}
-    if gradient.shape[1] not in length:
+    return _chosen(inputs, gradient)
+
+
+def _pairs_inside(subject: Subject) -> Pairs | None:
+    """The same where the module is given the targets and returns its loss beside the answer."""
+    count = subject.cache.get("rows") or min(64, subject.pool_size)
+    inputs, _ = subject.rows(min(int(count), subject.pool_size))
+    returned = tensors_in(subject.call(subject.fresh(), inputs, grad=True))
+    losses = [one for one in returned if one.numel() == 1 and one.requires_grad]
+    answers = [one for one in returned if one.ndim == 3 and one.requires_grad]
+    if not losses or not answers:
+        return None
+    (gradient,) = torch.autograd.grad(losses[0].reshape(()), answers[0], allow_unused=True)
+    return None if gradient is None else _chosen(inputs, gradient)
+
+
+def _chosen(inputs: Inputs, gradient: Tensor) -> Pairs:
+    """Positions at which a gradient asks for one class more and for all others less."""
+    lengths = {value.shape[1] for value in inputs.values() if value.ndim > 1}
+    if gradient.shape[1] not in lengths:
         gradient = gradient.transpose(1, 2)
     scored = (gradient < 0).sum(dim=2) == 1
     rows, positions = scored.nonzero(as_tuple=True)

@@ -92,8 +92,21 @@ def persons(file: str) -> bool:
     return is_persons(file)
 
 
-@lru_cache(maxsize=128)
 def _lines(file: str) -> tuple[str, ...]:
+    return _lines_at(file, _written(file))
+
+
+def _written(file: str) -> int:
+    """When a file was last written, so that what is remembered of it is not older; 0 where it is not there."""
+    try:
+        return Path(file).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=128)
+def _lines_at(file: str, written: int) -> tuple[str, ...]:
+    del written
     try:
         return tuple(Path(file).read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError):
@@ -138,8 +151,8 @@ def caller(*, skip: int = 1) -> Place | None:
 
 
 def place_of_frame(frame: FrameType | None) -> Place | None:
-    """The innermost line of the person's at or above a frame."""
-    while frame is not None:
+    """The innermost line of the person's at or above a frame; not the line that asked for the checks."""
+    while frame is not None and frame.f_code.co_filename != _BOUNDARY:
         if persons(frame.f_code.co_filename):
             return _place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
@@ -187,8 +200,13 @@ def made_at(model: Any, layer: str) -> Place | None:
     return class_place(type(owner), "__init__")
 
 
-@lru_cache(maxsize=64)
 def _parse_cached(file: str) -> ast.Module | None:
+    return _parse_at(file, _written(file))
+
+
+@lru_cache(maxsize=64)
+def _parse_at(file: str, written: int) -> ast.Module | None:
+    del written
     return _parse(file)
 
 

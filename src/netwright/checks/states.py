@@ -54,8 +54,8 @@ def _kept(subject: Subject, *, train: bool) -> Finding | None:
     if not names:
         return None
     name = (own or names)[0]
-    cleared = cleared_by_script(subject, model, name)
-    if cleared is not None:
+    shuffled = subject.cache.get("shuffled", True)  # of a run of netwright it is
+    if cleared_by_script(subject, name, each_batch=shuffled) is not None:
         return None
     place = _assigned(model, name)
     count = len(next(iter(inputs.values())))
@@ -121,21 +121,23 @@ def _is_own(model: nn.Module, name: str, rows: int) -> bool:
     return any(rows in one.shape for one in tensors_in(getattr(module, attribute, None)))
 
 
-def cleared_by_script(subject: Subject, model: nn.Module, name: str) -> Place | None:
-    """Where the script's loop sets a state anew for each batch: an assignment, or a call of a method that assigns it."""
-    prefix, _, attribute = name.rpartition(".")
-    kind = type(model.get_submodule(prefix))
-    methods = _methods_that_assign(subject, kind, attribute)
+def cleared_by_script(subject: Subject, name: str, *, each_batch: bool) -> Place | None:
+    """Where the script sets a state anew: an assignment, or a call of a method that assigns it.
+
+    Args:
+        each_batch: It must do so for each batch; else somewhere, as at the beginning of a series that is read in order.
+    """
+    attribute = name.rpartition(".")[2]
+    methods = _methods_that_assign(subject, attribute)
     for file, tree in subject.sources.trees():
         for node in ast.walk(tree):
-            if _sets(node, attribute, methods) and not _inside_forward(node) and _each_batch(node):
+            if _sets(node, attribute, methods) and not _inside_module(node) and (not each_batch or _each_batch(node)):
                 return Place(file, getattr(node, "lineno", 1))
     return None
 
 
-def _methods_that_assign(subject: Subject, kind: type, attribute: str) -> set[str]:
+def _methods_that_assign(subject: Subject, attribute: str) -> set[str]:
     """Methods of the person's classes, but ``forward`` and ``__init__``, that assign an attribute or call one that does."""
-    del kind
     functions = [
         (node.name, node)
         for _, tree in subject.sources.trees()
@@ -143,9 +145,9 @@ def _methods_that_assign(subject: Subject, kind: type, attribute: str) -> set[st
         if isinstance(node, ast.FunctionDef) and isinstance(getattr(node, "parent", None), ast.ClassDef)
     ]
     names: set[str] = set()
-    for _ in range(3):
+    for _ in range(3):  # a method that calls one that does
         for name, node in functions:
-            if name in ("forward", "__init__") or name in names:
+            if name in ("forward", "__init__", "__call__") or name in names or _trains(node):
                 continue
             if any(_sets(inner, attribute, names) for inner in ast.walk(node)):
                 names.add(name)
@@ -160,11 +162,12 @@ def _sets(node: ast.AST, attribute: str, methods: set[str]) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods
 
 
-def _inside_forward(node: ast.AST) -> bool:
+def _inside_module(node: ast.AST) -> bool:
+    """Whether a line stands in a method of a class that does not train, as in the module itself."""
     above = getattr(node, "parent", None)
     while above is not None:
         if isinstance(above, ast.FunctionDef) and isinstance(getattr(above, "parent", None), ast.ClassDef):
-            return above.name in ("forward", "__init__") or not _trains(above)
+            return not _trains(above)
         above = getattr(above, "parent", None)
     return False
 

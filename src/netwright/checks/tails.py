@@ -140,13 +140,14 @@ class Ending:
     tails: tuple[Tail, ...]
     ops: tuple[Op, ...]
     loss_ops: tuple[Op, ...]
+    loss_place: Place | None = None
 
     def place(self, *names: str) -> Place | None:
-        """The person's line of the last operation of such a name."""
+        """The person's line of the last operation of such a name; else the line that calls the loss."""
         for op in reversed((*self.ops, *self.loss_ops)):
             if op.short in names and op.place is not None:
                 return op.place
-        return None
+        return self.loss_place
 
 
 def ending_of(subject: Subject) -> Ending:
@@ -189,6 +190,7 @@ def _ending(subject: Subject) -> Ending:
         tails=found_tails,
         ops=tuple(ops),
         loss_ops=tuple(loss_ops) or tuple(seen),
+        loss_place=subject.cache.get("loss_place"),
     )
 
 

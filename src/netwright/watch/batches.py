@@ -12,6 +12,7 @@ import torch
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import Eye
+from netwright.watch.scene import loop_ends, loop_turns
 from netwright.watch.trace import LoaderSeen
 
 
@@ -55,6 +56,12 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
         except StopIteration:
             seen.ended[-1] = True
             eye.event("pass_end", number)
+            eye.pause(True)
+            loop_ends(eye.trace, eye.scene, seen)
+            eye.pause(False)
+            last = eye.scene.last_eval
+            if last is not None and last.loader == number and last.epoch == 0:  # what becomes of all batches together
+                eye.start_recording(last)
             eye.loader, eye.item = (-1, -1), None
             eye.items += 1
             eye.close_turn()
@@ -66,6 +73,9 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             eye.quiet -= 1
             eye.pause(False)
         eye.loader, eye.item = (number, seen.passes - 1), item
+        eye.pause(True)
+        loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
+        eye.pause(False)
         eye.items += 1
         eye.close_turn()
         _look_at_item(eye, seen, item)

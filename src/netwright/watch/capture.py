@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import RandomSampler, TensorDataset
 
 from netwright.binding import answer as answer_in
 from netwright.checks.facts import Samples, optimizer_facts
@@ -66,6 +66,8 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
     subject.cache["rows"] = first.rows
     subject.cache["loss_seen"] = None if loss is None else (tensor_arguments(first, names), first.output, loss)
     subject.cache["rows_are_samples"] = _rows_are_samples(trace, first, pool)
+    sampler = getattr(trace.loaders[first.loader].loader, "sampler", None) if first.loader >= 0 else None
+    subject.cache["shuffled"] = isinstance(sampler, RandomSampler)
     try:
         subject.trained = copy_module(model.module).to("cpu")
     except NotCheckedError:
@@ -84,11 +86,12 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
 def _rows_are_samples(trace: Trace, seen: BatchSeen, pool: Inputs) -> bool | None:
     """Whether the first axis of the inputs counts what the loader puts together; None where that cannot be told."""
     size = getattr(trace.loaders[seen.loader].loader, "batch_size", None) if seen.loader >= 0 else None
-    if not isinstance(size, int) or size == seen.rows:
-        return None if not isinstance(size, int) or size == 1 else True
-    if size == 1 or any(value.ndim > 1 and value.shape[1] == size for value in pool.values()):
-        return False
-    return None
+    second = any(value.ndim > 1 and value.shape[1] == size for value in pool.values())
+    if not isinstance(size, int) or size == 1 == seen.rows or (size == seen.rows and second):
+        return None
+    if size == seen.rows:
+        return True
+    return False if size == 1 or second else None
 
 
 def names_of(module: nn.Module, seen: BatchSeen) -> list[str]:
@@ -191,6 +194,7 @@ def _add_function(subject: Subject, seen: BatchSeen, total: float | None) -> boo
     target = held.args[held.target]
     if subject.pool_targets is None or subject.pool_targets.shape[1:] != target.shape[1:]:
         return False
+    subject.cache["loss_place"] = held.place
     subject.objective, subject.loss_fn, subject.loss_name, subject.exact = objective, held.function, held.name, True
     inner = next((one for one in seen.losses if not one.inside), None)
     if inner is not None:
@@ -202,6 +206,7 @@ def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None, total: f
     if loss is None:
         return
     subject.loss_name = loss.name
+    subject.cache["loss_place"] = loss.place
     subject.loss_fn = loss.module if loss.module is not None else loss.function
     others = [one for one in seen.losses if one is not loss and not one.inside]
     same = total is None or loss.value is None or math.isclose(loss.value, total, rel_tol=1e-3, abs_tol=1e-6)

@@ -22,6 +22,7 @@ from netwright.checks.sourcecode import caller
 from netwright.watch.functions import find_function
 from netwright.watch.graphs import Graphs
 from netwright.watch.ledger import Ledger
+from netwright.watch.scene import Scene
 from netwright.watch.trace import BatchSeen, Event, LoaderSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_EVENTS = 50_000
@@ -69,6 +70,7 @@ class Eye:
         self.graphs = Graphs()
         self.keeping = False  # whether the last forward pass was kept: then losses made of it are kept too
         self.weighted: dict[int, bool] = {}  # ids of modules, whether they have parameters
+        self.scene = Scene()
         self.states: dict[int, list[Tensor]] = {}  # what the last forward of a model returned besides its answer
 
     def mine(self) -> bool:
@@ -215,7 +217,7 @@ class Eye:
         recorder, seen = self.recorder, self.recorded
         if recorder is None or seen is None:
             return
-        seen.ops = recorder.ops
+        seen.ops = [*seen.ops, *recorder.ops]
         self.recorder = self.recorded = None
         stack = torch.overrides._get_current_function_mode_stack()
         if stack and stack[-1] is recorder:

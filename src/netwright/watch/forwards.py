@@ -15,13 +15,15 @@ from netwright.checks.sourcecode import caller
 from netwright.checks.subject import NotCheckedError, copy_module
 from netwright.watch.eye import Eye
 from netwright.watch.looks import active, copied, outputs_in
+from netwright.watch.scene import keep_waiting, look_around, may_record, modes, place_of, sources
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen
 
 MOST_COPIED = 400_000_000  # bytes of a module that is copied before its first pass
 MOST_SEEN = 64_000_000  # bytes of batches that are kept of each model
 FIRST_BATCHES = 64
 MOST_ROWS = 4_000  # samples that are kept of training, beyond the first batches
-EVAL_BATCHES = 64  # kept of an evaluation pass
+EVAL_BATCHES = 64  # kept of an evaluation pass at each line; MOST_EVAL of all lines
+MOST_EVAL = 256
 MOST_STATE = 1_000_000  # numbers of a state that is held till the next call
 
 
@@ -61,6 +63,7 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
         _copy(eye, model)
     rows = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].ndim else _rows(args, kwargs)
     loader, epoch = eye.loader
+    look_around(eye, module, number, training=grad and module.training)
     event = eye.event(
         "forward", number, train=module.training, grad=grad, loader=loader, rows=rows,
         active=active(module) if not model.backwards or not grad or not module.training else None,
@@ -116,14 +119,16 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
     model.forwards += 1
     eye.keeping = True
     found = outputs_in(returned)
-    evaluating = not seen.grad or not module.training
+    evaluating = not seen.grad or not module.training or _of_another_loader(eye, model, seen)
     if evaluating:
+        seen.modes = modes(module)
         _keep_eval(eye, model, seen, args, kwargs, returned)
     elif len(model.batches) < 512 and model.seen_bytes < MOST_SEEN and _wanted(model):
         model.seen_bytes += _keep(eye, seen, args, kwargs, returned)
         model.batches.append(seen)
     else:
         eye.keeping = bool(eye.open and (eye.open[-1].args or eye.open[-1].kwargs))
+        keep_waiting(eye.scene, seen, args, kwargs, found[0] if found else None)
     if seen.args or seen.kwargs:  # of other passes no loss is kept
         for output in found[:4]:
             eye.outputs.append((weakref.ref(output), seen.model, seen))
@@ -141,8 +146,7 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
             eye.graphs.follow(found[0], seen, eye.items)
     elif seen.loader >= 0:
         eye.trace.loaders[seen.loader].evaluated += 1
-    first = len(model.first_eval) <= 2 if evaluating else model.backwards < 3
-    if first and seen.args + tuple(seen.kwargs.values()):
+    if seen.args + tuple(seen.kwargs.values()) and may_record(eye, seen, evaluating=evaluating):
         eye.start_recording(seen)
 
 
@@ -186,11 +190,23 @@ def _keep_eval(eye: Eye, model: ModelSeen, seen: BatchSeen, args: Any, kwargs: A
         eye.eval_pass[model.number] = model.backwards
         model.eval_batches = []
         model.eval_bytes = 0
-    if len(model.eval_batches) < EVAL_BATCHES and model.eval_bytes < MOST_SEEN:
+        eye.scene.sites = {site: count for site, count in eye.scene.sites.items() if site[0] != model.number}
+    site = (model.number, place_of(eye.trace, seen))
+    done = eye.scene.sites.get(site, 0)
+    if done < EVAL_BATCHES and len(model.eval_batches) < MOST_EVAL and model.eval_bytes < MOST_SEEN:
+        eye.scene.sites[site] = done + 1
+        eye.scene.last_eval = seen
         model.eval_bytes += _keep(eye, seen, args, kwargs, returned)
         model.eval_batches.append(seen)
         if len(model.first_eval) < 3:
             model.first_eval.append(seen)
+    else:
+        eye.keeping = False
+
+
+def _of_another_loader(eye: Eye, model: ModelSeen, seen: BatchSeen) -> bool:
+    """Whether it is given batches of a loader that never trained anything, once training has begun elsewhere."""
+    return seen.loader >= 0 and model.backwards > 0 and not eye.trace.loaders[seen.loader].used
 
 
 def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> int:
@@ -200,6 +216,7 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
         return 0
     seen.args, seen.kwargs = seen.given or (copied(args), copied(kwargs))
     seen.given = None
+    seen.sources = sources([*enumerate(args), *kwargs.items()], eye.item)
     output = outputs_in(returned)
     answer = next((one for one in output if one.ndim), output[0] if output else None)  # a loss may come first
     seen.output = answer.detach().clone() if answer is not None and answer.numel() <= 2_000_000 else None

@@ -21,7 +21,9 @@ from torch.utils.data import dataloader as loaders_of_torch
 
 from netwright.watch import batches, clipping, forwards, schedules, updates, weights
 from netwright.watch.eye import Eye
+from netwright.watch.looks import copied
 from netwright.watch.patches import Patches
+from netwright.watch.scene import end_waiting
 from netwright.watch.trace import Trace
 
 LOSSES = (
@@ -96,6 +98,7 @@ class Observer:
     def __exit__(self, *error: object) -> None:
         """All as before."""
         self._eye.stop_recording()
+        end_waiting(self.trace, self._eye.scene, copied)
         for hook in self._hooks:
             hook.remove()
         self._patches.undo()

@@ -17,6 +17,7 @@ from netwright.checks.optrace import Op
 from netwright.checks.sourcecode import Place, Sources
 from netwright.watch.functions import FunctionSeen
 from netwright.watch.ledger import Erased
+from netwright.watch.scene import LoopSeen, MapSeen
 
 Kind = Literal[
     "forward", "backward", "step", "zero", "clip", "schedule", "pass_begin", "pass_end", "mode", "state_dict", "load",
@@ -116,6 +117,8 @@ class BatchSeen:
     function: FunctionSeen | None = None
     ops: list[Op] = field(default_factory=list)
     given: Any = None
+    modes: tuple[str, ...] | None = None  # in evaluation, names of the submodules in train mode
+    sources: tuple[tuple[Any, int, bool], ...] = ()  # arguments that are tensors of the loader's batch, scene.sources
 
 
 @dataclass(slots=True)
@@ -182,6 +185,7 @@ class ModelSeen:
     steps: int = 0
     seen_bytes: int = 0
     eval_bytes: int = 0
+    names: dict[str, tuple[int, int]] = field(default_factory=dict)  # of variables; backward passes at first and last
 
     @property
     def name(self) -> str:
@@ -212,6 +216,9 @@ class LoaderSeen:
     sizes: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of variables that hold it, or its data set
+    dataset_names: list[str] = field(default_factory=list)
+    transforms: list[Any] = field(default_factory=list)  # of the data set, at the first passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +285,7 @@ class StateSeen:
     place: Place | None
     event: int
     state: weakref.ref[Any]
+    tensors: tuple[weakref.ref[Tensor], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +321,8 @@ class Trace:
     splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets) of random_split
     erased: list[Erased] = field(default_factory=list)
     kept: list[GraphsKept] = field(default_factory=list)
+    loops: list[LoopSeen] = field(default_factory=list)
+    maps: list[MapSeen] = field(default_factory=list)
     sources: Sources = field(default_factory=Sources)
     steps: int = 0
     num_backwards: int = 0

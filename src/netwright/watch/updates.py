@@ -90,6 +90,7 @@ def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: d
         if batch.loader >= 0:
             trace.loaders[batch.loader].used += 1
     eye.open = left
+    eye.scene.waiting.clear()
     if trace.num_backwards == CLOSELY:
         eye.ledger.thin()
     if seen is not None:

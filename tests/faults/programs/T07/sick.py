@@ -43,7 +43,7 @@ def main():
             optimizer.step()
             running_loss += loss.item() * len(labels)
         val_loss, val_accuracy = validate(model, val_loader, criterion)
-        print(f"train loss {running_loss / 400:.3f}, val loss {val_loss:.3f}, val accuracy {val_accuracy:.3f}")
+        print(f"train {running_loss / 400:.3f}, val {val_loss:.3f}, val accuracy {val_accuracy:.3f}")
 
 
 if __name__ == "__main__":

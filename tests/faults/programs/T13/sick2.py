@@ -11,6 +11,7 @@ def set_seed(seed=0):
 
 
 def main():
+    set_seed()
     digits = load_digits()
     images = (torch.tensor(digits.data[:600], dtype=torch.float32) / 16 - 0.305) / 0.376
     dataset = TensorDataset(images, torch.tensor(digits.target[:600]))
@@ -18,7 +19,6 @@ def main():
     train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
     test_loader = DataLoader(test_set, batch_size=70)
 
-    set_seed()
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
