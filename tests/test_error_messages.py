@@ -154,7 +154,9 @@ def test_nan_that_only_training_meets(tmp_path: Path) -> None:
     net = linear()
     items = nw.load(Items(), options=nw.LoadOptions(val_fraction=0, test_fraction=0))
     error = caught(
-        lambda: nw.train(net, items, run=tmp_path / "run", epochs=1, batch_size=16, progress=Silent(), report=False)
+        lambda: nw.train(
+            net, items, run=tmp_path / "run", epochs=1, batch_size=16, progress=Silent(), report=False, skip=("D13",)
+        )
     )
     assert "sample 0" in error.where
     assert all(bool(torch.isfinite(value).all()) for value in net.state_dict().values())

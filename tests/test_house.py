@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 27_000
+MOST_LINES_IN_ALL = 45_000
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -85,7 +85,7 @@ def test_every_module_stands_on_a_floor() -> None:
 def test_imports_point_down(path: Path) -> None:
     """No module imports from its own floor's upstairs; neighbours on a floor may know each other one way."""
     own = top(path)
-    if own == "__init__":
+    if own == "__init__" or path.name == "__main__.py":
         return
     wrong = {name for name in imports(path) if name != own and name != "__version__" and floor_of(name) > floor_of(own)}
     assert not wrong

@@ -37,7 +37,7 @@ STARRED = frozenset(
 
 def programs(stem: str) -> list[Path]:
     """All files whose name begins so, in the order of the catalogue."""
-    return sorted(file for file in FOLDER.glob(f"*/{stem}*.py"))
+    return sorted(FOLDER.glob(f"*/{stem}*.py"))
 
 
 def watched(script: Path, *arguments: str) -> tuple[Watched, str]:

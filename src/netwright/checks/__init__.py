@@ -6,10 +6,18 @@
 from __future__ import annotations
 
 from netwright.checks import (
+    affine,
     afterwards,
     causality,
     contract,
     custom_functions,
+    data_own,
+    data_pairs,
+    data_scales,
+    data_splits,
+    data_targets,
+    data_texts,
+    data_values,
     dropouts,
     gradients,
     inplace,
@@ -28,8 +36,8 @@ from netwright.checks import (
     softmaxes,
     states,
     sweep,
+    targets,
 )
-from netwright.checks import data_scales, data_splits, data_texts, data_values
 from netwright.checks.runner import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -54,10 +62,15 @@ CHECKS: tuple[Check, ...] = (
     *numerics.CHECKS,
     *contract.CHECKS,
     *reductions.CHECKS,
+    *targets.CHECKS,
     *reductions.LATE,
     *data_values.CHECKS,
     *data_splits.CHECKS,
     *data_texts.CHECKS,
+    *data_pairs.CHECKS,
+    *data_own.CHECKS,
+    *data_targets.CHECKS,
     *data_scales.CHECKS,
+    *affine.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
 )

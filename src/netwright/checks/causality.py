@@ -206,12 +206,13 @@ def _where(probe: Probe, name: str, leak: Leak) -> tuple[Traced | None, int | No
 
 
 def _early(before: Tensor, after: Tensor, size: int, at: int) -> bool:
-    """Whether positions up to one moved, along every axis that may be time."""
+    """Whether numbers moved that belong to positions up to one, by all axes that may be time."""
     if before.shape != after.shape or size not in before.shape:
         return False
     mask = moved(before, after)
-    axes = [axis for axis in range(mask.ndim) if mask.shape[axis] == size]
-    return all(bool(mask.movedim(axis, 0)[: at + 1].any()) for axis in axes)
+    for axis in [axis for axis in range(mask.ndim) if mask.shape[axis] == size]:
+        mask = mask.narrow(axis, 0, at + 1)
+    return bool(mask.any())
 
 
 def _cure(short: str, module: nn.Module | None, *, by_mode: bool = False) -> str:

@@ -1,6 +1,7 @@
-"""What the module emits against what its loss takes: activations applied twice, missing, or out of reach of the targets.
+"""What the module emits against what its loss takes: activations applied twice, missing, or out of targets' reach.
 
-Read from the graph of the loss on the person's own batch, in train mode. ``B`` is the number of samples, ``C`` of classes.
+Read from the graph of the loss on the person's own batch, in train mode. ``B`` is the number of samples, ``C`` of
+classes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _of_classes(ending: Ending, tail: Tail) -> Iterator[Finding]:
         yield finding(
             "L05",
             place=ending.place("linear"),
-            evidence=f"Cross entropy gets one column: its softmax is 1.000 for all {len(given)} samples, so the loss is "
+            evidence=f"Cross entropy gets one column: its softmax is 1.000 for all {len(given)} samples, so the loss "
+            "is "
             f"{_number(ending.loss)} and stays there.",
             cure="One output for each class with CrossEntropyLoss, or BCEWithLogitsLoss on the one column.",
         )
@@ -59,7 +61,8 @@ def _of_classes(ending: Ending, tail: Tail) -> Iterator[Finding]:
         yield finding(
             "L04",
             place=ending.place("nll_loss", "linear"),
-            evidence=f"NLLLoss gets {what}: exp of a row sums to {float(sums.median()):.3g} and not to 1, and the loss is "
+            evidence=f"NLLLoss gets {what}: exp of a row sums to {float(sums.median()):.3g} and not to 1, and the "
+            "loss is "
             f"{_number(ending.loss)}.",
             cure="CrossEntropyLoss on the logits, or log_softmax(x, dim=1) before NLLLoss.",
         )
@@ -78,9 +81,11 @@ def _before_softmax(ending: Ending, chain: tuple[str, ...], classes: int, rows: 
         yield finding(
             "L01",
             place=ending.place(name),
-            evidence=f"Outputs {fact}, and the loss takes a softmax of them again: with {classes} classes it cannot fall "
+            evidence=f"Outputs {fact}, and the loss takes a softmax of them again: with {classes} classes it cannot "
+            "fall "
             f"below {floor:.3f}; now {_number(ending.loss)}.",
             cure=f"Return the logits: leave out the {name}. For probabilities take softmax(dim=1) of the answer.",
+            severity="error" if last == "Softmax" else "warning",
             title=None if last == "Softmax" else f"{name.capitalize()} before a loss that applies softmax",
         )
 
@@ -115,8 +120,10 @@ def _of_logits(ending: Ending, tail: Tail) -> Iterator[Finding]:
         yield finding(
             "L03",
             place=ending.place(last.lower()),
-            evidence=f"The loss takes a sigmoid of what came out of a {last.lower()}: probabilities end in [0.500, 0.731], "
-            f"and the loss cannot fall below 0.313 for a positive and 0.693 for a negative; now {_number(ending.loss)}.",
+            evidence=f"The loss takes a sigmoid of what came out of a {last.lower()}: probabilities end in [0.500, "
+            "0.731], "
+            "and the loss cannot fall below 0.313 for a positive and 0.693 for a negative; now "
+            f"{_number(ending.loss)}.",
             cure=f"Return the logits: leave out the {last.lower()}.",
         )
     elif last == "LogSoftmax":
@@ -147,7 +154,8 @@ def _flags(ending: Ending, target: Tensor | None) -> Iterator[Finding]:
         yield finding(
             "L07",
             place=ending.place("binary_cross_entropy_with_logits", "binary_cross_entropy"),
-            evidence=f"A binary loss gets targets {shown}: it takes 0 and 1, and falls below 0 here ({_number(ending.loss)}).",
+            evidence=f"A binary loss gets targets {shown}: it takes 0 and 1, and falls below 0 here "
+            f"({_number(ending.loss)}).",
             cure="targets = (targets > 0).float()",
         )
     else:
@@ -168,7 +176,8 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
             yield finding(
                 "L04",
                 place=ending.place("kl_div", "softmax"),
-                evidence=f"KLDivLoss takes log-probabilities and gets probabilities: the loss is {_number(ending.loss)}.",
+                evidence="KLDivLoss takes log-probabilities and gets probabilities: the loss is "
+                f"{_number(ending.loss)}.",
                 cure="log_softmax(x, dim=1) in place of softmax(x, dim=1).",
             )
     yield from _swapped(subject, ending)
@@ -181,7 +190,8 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
             yield finding(
                 "L05",
                 place=ending.place("cross_entropy"),
-                evidence=f"Rows of targets hold {int(sums.min())} to {int(sums.max())} ones of {targets.shape[1]}: several "
+                evidence=f"Rows of targets hold {int(sums.min())} to {int(sums.max())} ones of {targets.shape[1]}: "
+                "several "
                 "labels a sample, which cross entropy has compete for one probability.",
                 cure="BCEWithLogitsLoss on the same logits.",
             )
@@ -198,16 +208,23 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
 
 
 def _swapped(subject: Subject, ending: Ending) -> Iterator[Finding]:
-    """Where a loss that is not symmetric is given the truth first: the log_softmax is taken of what needs no gradient."""
+    """Where a loss that is not symmetric is given the truth first: the log_softmax is taken of what needs no "
+    "gradient."""
     for op in ending.loss_ops:
         if op.short != "cross_entropy" or len(op.args) < 2:
             continue
         first, second = op.args[0], op.args[1]
-        if isinstance(first, Tensor) and isinstance(second, Tensor) and second.requires_grad and not first.requires_grad:
+        if (
+            isinstance(first, Tensor)
+            and isinstance(second, Tensor)
+            and second.requires_grad
+            and not first.requires_grad
+        ):
             yield finding(
                 "L04",
                 place=op.place,
-                evidence=f"cross_entropy(input, target) gets the truth as input and the network's output as target: the loss "
+                evidence="cross_entropy(input, target) gets the truth as input and the network's output as target: "
+                "the loss "
                 f"is {_number(ending.loss)}, and has no lower bound.",
                 cure="loss_fn(outputs, targets): outputs first.",
             )
@@ -222,12 +239,20 @@ def out_of_reach(subject: Subject) -> Iterator[Finding]:
     for tail in ending.tails:
         if tail.kind in ("mse", "l1", "smooth_l1", "huber") and tail.target is not None and tail.chain:
             yield from _unreachable(ending, tail.chain[0], tail.target)
-        elif tail.kind == "nll" and tail.chain[:2] == ("LogSoftmax", "Relu"):
-            yield _cut_logits(ending)
-        elif tail.kind == "bce_logits" and tail.chain[:1] == ("Relu",):
+        elif (
+            tail.kind == "nll"
+            and tail.chain[:2] == ("LogSoftmax", "Relu")
+            or tail.kind == "bce_logits"
+            and tail.chain[:1] == ("Relu",)
+        ):
             yield _cut_logits(ending)
     targets = ending.targets
-    if not ending.tails and isinstance(targets, Tensor) and targets.is_floating_point() and subject.task == "regression":
+    if (
+        not ending.tails
+        and isinstance(targets, Tensor)
+        and targets.is_floating_point()
+        and subject.task == "regression"
+    ):
         yield from _unreachable(ending, last, targets)
     yield from _hidden_softmax(ending)
 
@@ -256,7 +281,8 @@ def _cut_logits(ending: Ending) -> Finding:
         place=ending.place("relu", "relu_"),
         severity="warning",
         title="ReLU on logits",
-        evidence=f"The logits come out of a ReLU: {share:.0%} of them are 0, get no gradient, and no class can be called "
+        evidence=f"The logits come out of a ReLU: {share:.0%} of them are 0, get no gradient, and no class can be "
+        "called "
         "unlikely.",
         cure="Leave out the last ReLU.",
     )
@@ -274,7 +300,8 @@ def _hidden_softmax(ending: Ending) -> Iterator[Finding]:
                 place=before.place,
                 severity="warning",
                 title="Softmax as a hidden activation",
-                evidence=f"{values.shape[1]} hidden units share a sum of 1: they are {float(values.detach().mean()):.3f} on "
+                evidence=f"{values.shape[1]} hidden units share a sum of 1: they are "
+                f"{float(values.detach().mean()):.3f} on "
                 f"average and vary by {float(values.detach().std(0).mean()):.4f} from sample to sample.",
                 cure="ReLU or GELU between hidden layers.",
             )

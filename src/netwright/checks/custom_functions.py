@@ -100,14 +100,14 @@ def _recorded(subject: Subject) -> dict[type, tuple[Any, ...]]:
     before = [(kind, vars(kind).get("forward")) for kind in kinds]
     try:
         for kind in kinds:
-            setattr(kind, "forward", staticmethod(_recording(kind, found)))
+            kind.forward = staticmethod(_recording(kind, found))
         _total(subject, model)
     finally:
         for kind, own in before:
             if own is None:
                 delattr(kind, "forward")
             else:
-                setattr(kind, "forward", own)
+                kind.forward = own
     return found
 
 

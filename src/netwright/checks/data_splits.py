@@ -26,7 +26,7 @@ FEWEST = 3  # twins
 MANY = 0.01  # share of a split that must have twins in training for more than a note
 # Two equal rows are no chance where a row says so much more than it takes to tell all pairs of rows apart.
 MARGIN_BITS = 10.0
-GROUPED = 0.8  # of the test samples must lie in a small cluster of training samples
+GROUPED = 0.5  # of the test samples must lie in a small cluster of training samples
 APART = 1.25  # ratio of the distance to the next one outside of it
 MOST_IN_GROUP = 24
 WORDS = re.compile(
@@ -283,8 +283,8 @@ def _scaled_together(subject: Subject) -> str:
     if off[0] > 1e-4 or min(off[1], unbiased) > 1e-4 or alone < 10 * max(off[0], 1e-4):
         return ""
     return (
-        f" Over all {len(both):,} rows of {len(parts)} splits every column has mean 0 (to {off[0]:.0e}) and deviation 1; "
-        f"over the training rows alone means differ from 0 by up to {alone:.2g}."
+        f" Over all {len(both):,} rows of {len(parts)} splits every column has mean 0 (to {off[0]:.0e}) and deviation "
+        f"1; over the training rows alone means differ from 0 by up to {alone:.2g}."
     )
 
 
@@ -310,8 +310,8 @@ def absent(subject: Subject) -> Iterator[Finding]:
                 yield finding(
                     "D17",
                     where=where,
-                    evidence=f"{where} has no sample of {len(missing)} of {len(counts | has)} classes that "
-                    f"{split if where == 'train' else 'train'} has: {listed}.",
+                    evidence=f"{where} has no sample of {len(missing)} of {len(counts | has)} classes "
+                    f"that {split if where == 'train' else 'train'} has: {listed}.",
                     cure="train_test_split(x, y, stratify=y), or shuffle before the cut.",
                 )
 

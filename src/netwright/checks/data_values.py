@@ -171,8 +171,8 @@ def layout(subject: Subject) -> Iterator[Finding]:
                 "D15",
                 layer=name or None,
                 place=reshape or made_at(subject.original or subject.model, name) or class_place(type(subject.model)),
-                evidence=f"Neighbouring pixels of what reaches `{name}` differ by {given.mean():.3g} on average; read as "
-                f"({what}) the same numbers give whole pictures, whose neighbours differ by {mended.mean():.3g}: "
+                evidence=f"Neighbouring pixels of what reaches `{name}` differ by {given.mean():.3g} on average; read "
+                f"as ({what}) the same numbers give whole pictures, with differences of {mended.mean():.3g}: "
                 f"view and reshape cut rows, they do not turn axes.",
                 cure=cure,
             )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.checks.catalogue import finding
-from netwright.checks.cuts import Cut, find_cut
+from netwright.checks.cuts import find_cut
 from netwright.checks.fresh import looks_fresh
 from netwright.checks.leaves import (
     Reach,

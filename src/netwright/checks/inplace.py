@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netwright.checks.catalogue import finding
-from netwright.checks.leaves import holdings, parts_that_differ, returned_tensors, training
+from netwright.checks.leaves import parts_that_differ, returned_tensors, training
 from netwright.checks.optrace import Op, record, tensors_in
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, place_of_frame, source_line
@@ -148,7 +148,7 @@ def _moves_by_chance(subject: Subject, inputs: Inputs) -> bool:
     answers = []
     for _ in range(2):
         random.seed(0)
-        np.random.seed(0)  # noqa: NPY002  the person's forward may draw of it
+        np.random.seed(0)
         answers.append(subject.call(subject.fresh(), _clones(inputs), seed=1))
     return parts_that_differ(*answers) == 0.0 and _writer(subject, inputs, None)[0] is None and _drifting(subject, inputs) is None
 
@@ -277,7 +277,7 @@ def _still_needed(subject: Subject, place: Place) -> str | None:
         return None
     targets = _written_names(statement)
     made = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-    aliases = {name: None for name in targets - made}
+    aliases = dict.fromkeys(targets - made)
     for node in ast.walk(home):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
             pair = node.targets[0].id, node.value.id

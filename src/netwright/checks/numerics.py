@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from netwright.checks.catalogue import finding
 from netwright.checks.leaves import returned_tensors
 from netwright.checks.optrace import Op, Recorder, tensors_in
 from netwright.checks.runner import Check
-from netwright.checks.sourcecode import Place, source_line
+from netwright.checks.sourcecode import source_line
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
 from netwright.records import Finding
 

@@ -25,7 +25,6 @@ from netwright.checks.subject import NotCheckedError, Subject, first_line
 from netwright.records import CheckReport, Finding
 from netwright.step import random_state, set_random_state
 
-
 USUAL_S = 10.0  # of all checks together, for which each one's ``most_s`` is meant
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.checks.optrace import tensors_in
-from netwright.checks.probes import Probe
+from netwright.checks.probes import Probe, differs, probe_of, replaced
 from netwright.checks.subject import Inputs, NotCheckedError, Subject
 
 LEAST_PAIRS = 40  # positions that a rule about targets is told from
@@ -86,11 +86,24 @@ def _aim(subject: Subject) -> tuple[str, int, dict[int, float]] | None:
         if value.ndim != 2 or value.is_floating_point() or value.shape[1] < 3 or name == subject.mask:
             continue
         kept = _without_padding(pairs, value)
+        if not _matters(subject, name):
+            continue  # the targets themselves, given along for the loss
         shares = offsets(kept, value)
         for offset in (1, 0, 2, -1):
             if shares.get(offset, 0.0) >= SAME and (best is None or (best[1] != 1 and offset == 1)):
                 best = (name, offset, shares)
     return best
+
+
+def _matters(subject: Subject, name: str) -> bool:
+    """Whether the answer depends on an input."""
+    probe = probe_of(subject)
+    if name not in probe.inputs:
+        return False
+    changed = replaced(subject, probe.inputs, list(range(probe.rows)))[name]
+    if torch.equal(changed, probe.inputs[name]):
+        changed = probe.inputs[name].roll(1, 0)
+    return differs(probe.answer, probe.run({**probe.inputs, name: changed}))
 
 
 def _without_padding(pairs: Pairs, tokens: Tensor) -> Pairs:

@@ -62,9 +62,12 @@ class Sources:
         return self._trees[file]
 
     def trees(self) -> Iterator[tuple[str, ast.Module]]:
-        """All files with their trees."""
+        """All files with their trees; one that is known by two names is read once."""
+        seen: set[Path] = set()
         for file in self.files:
-            tree = self.tree(file)
+            real = Path(file).resolve()
+            tree = self.tree(file) if real not in seen else None
+            seen.add(real)
             if tree is not None:
                 yield file, tree
 

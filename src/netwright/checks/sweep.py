@@ -17,7 +17,7 @@ from torch import nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.runner import Check
-from netwright.checks.subject import Inputs, NotCheckedError, Subject
+from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
 from netwright.records import Finding
 
 FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01)  # in the order of their worth, should the time run out
@@ -144,12 +144,8 @@ def batches_of(subject: Subject) -> list[tuple[Inputs, Any]]:
     size = min(subject.batch_size or MOST_ROWS, MOST_ROWS, subject.pool_size)
     inputs, targets = subject.rows(min(subject.pool_size, size * BATCHES))
     have = len(next(iter(inputs.values())))
-    from netwright.checks.subject import pick
-
-    return [
-        ({name: value[start : start + size] for name, value in inputs.items()}, pick(targets, slice(start, start + size)))
-        for start in range(0, have - size + 1, size)
-    ]
+    parts = [slice(start, start + size) for start in range(0, have - size + 1, size)]
+    return [({name: value[part] for name, value in inputs.items()}, pick(targets, part)) for part in parts]
 
 
 def train(
@@ -218,7 +214,9 @@ def rates(subject: Subject) -> Iterator[Finding]:
     sweep = sweep_of(subject)
     own, best = sweep.by_factor[1.0], sweep.by_factor[sweep.best]
     kind = subject.optimizer.kind if subject.optimizer is not None else "the optimizer"
-    setting = f"{sweep.steps} steps of {kind} on {BATCHES} batches, from a loss of {own.first:.4g}, end at: {sweep.table()}."
+    setting = (
+        f"{sweep.steps} steps of {kind} on {BATCHES} batches, from a loss of {own.first:.4g}, end at: {sweep.table()}."
+    )
     if best.progress < LEARNED:
         return
     better = f"lr={sweep.lr * sweep.best:.3g}"
@@ -235,7 +233,8 @@ def rates(subject: Subject) -> Iterator[Finding]:
         yield finding(
             "O02",
             where=f"lr={sweep.lr:.3g}",
-            evidence=f"{sweep.lr * sweep.best:.3g} learns {_times(best.progress, own.progress)} as much in the same steps. "
+            evidence=f"{sweep.lr * sweep.best:.3g} learns {_times(best.progress, own.progress)} as much in the same "
+            "steps. "
             f"{setting}",
             cure=f"Take {better}, {sweep.best:.0f} times as high.",
         )
@@ -266,7 +265,8 @@ def regularisation(subject: Subject) -> Iterator[Finding]:
         yield finding(
             "O07",
             where=f"weight_decay={max(decays):.3g}",
-            evidence=f"{sweep.steps} steps end at a loss of {own.last:.4g}; without weight decay at {free.last:.4g}, from "
+            evidence=f"{sweep.steps} steps end at a loss of {own.last:.4g}; without weight decay at {free.last:.4g}, "
+            "from "
             f"{own.first:.4g}.",
             cure="Take weight_decay=0.01 or less.",
         )
@@ -291,7 +291,8 @@ def unsuited(subject: Subject) -> Iterator[Finding]:
         yield finding(
             "O09",
             where=facts.kind,
-            evidence=f"{sweep.steps} steps of Adam at 0.001 end at a loss of {other.last:.4g}; {facts.kind} at the best of "
+            evidence=f"{sweep.steps} steps of Adam at 0.001 end at a loss of {other.last:.4g}; {facts.kind} at the "
+            "best of "
             f"five rates at {best.last:.4g}, from {best.first:.4g}.",
             cure="torch.optim.Adam(net.parameters(), lr=1e-3)",
         )
@@ -322,7 +323,8 @@ def constants(subject: Subject) -> Iterator[Finding]:
         yield finding(
             "O10",
             where=facts.kind,
-            evidence=f"{len(flat)} biases and scales ({', '.join(flat[:3])}{' …' if len(flat) > 3 else ''}) are decayed too.",
+            evidence=f"{len(flat)} biases and scales ({', '.join(flat[:3])}{' …' if len(flat) > 3 else ''}) are "
+            "decayed too.",
             cure="Give parameters with ndim < 2 a group of their own with weight_decay=0.",
         )
 

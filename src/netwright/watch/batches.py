@@ -75,10 +75,10 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
         eye.loader, eye.item = (number, seen.passes - 1), item
         eye.pause(True)
         loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
-        eye.pause(False)
         eye.items += 1
         eye.close_turn()
         _look_at_item(eye, seen, item)
+        eye.pause(False)
         return item
 
     return following

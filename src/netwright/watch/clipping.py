@@ -29,13 +29,16 @@ def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
             parameters = (one for one in given) if generator else iter(given)
         else:
             given = list(parameters)
-        _note_clip(eye, given, args[0] if args else next(iter(kwargs.values()), None), name, empty)
+        paused = eye.pause(True)
+        limit = args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value"))
+        _note_clip(eye, given, limit, name, empty)
         eye.quiet += 1
         try:
             return original(parameters, *args, **kwargs)
         finally:
             eye.quiet -= 1
             eye.ledger.sync("scaled")
+            eye.pause(paused)
 
     return clipped
 
@@ -72,6 +75,7 @@ def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable
         if not eye.mine() or eye.quiet:
             return original(scaler, *args, **kwargs)
         optimizer = args[0] if args else kwargs.get("optimizer")
+        paused = eye.pause(True)
         number = eye.optimizer(optimizer) if kind != "scaler_update" and optimizer is not None else -1
         eye.note(kind, number, _scaler_facts(eye, scaler))
         eye.ledger.sync("unseen", at=eye.trace.num_backwards, event=len(eye.trace.events))
@@ -79,6 +83,7 @@ def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable
             return original(scaler, *args, **kwargs)
         finally:
             eye.ledger.sync("scaled")
+            eye.pause(paused)
             if kind == "scaler_step" and number >= 0:
                 eye.ledger.follow(number, optimizer)
                 eye.ledger.use(number)  # also where it was skipped, since a gradient was infinite: that is its job

@@ -207,10 +207,13 @@ class Eye:
         if seen.function is not None:
             recorder.on_frame = None
 
-    def pause(self, paused: bool) -> None:
-        """Stop or go on recording for a while."""
-        if self.recorder is not None:
-            self.recorder.paused = paused
+    def pause(self, paused: bool) -> bool:
+        """Stop or go on recording for a while; whether it was stopped before."""
+        if self.recorder is None:
+            return False
+        before = self.recorder.paused
+        self.recorder.paused = paused
+        return before
 
     def stop_recording(self) -> None:
         """Keep what was recorded with its batch."""

@@ -61,13 +61,15 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
     grad = torch.is_grad_enabled()
     if grad and model.pristine is None and not model.why_not:
         _copy(eye, model)
+    if module.training and eye.trace.frozen.is_due(number, model.forwards, eye.loader):
+        eye.trace.frozen.look(module, number, grad=grad, step=eye.trace.steps, place=caller(skip=3))
     rows = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].ndim else _rows(args, kwargs)
     loader, epoch = eye.loader
     look_around(eye, module, number, training=grad and module.training)
     event = eye.event(
         "forward", number, train=module.training, grad=grad, loader=loader, rows=rows,
         active=active(module) if not model.backwards or not grad or not module.training else None,
-        carried=_carried(eye, number, args, kwargs),
+        carried=_carried(eye, number, args, kwargs), turn=eye.items,
     )  # fmt: skip
     return BatchSeen(
         number,
@@ -234,7 +236,9 @@ def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returne
     if not eye.keeping or not isinstance(returned, Tensor) or len(tensors) < 2 or returned.numel() != 1 and len(args) < 2:
         return
     if returned.requires_grad or not torch.is_grad_enabled():
+        paused = eye.pause(True)
         _loss_seen(eye, type(module).__name__, module, args, kwargs, returned, module=module)
+        eye.pause(paused)
 
 
 def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -249,7 +253,7 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
         finally:
             eye.in_loss = False
         if isinstance(returned, Tensor) and len(eye.trace.backwards) < 64:
-            began = time.perf_counter()
+            began, paused = time.perf_counter(), eye.pause(True)
             given = list(args)
             for key in ("input", "target"):
                 if key in kwargs:
@@ -259,6 +263,7 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
                 _loss_seen(
                     eye, name, lambda a, b: original(a, b, *given[2:], **rest), given, rest, returned, inside=inside
                 )
+            eye.pause(paused)
             eye.spend(began)
         return returned
 

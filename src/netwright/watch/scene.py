@@ -178,6 +178,7 @@ def may_record(eye: Any, seen: Any, *, evaluating: bool) -> bool:
     if done >= 2 or len(eye.scene.recorded) >= 12:
         return False
     eye.scene.recorded[site] = done + 1
+    model.recorded.append(seen)
     return True
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ MOST_NAMES = 200  # variables of one function that are looked at
 MOST_ATTRIBUTES = 64  # of an object; larger ones are no counters
 MOST_WORDS = 50_000  # entries of a map that is copied
 
+_LIBRARIES = frozenset({"torch", "torchvision", "numpy", "sklearn", "builtins", "argparse", "netwright", "tqdm", "accelerate"})
 Numbers = dict[str, float]
 
 
@@ -52,11 +54,16 @@ def _is_function(value: Any) -> bool:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Attributes of an object of the person's own class, or of one that holds few; none of a tensor or a module."""
-    if isinstance(value, (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)):
+    """Attributes of an object of the person's own class; none of a tensor or a module."""
+    if isinstance(value, (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)) or _of_a_library(type(value)):
         return {}
     own = getattr(value, "__dict__", None)
     return own if isinstance(own, dict) and len(own) <= MOST_ATTRIBUTES else {}
+
+
+@lru_cache(maxsize=512)
+def _of_a_library(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
 def numbers(frame: FrameType) -> Numbers:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from netwright.checks.optrace import Op
 from netwright.checks.sourcecode import Place, Sources
 from netwright.watch.functions import FunctionSeen
+from netwright.watch.frozen import Frozen
 from netwright.watch.ledger import Erased
 from netwright.watch.scene import LoopSeen, MapSeen
 
@@ -38,7 +39,7 @@ class Event:
             layers in train mode), ``carried`` (arguments that are states which the forward before had returned); of a
             backward ``number``, ``models`` and ``optimizers`` (numbers of those whose gradients it changed), ``loss``,
             ``turn``, ``retain``, ``inputs`` (given), ``forwards`` (events); of a step ``rate``, ``norm``, ``without``,
-            ``held`` (ledger.Holding), ``frozen`` (parameters written to although frozen); of a clip ``norm``,
+            ``held`` (ledger.Holding); of a clip ``norm``,
             ``count``, ``with_grad``, ``limit``, ``ids``, ``followed``, ``fresh``, ``spent`` (gradients that no step
             has used, or one has), ``exhausted``; of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
             ``train``; of a seed ``value``, ``function``; of a load ``shares``, ``missing``, ``unexpected`` …
@@ -185,6 +186,7 @@ class ModelSeen:
     steps: int = 0
     seen_bytes: int = 0
     eval_bytes: int = 0
+    recorded: list[BatchSeen] = field(default_factory=list)  # of evaluation, those with operations
     names: dict[str, tuple[int, int]] = field(default_factory=dict)  # of variables; backward passes at first and last
 
     @property
@@ -321,6 +323,7 @@ class Trace:
     splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets) of random_split
     erased: list[Erased] = field(default_factory=list)
     kept: list[GraphsKept] = field(default_factory=list)
+    frozen: Frozen = field(default_factory=Frozen)
     loops: list[LoopSeen] = field(default_factory=list)
     maps: list[MapSeen] = field(default_factory=list)
     sources: Sources = field(default_factory=Sources)

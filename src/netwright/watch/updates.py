@@ -196,7 +196,8 @@ def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
         eye.pause(False)  # what the closure does is the script's
     else:
         _note_step(eye, optimizer, number)
-        eye.frozen = _versions_of_frozen(optimizer) if seen.steps < NORMS else []
+        done = seen.steps
+        eye.frozen = _versions_of_frozen(optimizer) if done < NORMS or done % 8 == 0 or eye.trace.frozen.written else []
     eye.spend(began)
 
 
@@ -229,7 +230,9 @@ def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     if closure_in(args, kwargs):
         _note_step(eye, optimizer, number)
     if eye.frozen and eye.last_step is not None:
-        eye.last_step.facts["frozen"] = tuple(id(one) for one, version in eye.frozen if one._version != version)
+        for one, version in eye.frozen:
+            if one._version != version:
+                eye.trace.frozen.wrote(one, number, eye.last_step.place)
     eye.frozen = []
     eye.ledger.use(number)
     eye.trace.optimizers[number].steps += 1
@@ -246,6 +249,7 @@ def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
         is_model = isinstance(thing, nn.Module)
         number = eye.numbers.get(id(thing), ("", -1))[1] if is_model else eye.optimizer(thing)
         facts: dict[str, Any] = {"of": "model" if is_model else "optimizer"}
+        paused = eye.pause(True)
         if eye.trace.num_backwards < NORMS:
             parameters = (
                 thing.parameters() if is_model else (one for group in thing.param_groups for one in group["params"])
@@ -258,5 +262,6 @@ def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             return original(thing, *args, **kwargs)
         finally:
             eye.ledger.sync("cleared", at=eye.trace.num_backwards, event=len(eye.trace.events) - 1)
+            eye.pause(paused)
 
     return zeroed

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netwright.checks.sourcecode import caller
+from netwright.checks.sourcecode import Place, caller
 from netwright.watch.eye import Eye
 from netwright.watch.looks import active, copied
 from netwright.watch.trace import StateSeen
@@ -47,7 +47,8 @@ def around_state_dict(eye: Eye, original: Callable[..., Any]) -> Callable[..., A
                 reference = weakref.ref(state)
             except TypeError:
                 return state
-            eye.trace.states.append(StateSeen(number[1], eye.trace.steps, caller(skip=2), event, reference))
+            tensors = tuple(weakref.ref(one) for one in list(state.values())[:4] if isinstance(one, Tensor))
+            eye.trace.states.append(StateSeen(number[1], eye.trace.steps, caller(skip=2), event, reference, tensors))
             del eye.trace.states[:-256]
         return state
 
@@ -70,7 +71,8 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
                 "ids": frozenset(id(one) for one in module.parameters()),
                 "missing": sorted(set(own) - set(given))[:20], "unexpected": sorted(set(given) - set(own))[:20],
                 "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
-                "trained": eye.trace.steps, "of": type(module).__name__,
+                "trained": eye.trace.steps, "of": type(module).__name__, "module": module,
+                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given),
             }  # fmt: skip
             returned = original(module, state_dict, *args, **kwargs)
         finally:
@@ -85,7 +87,7 @@ def around_save(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that something is saved."""
     def save(thing: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.mine() and not eye.quiet:
-            eye.event("save", of=type(thing).__name__)
+            eye.event("save", of=type(thing).__name__, taken=_taken(eye, thing), module=isinstance(thing, nn.Module))
         eye.quiet += 1
         try:
             return original(thing, *args, **kwargs)
@@ -117,3 +119,34 @@ def around_export(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
         return returned
 
     return export
+
+
+def _taken(eye: Eye, thing: Any) -> tuple[int, int, Place | None] | None:
+    """Where ``state_dict()`` returned the very tensors that stand in a thing: its model, optimizer steps by then, line."""
+    held = thing.values() if isinstance(thing, dict) else [thing]
+    inner = [one for value in held if isinstance(value, dict) for one in value.values()]
+    tensors = {id(one) for one in (*held, *inner) if isinstance(one, Tensor)}
+    for seen in reversed(eye.trace.states):
+        alive = [one for reference in seen.tensors if (one := reference()) is not None]
+        if alive and all(id(one) in tensors for one in alive):
+            return seen.model, seen.step, seen.place
+    return None
+
+
+def _fit(module: nn.Module, own: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Any]:
+    """How names and shapes fit: numbers that are not loaded, and how many tensors only have another name."""
+    trained = {name for name, _ in module.named_parameters()}
+    missing = {name: one for name, one in own.items() if name not in given or given[name].shape != one.shape}
+    spare = [(name, one.shape) for name, one in given.items() if name not in own]
+    renamed = {}
+    for name, one in missing.items():
+        tail = name.split(".")[-2:]
+        other = next((old for old, shape in spare if shape == one.shape and old.split(".")[-len(tail) :] == tail), None)
+        if other is not None:
+            renamed[name] = other
+    return {
+        "values": sum(one.numel() for one in own.values()),
+        "absent": sum(one.numel() for name, one in missing.items() if name in trained),
+        "parameters": tuple(sorted(set(missing) & trained)),
+        "renamed": renamed,
+    }

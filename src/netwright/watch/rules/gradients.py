@@ -1,7 +1,7 @@
 """Which gradients a step uses: never cleared (T01), erased before use (T02), of another loss (T08).
 
-The ledger tells of which backward passes each gradient was made when a step used it. A loop repeats itself: what is told
-here happened again and again, not once.
+The ledger tells of which backward passes each gradient was made when a step used it. A loop repeats itself: what is
+told here happened again and again, not once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def erased_unused(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Findin
 
 
 def _wasted(trace: Trace, story: Story) -> dict[int, set[int]]:
-    """Numbers of backward passes of which no step of any optimizer used anything, with the optimizers that lost them."""
+    """Backward passes of which no step of any optimizer used anything, with the optimizers that lost them."""
     by_hand = {
         number for number, steps in story.steps.items()
         if sum(any(UNKNOWN in one.backwards for one in event.facts["held"]) for _, event in steps) > STALE * len(steps)
@@ -175,8 +175,8 @@ def _all_erased(
         "T02",
         place=place or commonest(story.backwards[one].place for one in lost),
         evidence=(
-            f"{counts[0]} of {counts[1]} steps of {called(trace, trace.optimizers[number])} found no gradient: those of "
-            f"{len(lost)} backward passes were cleared{where} unused.{had}"
+            f"{counts[0]} of {counts[1]} steps of {called(trace, trace.optimizers[number])} found no gradient: those "
+            f"of {len(lost)} backward passes were cleared{where} unused.{had}"
         ),
         cure=f"{name}.zero_grad()  # before loss.backward(), or after step()",
     )
@@ -223,8 +223,8 @@ def of_another_loss(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
 def _leak(story: Story, number: int, at: int, event: Event) -> tuple[int, int] | None:
     """The backward pass of another optimizer's loss and the optimizer's own, where a step used both.
 
-    Heads that share a body have losses that reach both; there every optimizer that the last loss reached steps after it.
-    Here one does not: the loss was not for it, or it reaches this one alone.
+    Heads that share a body have losses that reach both; there every optimizer that the last loss reached steps after
+    it. Here one does not: the loss was not for it, or it reaches this one alone.
     """
     for holding in event.facts["held"]:
         fresh = [one for one in holding.fresh if one in story.backwards]
@@ -274,17 +274,14 @@ def _leaking(
     others = [who for _, who in story.used.get(sample, ()) if who != number]
     other = called(trace, trace.optimizers[others[0]]) if others else "another optimizer"
     much = f" {share:.0%} of the gradient's norm came from it." if share is not None else ""
-    name = "optimizer"
-    for _, event in story.steps[number]:
-        name = variable(event.place, "step", name)
-        break
+    name = variable(story.steps[number][0][1].place, "step", "optimizer")
     return finding(
         "T08",
         place=own,
         evidence=(
-            f"{counts[0]} of {counts[1]} steps of {called(trace, trace.optimizers[number])} also used what the backward "
-            f"pass of line {theirs.line if theirs is not None else '?'} had left in its weights, for which {other} "
-            f"had stepped.{much}"
+            f"{counts[0]} of {counts[1]} steps of {called(trace, trace.optimizers[number])} also used what the "
+            f"backward pass of line {theirs.line if theirs is not None else '?'} had left in its weights, for which "
+            f"{other} had stepped.{much}"
         ),
         cure=f"{name}.zero_grad()  # right before the backward() of line {own.line if own is not None else '?'}",
     )

@@ -56,10 +56,13 @@ def models_of(trace: Trace, optimizer: int) -> list[ModelSeen]:
 
 
 def called(trace: Trace, optimizer: OptimizerSeen) -> str:
-    """What to call an optimizer: where several step, with the model whose weights it holds."""
+    """What to call an optimizer: where several step, by the name it is stepped with, else with the model it is for."""
     kind = type(optimizer.optimizer).__name__
     if sum(bool(one.steps) for one in trace.optimizers) < 2:
         return f"the optimizer ({kind})"
+    name = variable(commonest(event.place for event in trace.of("step") if event.who == optimizer.number), "step", "")
+    if name:
+        return f"`{name}` ({kind})"
     at = f", made at line {optimizer.place.line}" if optimizer.place is not None else ""
     return f"the {kind} of {' and '.join(dict.fromkeys(one.name for one in models_of(trace, optimizer.number)))}{at}"
 

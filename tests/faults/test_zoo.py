@@ -1,0 +1,35 @@
+"""Healthy programs as people write them: no error, and at most two warnings in all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.programs import ZOO, checked, watched
+
+PROGRAMS = sorted(ZOO.glob("*.py"))
+# The warnings that are allowed, at most two in all: program to code.
+WARNED: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+def test_a_healthy_program_is_not_accused(file: Path) -> None:
+    """Watched while it runs, it gets neither an error nor a warning."""
+    report = watched(file)[0].report
+    assert report is not None
+    graver = [one for one in report.findings if one.severity != "note" and one.code != WARNED.get(file.stem)]
+    assert not graver, graver
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+def test_a_healthy_module_is_not_accused(file: Path) -> None:
+    """Checked by its module, data and recipe: nor then."""
+    report = checked(file)
+    assert report is None or not [one for one in report.findings if one.severity != "note"], report
+
+
+def test_the_zoo_is_large() -> None:
+    """At least forty, with at most two warnings."""
+    assert len(PROGRAMS) >= 40
+    assert len(WARNED) <= 2
