@@ -68,9 +68,9 @@ CHECKS: tuple[Check, ...] = (
     *data_splits.CHECKS,
     *data_texts.CHECKS,
     *data_pairs.CHECKS,
-    *data_own.CHECKS,
     *data_targets.CHECKS,
     *data_scales.CHECKS,
+    *data_own.CHECKS,
     *affine.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
 )

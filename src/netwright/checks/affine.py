@@ -1,7 +1,7 @@
 """Linear layers with nothing between them: together they can do no more than one.
 
-That the pair is affine is tried out on a copy: what goes into the first is replaced, and what comes out of the last must
-add up. That nothing else takes the first one's result is tried out too.
+That the pair is affine is tried out on a copy: what goes into the first is replaced, and what comes out of the last
+must add up. That nothing else takes the first one's result is tried out too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from netwright.checks.catalogue import finding
-from netwright.checks.leaves import Training, parts_that_differ, returned_tensors
+from netwright.checks.leaves import MOST_NODES, Training, parts_that_differ, returned_tensors
 from netwright.checks.linears import STEPS, Flow, Link, Step, flow_of, leaves_attention, links, meets_attention
 from netwright.checks.optrace import Op
 from netwright.checks.runner import Check
@@ -79,16 +80,14 @@ def no_activation(subject: Subject) -> Iterator[Finding]:
     inputs = _few(subject)
     model = subject.fresh()
     flow = flow_of(traced(subject, model, inputs), model)
-    pairs = [link for link in links(flow) if not excused(flow, link) and _learns(model, link)]
+    pairs = _only_there(flow, [link for link in links(flow) if not excused(flow, link) and _learns(model, link)])
+    if any(len(link.after) > 1 for link in pairs) and _has_own_backward(subject, model, inputs):
+        pairs = [link for link in pairs if len(link.after) == 1]  # a branch may turn its gradient round
     if not pairs:
         return
     standing = _pairs_in_training(subject, inputs)
     pairs = [link for link in pairs if all((link.first.names, one.names) in standing for one in link.after)]
-    told = 0
-    for chain in _chains(pairs):
-        if told >= MOST_TRIED:
-            return
-        told += 1
+    for chain in _chains(pairs)[:MOST_TRIED]:
         off = max((_off(subject, model, inputs, link, one) for link in chain for one in link.after), default=1.0)
         if off < AFFINE and all(_alone(subject, model, inputs, link) for link in chain):
             yield _finding(subject, model, chain, off)
@@ -99,6 +98,28 @@ def _few(subject: Subject) -> Inputs:
     rows = min(MOST_ROWS, len(next(iter(inputs.values()))))
     few: Inputs = pick(inputs, slice(0, rows))
     return few
+
+
+def _only_there(flow: Flow, pairs: list[Link]) -> list[Link]:
+    """Without those whose weights are used in other places too."""
+    inside = {step.index for link in pairs for step in (link.first, *link.after)}
+    elsewhere = {name for step in flow.steps.values() if step.index not in inside for name in step.names}
+    return [link for link in pairs if not any(step.names & elsewhere for step in (link.first, *link.after))]
+
+
+def _has_own_backward(subject: Subject, model: nn.Module, inputs: Inputs) -> bool:
+    """Whether a custom autograd Function stands in the graph of the answer."""
+    returned = returned_tensors(subject.call(model, inputs, grad=True))
+    waiting = [one.grad_fn for one in returned if one.grad_fn is not None]
+    seen = set(waiting)
+    while waiting and len(seen) < MOST_NODES:
+        node = waiting.pop()
+        if isinstance(node, BackwardCFunction):
+            return True
+        fresh = [one for one, _ in node.next_functions if one is not None and one not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return False
 
 
 def _pairs_in_training(subject: Subject, inputs: Inputs) -> set[tuple[frozenset[str], frozenset[str]]]:
@@ -217,7 +238,7 @@ def _alone(subject: Subject, model: nn.Module, inputs: Inputs, link: Link) -> bo
     if not returned_tensors(usual):
         return False
     generator = torch.Generator().manual_seed(0)
-    product = flow_result(first)
+    product = first.made.detach()
     spread = float(product.std()) or 1.0
     noise = product + spread * torch.randn(product.shape, generator=generator).to(product.dtype)
     given = {one.ordinal: one.given.detach().clone() for one in link.after}
@@ -225,11 +246,6 @@ def _alone(subject: Subject, model: nn.Module, inputs: Inputs, link: Link) -> bo
         other = seeded_call(subject, model, inputs)
     largest = max((float(one.detach().abs().max()) for one in returned_tensors(usual) if one.numel()), default=0.0)
     return parts_that_differ(usual, other) <= SAME * max(largest, 1e-6)
-
-
-def flow_result(step: Step) -> Tensor:
-    """What a step gave, as a copy to be changed."""
-    return step.made.detach().clone()
 
 
 def _finding(subject: Subject, model: nn.Module, chain: list[Link], off: float) -> Finding:
@@ -250,10 +266,15 @@ def _finding(subject: Subject, model: nn.Module, chain: list[Link], off: float) 
         severity="note" if loaded else None,
         evidence=f"{shown} follow each other with nothing between: with other inputs of {rows} samples, f(a + b) is "
         f"f(a) + f(b) - f(0) to {off:.0e} of its size. Their {values:,} weights can do what{same} can, and no more.",
-        cure=f"Put an activation between, as x = torch.relu({names[0].rpartition('.')[2]}(x)); or leave one layer out.",
+        cure=f"Put an activation between, as {_cure(names[0])}; or leave one layer out.",
         place=_place(subject, steps),
         layer=steps[0].layer,
     )
+
+
+def _cure(name: str) -> str:
+    last = name.rpartition(".")[2]
+    return f"x = torch.relu(self.{last}(x))" if last.isidentifier() else "nn.ReLU()"
 
 
 def _place(subject: Subject, steps: list[Step]) -> Place | None:

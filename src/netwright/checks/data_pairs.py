@@ -25,6 +25,7 @@ STRUCTURE = 0.85  # see `clustered`: parity of normal columns has 1.0, pictures 
 CONFLICTS = 0.01  # share of samples in conflict for a warning
 DOUBTED = 0.01  # share of labels that neighbours outvote for a note
 MANY_DOUBTED = 0.1  # … and for D16 in its place
+NEARLY_ALL = 9  # of 10 neighbours for one other class, and none for the sample's own, where few labels are doubted
 VOTES = 6  # of 10 neighbours for one other class, and at most one for the sample's own
 
 
@@ -110,7 +111,7 @@ def _other_split(subject: Subject, own: float) -> Iterator[Finding]:
             yield finding(
                 "D04",
                 where=f"the pairs of {split}",
-                evidence=f"In training neighbours agree on targets ({own:+.0f} standard deviations above random orders); "
+                evidence=f"In training neighbours agree on targets ({own:+.0f} deviations above random orders); "
                 f"in {split} they do not ({reached:+.1f}).",
                 cure="Shuffle, sort and filter inputs and targets by one index: x, y = x[order], y[order].",
             )
@@ -133,7 +134,7 @@ def _structure(subject: Subject, near: Near) -> str | None:
     if found > usual + noise or learnt is None:
         return None
     return (
-        f"The inputs do fall into clusters (nearest samples are {1 / tight:.1f} times as near as in a normal cloud), "
+        f"The inputs do fall into clusters (near samples are {1 / tight:.1f} times as near as in a normal cloud), "
         f"yet a forest of trees is right for {found:.1%} of new samples, always answering one class for "
         f"{usual:.1%}{learnt}."
     )
@@ -201,17 +202,21 @@ def doubts(subject: Subject) -> Iterator[Finding]:
     own = votes[np.arange(len(labels)), labels]
     doubted = np.flatnonzero((votes.max(1) >= VOTES) & (own <= 1))
     part = len(doubted) / len(labels)
+    if part < MANY_DOUBTED:  # of a few, hard samples must not be taken for wrong labels
+        doubted = np.flatnonzero((votes.max(1) >= NEARLY_ALL) & (own == 0))
+        part = len(doubted) / len(labels)
     if part < DOUBTED or len(doubted) < 3 or subject.cache.get("conflicts"):
         return
     many = part >= MANY_DOUBTED
+    least = VOTES if many else NEARLY_ALL
     listed = ", ".join(f"train[{near.ids[at]}] ({labels[at]}, neighbours {votes[at].argmax()})" for at in doubted[:4])
     yield finding(
         "D16" if many else "D20",
         severity="note",
         where="train",
         title="Many labels are probably wrong" if many else None,
-        evidence=f"{share(len(doubted), len(labels))} labels are those of at most 1 of the 10 nearest samples, of which "
-        f"{VOTES} or more agree on another: {listed}. Else neighbours are right for {_right(near, doubted):.1%}.",
+        evidence=f"{share(len(doubted), len(labels))} labels are those of at most 1 of the 10 nearest samples, "
+        f"of which {least} or more agree on another: {listed}. Else they are right for {_right(near, doubted):.1%}.",
         cure="Look at these first.",
     )
 

@@ -28,9 +28,11 @@ LOOKED_AT = 256  # samples that are sent through for what reaches the first laye
 
 
 def named_inputs(subject: Subject, samples: Samples) -> dict[str, NDArray[Any]]:
-    """The inputs that are data: no lengths and no mask."""
+    """The inputs that the module takes and that are data: no lengths and no mask."""
     others = {subject.lengths, subject.mask, "lengths", "mask"}
-    return {name: value for name, value in samples.inputs.items() if name not in others and value.dtype != bool}
+    kept = {name: value for name, value in samples.inputs.items() if name not in others and value.dtype != bool}
+    taken = {name: value for name, value in kept.items() if name in subject.pool}
+    return taken or kept
 
 
 def matrix(subject: Subject, samples: Samples) -> NDArray[np.float64]:

@@ -146,8 +146,8 @@ def columns(subject: Subject) -> Iterator[Finding]:
 
 def _constant(name: str, values: NDArray[np.float64], names: list[str]) -> Iterator[Finding]:
     same = np.flatnonzero(values.max(0) == values.min(0))
-    if not len(same) or len(same) > 0.2 * values.shape[1] or values.shape[1] > 100:
-        return  # of a picture, a histogram or many indicators some are constant by nature
+    if not len(same) or len(same) > 0.2 * values.shape[1] or _many_alike(values, same):
+        return
     plain = all(float(values[0, at]) in (0.0, 1.0) for at in same)
     yield finding(
         "D14",
@@ -158,6 +158,13 @@ def _constant(name: str, values: NDArray[np.float64], names: list[str]) -> Itera
         f"{', '.join(f'{values[0, at]:.4g}' for at in same[:4])}.",
         cure="Leave it out, and look why it does not vary.",
     )
+
+
+def _many_alike(values: NDArray[np.float64], same: NDArray[np.int64]) -> bool:
+    """Whether columns are the pixels of a picture, a histogram or indicators: of such some are constant by nature."""
+    square = values.shape[1] >= 16 and round(values.shape[1] ** 0.5) ** 2 == values.shape[1]
+    lowest = bool((values[0, same] == values.min()).all())
+    return values.shape[1] > 40 or (square and lowest)
 
 
 def _leaks(

@@ -18,19 +18,18 @@ from netwright.checks.catalogue import finding
 from netwright.checks.leaves import parts_that_differ, returned_tensors, training
 from netwright.checks.optrace import Op, record, tensors_in
 from netwright.checks.runner import Check
-from netwright.checks.sourcecode import Place, place_of_frame, source_line
+from netwright.checks.sourcecode import Place, Sources, place_of_frame, source_line
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
 from netwright.records import Finding
 
-AUGMENTED = {"__iadd__": "__add__", "__isub__": "__sub__", "__imul__": "__mul__", "__itruediv__": "__truediv__"}
+AUGMENTED = {"add_": "add", "sub_": "sub", "mul_": "mul", "div_": "div"}  # what x += y, x -= y … call
 
 
 def writes(op: Op) -> bool:
     """Whether an operation writes to its first argument."""
     short = op.short
     return (
-        short in AUGMENTED
-        or short in ("__setitem__", "__ior__", "__iand__", "__ipow__", "__ifloordiv__")
+        short in ("__setitem__", "__ior__", "__iand__")
         or (short.endswith("_") and not short.endswith("__"))
         or op.kwargs.get("inplace") is True
         or (short in ("relu", "leaky_relu", "elu", "relu6", "hardtanh", "silu", "dropout") and True in op.args[1:])
@@ -155,7 +154,7 @@ def _moves_by_chance(subject: Subject, inputs: Inputs) -> bool:
 
 def _values(model: nn.Module) -> dict[str, Tensor]:
     """All tensors of floats that a module keeps, by name; and numbers among its attributes."""
-    kept = {name: value for name, value in (*model.named_buffers(), *model.named_parameters())}
+    kept: dict[str, Tensor] = dict((*model.named_buffers(), *model.named_parameters()))
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             path = f"{name}.{key}" if name else key
@@ -181,8 +180,28 @@ def _drifting(subject: Subject, inputs: Inputs) -> tuple[str, float, float, floa
             continue
         if torch.equal(once[name], value) or torch.equal(once[name], twice[name]) or not _equal(once[name], other[name]):
             continue
-        return name, float(value.abs().max()), float(once[name].abs().max()), float(twice[name].abs().max())
+        if _is_cause(subject, inputs, name, value):
+            return name, float(value.abs().max()), float(once[name].abs().max()), float(twice[name].abs().max())
     return None
+
+
+def _is_cause(subject: Subject, inputs: Inputs, name: str, start: Tensor) -> bool:
+    """Whether the second pass differs less where this tensor is put back before it: a counter changes no answer."""
+    gaps = []
+    for put_back in (False, True):
+        model = subject.fresh()
+        first = subject.call(model, _clones(inputs), seed=1)
+        if put_back:
+            parent, _, key = name.rpartition(".")
+            owner = model.get_submodule(parent)
+            held = getattr(owner, key)
+            if isinstance(held, Tensor):
+                with torch.no_grad():
+                    held.copy_(start)
+            else:
+                setattr(owner, key, float(start))
+        gaps.append(parts_that_differ(first, subject.call(model, _clones(inputs), seed=1)))
+    return gaps[1] < 0.5 * gaps[0]
 
 
 def _writer(subject: Subject, inputs: Inputs, found: tuple[str, float, float, float] | None) -> tuple[Place | None, str]:
@@ -202,10 +221,14 @@ def _writer(subject: Subject, inputs: Inputs, found: tuple[str, float, float, fl
 
 
 class _OutOfPlace(TorchFunctionMode):
-    """Do operations on hidden values out of place that would write to them; at one line, or at all."""
+    """Do operations on hidden values out of place that would write to them; at one line, or at all.
 
-    def __init__(self, only: Place | None = None) -> None:
+    ``x.add_(y)`` stays as it is: only of ``x += y`` is the result sure to be what x means afterwards.
+    """
+
+    def __init__(self, sources: Sources, only: Place | None = None) -> None:
         super().__init__()
+        self.sources = sources
         self.only = only
         self.places: dict[Place, None] = {}
 
@@ -215,11 +238,12 @@ class _OutOfPlace(TorchFunctionMode):
 
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
-        augmented = name in AUGMENTED and isinstance(args[0], Tensor) and not args[0]._is_view()
+        written = name in AUGMENTED and isinstance(args[0], Tensor) and not args[0]._is_view()
         flagged = kwargs.get("inplace") is True
-        if augmented or flagged:
+        if written or flagged:
             place = place_of_frame(sys._getframe(1))
-            if place is not None and (self.only is None or place == self.only):
+            known = flagged or isinstance(statement_at(self.sources, place), ast.AugAssign)
+            if known and place is not None and (self.only is None or place == self.only):
                 self.places[place] = None
                 if flagged:
                     kwargs["inplace"] = False
@@ -232,16 +256,16 @@ def changed_residuals(subject: Subject) -> Iterator[Finding]:
     """M26 of hidden values: written to in place while another name still stands for the old ones."""
     inputs, _ = subject.rows()
     plain = subject.call(subject.fresh(), _clones(inputs), seed=1)
-    with _OutOfPlace() as mode:
+    with _OutOfPlace(subject.sources) as mode:
         healed = subject.call(subject.fresh(), _clones(inputs), seed=1)
     scale = max((float(one.abs().max()) for one in returned_tensors(plain) if one.numel()), default=0.0)
     if not parts_that_differ(plain, healed) > 1e-4 * (scale + 1e-6):
         return
     for place in list(mode.places)[:20]:
-        with _OutOfPlace(place):
+        with _OutOfPlace(subject.sources, place):
             healed = subject.call(subject.fresh(), _clones(inputs), seed=1)
         gap = parts_that_differ(plain, healed)
-        name = _still_needed(subject, place)
+        name = _still_needed(subject.sources, place)
         if gap > 1e-4 * (scale + 1e-6) and name is not None:
             yield finding(
                 "M26",
@@ -256,33 +280,48 @@ def changed_residuals(subject: Subject) -> Iterator[Finding]:
             return
 
 
-def _still_needed(subject: Subject, place: Place) -> str | None:
-    """The name under which a tensor that a line writes to is read later; None where there is none."""
-    tree = subject.sources.tree(place.file)
-    if tree is None:
+def _home(sources: Sources, place: Place | None) -> ast.FunctionDef | None:
+    """The innermost function around a line."""
+    tree = sources.tree(place.file) if place is not None else None
+    if tree is None or place is None:
         return None
     homes = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.lineno <= place.line <= (node.end_lineno or 0)
     ]
-    home = max(homes, key=lambda node: node.lineno, default=None)
-    if home is None:
+    return max(homes, key=lambda node: node.lineno, default=None)
+
+
+def statement_at(sources: Sources, place: Place | None) -> ast.stmt | None:
+    """The assignment, expression or return at a line."""
+    home = _home(sources, place)
+    if home is None or place is None:
         return None
-    statement = next(
-        (one for one in ast.walk(home) if isinstance(one, (ast.Assign, ast.AugAssign, ast.Expr, ast.Return))
-         and one.lineno <= place.line <= (one.end_lineno or one.lineno)), None,
-    )  # fmt: skip
-    if statement is None:
+    return next(
+        (
+            one
+            for one in ast.walk(home)
+            if isinstance(one, (ast.Assign, ast.AugAssign, ast.Expr, ast.Return))
+            and one.lineno <= place.line <= (one.end_lineno or one.lineno)
+        ),
+        None,
+    )
+
+
+def _still_needed(sources: Sources, place: Place) -> str | None:
+    """The name under which a tensor that a line writes to is read later; None where there is none."""
+    home, statement = _home(sources, place), statement_at(sources, place)
+    if home is None or statement is None:
         return None
     targets = _written_names(statement)
     made = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-    aliases = dict.fromkeys(targets - made)
+    aliases = targets - made
     for node in ast.walk(home):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
-            pair = node.targets[0].id, node.value.id
-            if node.lineno < place.line and targets & set(pair):
-                aliases |= dict.fromkeys(set(pair) - targets)
+            pair = {node.targets[0].id, node.value.id}
+            if node.lineno < place.line and targets & pair:
+                aliases |= pair - targets
     end = statement.end_lineno or statement.lineno
     for node in ast.walk(home):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in aliases and node.lineno > end:

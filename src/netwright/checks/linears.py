@@ -26,11 +26,15 @@ MOVES = frozenset({
     "expand", "view_as", "reshape_as", "t",
 })  # fmt: skip
 # In eval mode these are affine in each sample; that nothing else happened is tried out afterwards.
-THROUGH = MOVES | {"dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "alpha_dropout", "feature_dropout", "batch_norm",
-                   "avg_pool1d", "avg_pool2d", "avg_pool3d"}  # fmt: skip
+THROUGH = MOVES | {
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "alpha_dropout", "feature_dropout", "batch_norm",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d",
+}  # fmt: skip
 # What attention does to queries and keys before it multiplies them.
-TOWARDS = MOVES | {"chunk", "split", "tensor_split", "unbind", "mul", "__mul__", "__rmul__", "div", "__truediv__", "cat",
-                   "add", "sub", "neg", "normalize", "layer_norm", "rms_norm", "dropout", "stack"}  # fmt: skip
+TOWARDS = MOVES | {
+    "chunk", "split", "tensor_split", "unbind", "mul", "__mul__", "__rmul__", "div", "__truediv__", "cat", "add", "sub",
+    "neg", "normalize", "layer_norm", "rms_norm", "dropout", "stack",
+}  # fmt: skip
 ADDS = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__"})
 MOST_HOPS = 16
 
@@ -145,9 +149,9 @@ def _with_bias(flow: Flow, index: int, op: Op) -> Tensor:
     for later in flow.seen.ops[index + 1 : index + 4]:
         given = later.tensors()
         others = [one for one in given if one is not made]
-        if later.short in ADDS and len(given) == 2 and len(others) == 1 and others[0].ndim == 1:
-            if id(others[0]) in flow.constant and isinstance(later.out, Tensor):
-                return later.out
+        bias = others[0] if len(given) == 2 and len(others) == 1 else None
+        if later.short in ADDS and bias is not None and bias.ndim == 1 and isinstance(later.out, Tensor):
+            return later.out if id(bias) in flow.constant else made
     return made
 
 
@@ -168,10 +172,9 @@ def links(flow: Flow) -> Iterator[Link]:
     """The steps whose results go nowhere but into further steps, past operations that only move values."""
     kept = _kept_ids(flow)
     for first in flow.steps.values():
-        after: list[Step] = []
-        paths: list[tuple[Op, ...]] = []
-        if _follow(flow, first.made, first.index, (), after, paths, kept) and after:
-            yield Link(first, tuple(after), tuple(paths))
+        found: list[tuple[Step, tuple[Op, ...]]] = []
+        if _follow(flow, kept, first.made, first.index, (), found) and found:
+            yield Link(first, tuple(step for step, _ in found), tuple(path for _, path in found))
 
 
 def _kept_ids(flow: Flow) -> set[int]:
@@ -185,23 +188,37 @@ def _kept_ids(flow: Flow) -> set[int]:
 
 
 def _follow(
-    flow: Flow, made: Tensor, index: int, path: tuple[Op, ...], after: list[Step], paths: list[tuple[Op, ...]], kept: set[int]
+    flow: Flow,
+    kept: set[int],
+    made: Tensor,
+    index: int,
+    path: tuple[Op, ...],
+    found: list[tuple[Step, tuple[Op, ...]]],
 ) -> bool:
     """Whether all that takes a tensor is a step, or moves it on to one."""
-    users = [at for at in flow.users.get(id(made), ()) if at > index]
-    if id(made) in kept or not users or len(path) > MOST_HOPS:
+    if id(made) in kept or len(path) > MOST_HOPS:
         return False
-    for at in users:
+    for at in flow.users.get(id(made), ()):
         op, step = flow.seen.ops[at], flow.steps.get(at)
+        if at <= index or _idle(flow, kept, op):
+            continue
         if step is not None and step.given is made:
-            after.append(step)
-            paths.append(path)
-        elif op.short in THROUGH and isinstance(op.out, Tensor) and op.argument(0, "input") is made:
-            if not _follow(flow, op.out, at, (*path, op), after, paths, kept):
-                return False
-        else:
+            found.append((step, path))
+        elif not _moved_on(op, made) or not _follow(flow, kept, op.out, at, (*path, op), found):
             return False
     return True
+
+
+def _moved_on(op: Op, made: Tensor) -> bool:
+    return op.short in THROUGH and isinstance(op.out, Tensor) and op.argument(0, "input") is made
+
+
+def _idle(flow: Flow, kept: set[int], op: Op) -> bool:
+    """Whether nothing takes what an operation gave, as of ``relu(x)`` whose result is not assigned."""
+    out = op.out
+    if not isinstance(out, Tensor) or out.ndim == 0 or op.short.endswith("_"):
+        return False
+    return id(out) not in kept and not flow.users.get(id(out)) and all(out is not one for one in op.tensors())
 
 
 def meets_attention(flow: Flow, step: Step) -> bool:

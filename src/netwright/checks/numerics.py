@@ -24,6 +24,8 @@ from netwright.records import Finding
 
 TENFOLD = 10.0  # an outlier of the data, as catalogue M27 has it; more is no longer realistic
 SQUASHED = frozenset({"sigmoid", "softmax"})
+QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__", "__rtruediv__", "__rdiv__", "reciprocal"})
+LOGARITHMS = frozenset({"log", "log_", "log2", "log10", "mul", "mul_", "xlogy", "pow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,10 @@ def _repeated(targets: Any) -> Any:
     return targets
 
 
-def _probe(subject: Subject, inputs: Inputs, targets: Any, *, push: bool = False) -> Broken | None:
+def _probe(subject: Subject, inputs: Inputs, targets: Any, *, pushed: frozenset[str] = frozenset()) -> Broken | None:
     """Forward, loss and backward on a fresh copy; what became not finite first, or None."""
     model = subject.fresh(train=True)
-    recorder = _Watcher(push=push)
+    recorder = _Watcher(pushed)
     grad: dict[int, Tensor] = {}
     with recorder:
         try:
@@ -168,32 +170,33 @@ def _broken_slope(ops: list[Op], grad: dict[int, Tensor]) -> Op | None:
 
 
 class _Watcher(Recorder):
-    """A recorder that also pushes what sigmoid and softmax get so far apart that they give exactly 0 and 1."""
+    """A recorder that also pushes what some functions get so far apart that they give exactly 0 or 1, or infinity."""
 
-    def __init__(self, *, push: bool) -> None:
+    def __init__(self, pushed: frozenset[str]) -> None:
         super().__init__(most=6_000)
-        self.push = push
+        self.pushed = pushed
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Push, then record."""
         name = getattr(func, "__name__", "")
-        if self.push and name in SQUASHED and args and isinstance(args[0], Tensor):
+        if name in self.pushed and args and isinstance(args[0], Tensor):
             value = args[0]
-            most = float(value.detach().abs().max())
-            # 120 is past where softmax underflows to 0 in float32 (103) and sigmoid rounds to 1 (17).
-            args = (value * (240.0 / max(most, 1e-6)), *args[1:]) if most > 0 else args
+            most = float((value if name == "exp" else value.abs()).detach().max()) if value.numel() else 0.0
+            # 120 is past where softmax underflows to 0 in float32 (103), exp overflows (88), sigmoid rounds to 1 (17).
+            args = (value * (120.0 / most), *args[1:]) if most > 1e-6 else args
         return super().__torch_function__(func, types, args, kwargs)
 
 
 def _confident(subject: Subject, inputs: Inputs, targets: Any) -> Broken | None:
-    """Whether a logarithm is taken of a probability that can be exactly 0."""
+    """Whether a logarithm is taken of a probability that can be 0, or a softmax is written with a bare exp."""
     if subject.objective is None:
         return None
-    broken = _probe(subject, inputs, targets, push=True)
-    if broken is None or broken.op is None:
-        return None
-    # Only what a logarithm or a quotient of a probability gives is told: other things that overflow are not realistic.
-    return broken if broken.op.short in ("log", "log2", "log10", "div", "__truediv__", "mul", "__mul__", "__rmul__", "reciprocal", "pow", "__pow__", "log_") else None
+    broken = _probe(subject, inputs, targets, pushed=SQUASHED)
+    if broken is not None and broken.op is not None and broken.op.short in LOGARITHMS | QUOTIENTS:
+        return broken
+    broken = _probe(subject, inputs, targets, pushed=frozenset({"exp"}))
+    # Only a quotient of two infinities is told: that exp itself overflows is not realistic for all that use it.
+    return broken if broken is not None and broken.op is not None and broken.op.short in QUOTIENTS else None
 
 
 def _told(subject: Subject, broken: Broken, words: str, *, severity: Any) -> Finding:

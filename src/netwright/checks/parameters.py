@@ -270,7 +270,7 @@ def _aliased(subject: Subject, name: str, module: nn.Module, where: list[str], *
             f"entries {', '.join(where)} of this {kind} are one and the same {type(child).__name__}: {len(where)} entries, "
             f"1 set of weights, {own:,} values instead of {own * len(where):,}.{times}"
         ),
-        cure=f"nn.{kind}([make() for _ in range({len(where)})]), with the layer made inside the brackets",
+        cure=f"nn.{kind}({'*' if kind == 'Sequential' else ''}[nn.{type(child).__name__}(...) for _ in range({len(where)})])",
         place=_container_line(subject.model, name),
         layer=name or None,
     )

@@ -169,6 +169,7 @@ def _place(file: str, line: int) -> Place:
 
 def class_place(kind: type, method: str = "forward") -> Place | None:
     """Where a class of the person's defines a method, else where it begins."""
+    kind = next((one for one in kind.__mro__ if method in vars(one) and persons(file_of(one) or "<none>")), kind)
     file = file_of(kind)
     if file is None or not persons(file):
         return None

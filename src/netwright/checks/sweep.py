@@ -156,6 +156,7 @@ def train(
     steps: int,
     change: Callable[[torch.optim.Optimizer], None] | None = None,
     make: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    model: nn.Module | None = None,
 ) -> Short:
     """Train a copy for some steps.
 
@@ -163,18 +164,19 @@ def train(
         factor: Of the person's rate.
         change: Changes the optimizer before the first step.
         make: Makes another optimizer in its place.
+        model: What to train, in place; None: a fresh copy.
 
     Raises:
         NotCheckedError: The module, the loss or the optimizer raised.
     """
-    model = subject.fresh(train=True)
+    model = subject.fresh(train=True) if model is None else model
     optimizer = make(model) if make is not None else subject.optimizer_for(model, factor * _peak(subject))
     if change is not None:
         change(optimizer)
     warm = WARMUP if _warms_up(subject) else 0
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     losses: list[float] = []
-    first = _mean_loss(subject, model, batches)
+    first = mean_loss(subject, model, batches)
     for step in range(steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, (step + 1) / warm) if warm else rate
@@ -191,11 +193,11 @@ def train(
             optimizer.step()
         except (RuntimeError, TypeError) as error:
             raise NotCheckedError(f"a short training raised {type(error).__name__}") from error
-    last = _mean_loss(subject, model, batches)
+    last = mean_loss(subject, model, batches)
     return Short(tuple(losses), first, last if math.isfinite(last) else math.inf)
 
 
-def _mean_loss(subject: Subject, model: nn.Module, batches: list[tuple[Inputs, Any]]) -> float:
+def mean_loss(subject: Subject, model: nn.Module, batches: list[tuple[Inputs, Any]]) -> float:
     """Over all batches, in train mode: running statistics of eval mode lag behind."""
     kept = {name: value.clone() for name, value in model.named_buffers()}
     total = 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from netwright.watch.rules import clipping, freezing, gradients, holders, iterators, modes, penalties
-from netwright.watch.rules import evaluation
+from netwright.watch.rules import clipping, freezing, gradients, holders, iterators, kept, modes, penalties, updates
+from netwright.watch.rules import averages, evaluation, metrics
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,
@@ -14,6 +14,10 @@ RULES: tuple[Any, ...] = (
     *iterators.RULES,
     *modes.RULES,
     *freezing.RULES,
+    *kept.RULES,
+    *updates.RULES,
     *penalties.RULES,
     *evaluation.RULES,
+    *metrics.RULES,
+    *averages.RULES,
 )

@@ -115,6 +115,8 @@ def erased_unused(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Findin
         lost = [one for one in ran if one in wasted]
         if line in told or len(lost) < AGAIN or len(lost) < WASTED * len(ran) or _is_tool(trace, story, line):
             continue
+        if not any(number in story.steps for one in lost for number in wasted[one]):
+            continue  # T05 tells of an optimizer that never steps
         partly = len(lost) < len(ran)
         if partly or (_stepped_in_turn(story, lost) and not reads_gradients(trace)):
             yield _some_erased(trace, story, line, lost, len(ran))

@@ -222,8 +222,8 @@ def nothing_reached(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
 
 
 def _models_of(trace: Trace, event: int) -> list[int]:
-    numbers: list[int] = trace.events[event].facts.get("models", [])
-    return numbers
+    forwards = trace.events[event].facts.get("forwards", ()) if event < len(trace.events) else ()
+    return sorted({trace.events[one].who for one in forwards if one < len(trace.events) and trace.events[one].who >= 0})
 
 
 def _trainable(trace: Trace) -> frozenset[int]:

@@ -1,0 +1,106 @@
+"""Counterfactuals: the same module with other weights at the start, trained for as many steps on the same batches.
+
+A start, a depth or an activation is only called a fault where another one learns clearly more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.checks.subject import Inputs, NotCheckedError, Subject, set_mode
+from netwright.checks.sweep import Short, batches_of, train
+
+STEPS = 30
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
+def redrawn(model: nn.Module, *, only: Iterable[str] | None = None) -> nn.Module:
+    """Draw the weights of a copy anew, as torch draws them; weights without a layer of torch's get a like spread.
+
+    Args:
+        only: Names of parameters whose layers are drawn; None: all that are learned.
+    """
+    torch.manual_seed(0)
+    wanted = set(only) if only is not None else None
+    for name, module in model.named_modules():
+        own = {f"{name}.{key}" if name else key: one for key, one in module.named_parameters(recurse=False)}
+        learned = {key for key, one in own.items() if one.requires_grad}
+        if not learned or (wanted is not None and not learned & wanted):
+            continue
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset) and type(module).__module__.startswith("torch."):
+            reset()
+            continue
+        for key in learned:
+            if own[key].ndim > 1 and (wanted is None or key in wanted):
+                with torch.no_grad():
+                    own[key].normal_(0.0, max(own[key].shape) ** -0.5)
+    return model
+
+
+def short_trained(subject: Subject) -> tuple[nn.Module, Short]:
+    """A copy after some steps at the person's rate, made once; in eval mode.
+
+    Raises:
+        NotCheckedError: It cannot be trained.
+    """
+    if "short_trained" not in subject.cache:
+        try:
+            model = subject.fresh(train=True)
+            short = train(subject, batches_of(subject), factor=1.0, steps=STEPS, model=model)
+            subject.cache["short_trained"] = (set_mode(model, train=False), short)
+        except NotCheckedError as reason:
+            subject.cache["short_trained"] = reason
+    found = subject.cache["short_trained"]
+    if isinstance(found, NotCheckedError):
+        raise found
+    pair: tuple[nn.Module, Short] = found
+    return pair
+
+
+def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -> float:
+    """The loss of the best answer that is the same for all samples; found by descent, since any loss may be given.
+
+    Raises:
+        NotCheckedError: The loss is not known, or takes no such answer.
+    """
+    constant = answer.detach().float().mean(0).clone()
+    best = math.inf
+    for scale in (0.0, 1.0):
+        guess = (constant * scale).requires_grad_()
+        optimizer = torch.optim.LBFGS([guess], lr=0.5, max_iter=25)
+
+        def closure(guess: Tensor = guess, optimizer: torch.optim.LBFGS = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = subject.loss_of(guess.expand(len(answer), *guess.shape), inputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        try:
+            optimizer.step(closure)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise NotCheckedError("the loss of a constant answer could not be found") from error
+        value = float(subject.loss_of(guess.detach().expand(len(answer), *guess.shape), inputs, targets, grad=False))
+        best = min(best, value) if math.isfinite(value) else best
+    if not math.isfinite(best):
+        raise NotCheckedError("the loss of a constant answer could not be found")
+    return best
+
+
+def guess_of(subject: Subject) -> float:
+    """The loss of the best constant answer on the pool; found once.
+
+    Raises:
+        NotCheckedError: It cannot be found.
+    """
+    if "guess" not in subject.cache:
+        inputs, targets = subject.rows(min(subject.pool_size, 128))
+        answer = subject.answer(subject.fresh(), inputs)
+        subject.cache["guess"] = guess_loss(subject, answer, inputs, targets)
+    guess: float = subject.cache["guess"]
+    return guess
