@@ -1,11 +1,11 @@
-# make demo | test | lint | soak | bench: each sets up its own virtual environment first, once.
+# make demo | test | lint | soak | bench | bench-faults: each sets up its own virtual environment first, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # A new stamp name when what is to be installed changes; so a second run installs nothing.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: demo test lint soak bench setup clean help stamp
+.PHONY: demo test lint soak bench bench-faults setup clean help stamp
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -44,5 +44,9 @@ bench: $(STAMP)
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/tutorial_mnist.py
 
+#: make bench-faults  recall and false alarms of the checks, beside three rivals in an environment of their own
+bench-faults: $(STAMP)
+	$(BIN)/python bench/faults.py $(BENCH_ARGS)
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-bench runs .pytest_cache .ruff_cache .mypy_cache

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from common import ROOT, spread
 
@@ -45,34 +45,40 @@ def check_time() -> Iterator[str]:
     yield f"  - checking alone: {spread(inside, 's', 1)}; found {', '.join(found) or 'nothing'}"
 
 
-def _values(printed: str) -> tuple[float, str]:
-    """Seconds of the loop and the digest of the weights, as a script of bench/loops prints them."""
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A script of bench/loops that was run: seconds of its loop by the clock and of the processor, and of the whole."""
+
+    wall: float
+    cpu: float
+    whole: float
+    digest: str
+
+
+def _loop(command: list[str]) -> Loop:
+    whole, printed = _run(command)
     told = dict(line.split(" ", 1) for line in printed.splitlines() if line.startswith(("loop_seconds ", "digest ")))
-    return float(told["loop_seconds"]), told["digest"]
+    wall, cpu = told["loop_seconds"].split()
+    return Loop(float(wall), float(cpu), whole, told["digest"])
 
 
-def overhead() -> Iterator[str]:
+def overhead(repeats: int = REPEATS) -> Iterator[str]:
     """How much longer a loop takes under the observer, and whether its weights are the same to the bit."""
     for name, file in LOOPS.items():
         script = str(ROOT / "bench" / "loops" / file)
-        plain, watched, after, digests = [], [], [], set()
-        for _ in range(REPEATS):  # interleaved, so that noise meets both alike
-            whole, printed = _run([sys.executable, script])
-            seconds, digest = _values(printed)
-            plain.append(seconds)
-            digests.add(digest)
-            longer, printed = _run([*NETWRIGHT, "watch", script])
-            seconds, digest = _values(printed)
-            watched.append(seconds)
-            digests.add(digest)
-            after.append(longer - whole - (watched[-1] - plain[-1]))
-        ratios = [100 * (slow / fast - 1) for slow, fast in zip(watched, plain, strict=True)]
-        change = 100 * (statistics.median(watched) / statistics.median(plain) - 1)
-        yield f"- {name}: the loop takes {change:+.1f} % under the observer; pairs: {spread(ratios, '%', 1)}"
-        yield f"  - plain {spread(plain, 's')}; watched {spread(watched, 's')}"
+        pairs = [  # interleaved, so that noise meets both alike
+            (_loop([sys.executable, script]), _loop([*NETWRIGHT, "watch", script])) for _ in range(repeats)
+        ]
+        wall = [100 * (watched.wall / plain.wall - 1) for plain, watched in pairs]
+        cpu = [100 * (watched.cpu / plain.cpu - 1) for plain, watched in pairs]
+        after = [watched.whole - watched.wall - (plain.whole - plain.wall) for plain, watched in pairs]
+        digests = {loop.digest for pair in pairs for loop in pair}
+        yield f"- {name}, the loop under the observer: {spread(wall, '% longer', 1)}"
+        yield f"  - of the processor, which other programs disturb less: {spread(cpu, '% longer', 1)}"
+        yield f"  - plain {spread([plain.wall for plain, _ in pairs], 's', 2)}"
         yield f"  - start-up and the examination after the script: {spread(after, 's', 1)}"
         same = "equal to the bit" if len(digests) == 1 else f"DIFFERENT: {len(digests)} digests"
-        yield f"  - weights of all {2 * REPEATS} runs: {same}"
+        yield f"  - weights of all {2 * repeats} runs: {same}"
 
 
 def costs() -> Iterator[str]:

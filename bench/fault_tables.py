@@ -52,9 +52,10 @@ def both(first: Answers, second: Answers) -> dict[Path, Outcome]:
     joined = dict(first)
     for file, other in second.items():
         one = joined.get(file)
-        joined[file] = (
-            other if one is None else Outcome(file, one.found + other.found, one.seconds + other.seconds, one.note)
-        )
+        if one is not None:
+            note = one.note and other.note  # run where either was
+            other = Outcome(file, one.found + other.found, one.seconds + other.seconds, note)
+        joined[file] = other
     return joined
 
 
@@ -87,7 +88,8 @@ def tool_table(
         for kind in ("healthy", "lookalike", "zoo"):
             lot = [one for one in programs if one.kind == kind]
             errors = sum(alarmed(one, answers, ("error",)) for one in lot)
-            alarms.append(f"{sum(alarmed(one, answers) for one in lot)} of {len(lot)} ({errors} errors)")
+            count = sum(alarmed(one, answers) for one in lot)
+            alarms.append(f"{count} of {len(lot)} ({errors} errors)" if lot else "-")
         ran = [answer for answer in answers.values() if not answer.note]
         times = _median(answer.seconds for answer in ran)
         cells = [tool, *recalls, _share(true, true + false), *alarms, times, str(len(programs) - len(ran))]

@@ -1,12 +1,12 @@
 """How many of the catalogue's faults netwright finds, how often it accuses the healthy, and what its rivals do there.
 
-    python bench/faults.py                         # everything; about an hour and a half on two cores
+    python bench/faults.py                         # everything; an hour or more
     python bench/faults.py --only M,L05 --no-rivals
     python bench/faults.py --jobs 2 --write        # also into bench/results/faults.md
 
 Runs every program of tests/faults: sick ones, healthy twins, lookalikes and the zoo, which runs where all is asked for
-or ``zoo`` is among ``--only``. The rivals are installed from PyPI into .venv-bench. Without ``--only`` the costs follow:
-``netwright check`` of the tutorial network, and the observer's share of two loops (``--no-costs`` leaves them out).
+or ``zoo`` is among ``--only``. The rivals are installed from PyPI into .venv-bench. Where all is asked for the costs
+follow: ``netwright check`` of the tutorial network, and the observer's share of two loops.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ RESULTS = ROOT / "bench" / "results" / "faults.md"
 SECONDS = 180  # the most for a program; a healthy one takes 1 to 20 with its examination
 READING = """\
 A fault counts as found where any finding names it, notes included; a false alarm is an error or a warning on a program
-without a fault. Precision: sick programs whose fault is named, of these and the falsely accused. `s`: median seconds a
-program, the program's own run included where the tool runs it. ★: the commonest faults. `not run`: programs that a tool
-gives no answer for; they count as not found. `check` and torchtest2 build what they need from the program's module, data
-and recipe; a program without a recipe is for `watch` alone, and its objects are handed to torchtest2 and preflight-ml
-just before the first update. What a rival's rule names is listed in bench/rivals.py, generously."""
+without a fault. Precision: sick programs whose fault is named, of these and the falsely accused. `s`: median seconds of
+a program, its own run included where the tool runs it. ★: the commonest faults. `not run`: programs that a tool gives
+no answer for; they count as not found. `check` and torchtest2 build what they need from the program's module, data and
+recipe. A program without a recipe is for `watch` alone; its objects are handed to torchtest2 and preflight-ml just
+before the first update. What a rival's rule names is listed in bench/rivals.py, generously."""
 
 
 def fault_programs() -> ModuleType:
@@ -67,17 +67,17 @@ def ask(route: str, file: Path) -> Outcome | None:
     found: tuple[tuple[str, str], ...] = ()
     note = ""
     signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, 10)  # again every 10 s: a program may catch the first
     began = time.perf_counter()
     try:
         report = helpers.watched(file)[0].report if route == "watch" else helpers.checked(file)
         if report is None:
             return None
         found = tuple((finding.code, finding.severity) for finding in report.findings)
-    except (Exception, SystemExit) as error:  # a fault of ours or of the program: told in the table, and the next is run
+    except (Exception, SystemExit) as error:  # told below the tables; the next program runs all the same
         note = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return Outcome(file, found, time.perf_counter() - began, note)
 
 
@@ -113,7 +113,7 @@ def measure(programs: Sequence[Program], page: Page, *, rivals: bool, jobs: int)
     starred = fault_programs().STARRED
     files = [program.file for program in programs]
     routes = {route: netwright(route, files, jobs) for route in ("watch", "check")}
-    tools = {"netwright watch": routes["watch"], "netwright check": routes["check"], "netwright": both(*routes.values())}
+    tools = {f"netwright {route}": answers for route, answers in routes.items()} | {"netwright": both(*routes.values())}
     broken = {}
     if rivals:
         failed = install()
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="programs at a time; 1, which times best")
     parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
     asked = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; programs are small, and jobs share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: the programs are small
     use_shared_data()
     only = [name for name in asked.only.split(",") if name]
     programs = chosen(only)

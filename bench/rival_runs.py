@@ -1,10 +1,10 @@
-"""Runs one rival on fault programs and prints a JSON line for each; started by bench/rivals.py in the rivals' environment.
+"""Runs one rival on fault programs, in the rivals' environment, and prints a JSON line for each.
 
     .venv-bench/bin/python bench/rival_runs.py torchtest2 FILE...
 
-Knows nothing of netwright, nor which program is sick. A program with a RECIPE hands over its Net, data and recipe. Of
-any other the objects are taken out of its running script just before the first update, as a person would write the
-rival's call there.
+bench/rivals.py starts it. It knows nothing of netwright, nor which program is sick. A program with a RECIPE hands over
+its Net, data and recipe. Of any other the objects are taken out of its running script just before the first update, as
+a person would write the rival's call there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import json
 import random
@@ -75,67 +76,123 @@ def built(module: Any) -> Parts:
     recipe, model, size = module.RECIPE, module.Net(), module.RECIPE.get("batch_size", BATCH)
     loader = DataLoader(Pairs(train), batch_size=size, shuffle=True)
     inputs, targets = next(iter(loader))
-    optimizer = recipe["optimizer"](model.parameters(), lr=recipe["lr"])
+    make, parameters = recipe["optimizer"], model.parameters()
+    takes_lr = "lr" in inspect.signature(make).parameters
+    optimizer = make(parameters, lr=recipe["lr"]) if takes_lr else make(parameters)
     val_loader = DataLoader(Pairs(test), batch_size=size)
     return Parts(model, inputs, targets, recipe["loss"], optimizer, loader, val_loader)
 
 
-@contextlib.contextmanager
-def _listening(parts: Parts) -> Iterator[None]:
-    """Note modules, losses, optimizers and loaders as a script uses them."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
-    from torch.utils.data import DataLoader
+class _Listener:
+    """Notes modules, losses, optimizers and loaders as a script uses them, in replacements of what torch calls."""
 
-    depth = 0
-    originals = [(nn.Module, "__call__"), (torch.optim.Optimizer, "__init__"), (DataLoader, "__iter__")]
-    kept = [(owner, name, getattr(owner, name)) for owner, name in originals]
-    kept += [(functional, name, getattr(functional, name)) for name in FUNCTIONS]
-    call, make, iterate = (original for _, _, original in kept[:3])
+    def __init__(self) -> None:
+        self.parts = Parts()
+        self.runs: list[tuple[Any, Any, Any]] = []  # module, inputs and outputs
+        self.optimizers: list[Any] = []
+        self.depth = 0  # of modules that call modules; what is called at 0 the script itself calls
 
-    def called(module: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal depth
-        depth += 1
-        try:
-            outputs = call(module, *args, **kwargs)
-        finally:
-            depth -= 1
-        if depth == 0 and isinstance(module, nn.modules.loss._Loss):
-            parts.loss = (module, args, kwargs)
-        elif depth == 0 and module.training and next(module.parameters(), None) is not None:
-            parts.model, parts.outputs = module, outputs
-            parts.inputs = kwargs if kwargs and not args else args
-        return outputs
+    def called(self, original: Any) -> Any:
+        """For ``Module.__call__``."""
+        from torch.nn.modules.loss import _Loss
 
-    def lost(function: Any) -> Any:
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            if depth == 0:
-                parts.loss = (function, args, kwargs)
-            return function(*args, **kwargs)
+        def noted(module: Any, *args: Any, **kwargs: Any) -> Any:
+            self.depth += 1
+            try:
+                outputs = original(module, *args, **kwargs)
+            finally:
+                self.depth -= 1
+            if self.depth == 0 and isinstance(module, _Loss):
+                self.parts.loss = (module, args, kwargs)
+            elif self.depth == 0 and module.training and next(module.parameters(), None) is not None:
+                self.runs.append((module, kwargs if kwargs and not args else args, outputs))
+            return outputs
 
         return noted
 
-    def made(optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        make(optimizer, *args, **kwargs)
-        parts.optimizer = optimizer
+    def computed(self, original: Any) -> Any:
+        """For the losses of ``torch.nn.functional``."""
 
-    def iterated(loader: Any) -> Any:
-        if all(loader is not other for other in parts.loaders):
-            parts.loaders.append(loader)
-        return iterate(loader)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if self.depth == 0:
+                self.parts.loss = (original, args, kwargs)
+            return original(*args, **kwargs)
 
-    def stepping(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if parts.model is not None:
-            parts.optimizer = optimizer
+        return noted
+
+    def made(self, original: Any) -> Any:
+        """For ``Optimizer.__init__`` and ``DataLoader.__init__``."""
+        from torch.utils.data import DataLoader
+
+        def noted(made: Any, *args: Any, **kwargs: Any) -> None:
+            original(made, *args, **kwargs)
+            if isinstance(made, DataLoader):
+                self.parts.loaders.append(made)
+            else:
+                self.optimizers.append(made)
+                self.parts.optimizer = made
+
+        return noted
+
+    def iterated(self, original: Any) -> Any:
+        """For ``DataLoader.__iter__``: the one that runs before the first update is that of training."""
+
+        def noted(loader: Any) -> Any:
+            if self.parts.train_loader is None:
+                self.parts.train_loader = loader
+            return original(loader)
+
+        return noted
+
+    def stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Before each update; the first one after a module has run ends the script."""
+        if self.runs:
+            self.parts.optimizer = optimizer
             raise _FirstUpdateError
 
-    for (owner, name), replacement in zip(originals, (called, made, iterated), strict=True):
-        setattr(owner, name, replacement)
-    for owner, name, original in kept[3:]:
-        setattr(owner, name, lost(original))
-    handle = register_optimizer_step_pre_hook(stepping)
+    def choose(self) -> None:
+        """Take the module that ran last, with those it was fed by in a row; none that another optimizer trains."""
+        others = [one for one in self.optimizers if one is not self.parts.optimizer]
+        foreign = {id(value) for one in others for group in one.param_groups for value in group["params"]}
+        runs = [run for run in self.runs if all(id(value) not in foreign for value in run[0].parameters())] or self.runs
+        if not runs:
+            return
+        chain = [runs[-1]]
+        while len(runs) > len(chain) and _fed(runs[-1 - len(chain)], chain[0]):
+            chain.insert(0, runs[-1 - len(chain)])
+        module, inputs, outputs = chain[-1]
+        if len(chain) > 1 and isinstance(chain[0][1], tuple) and len(chain[0][1]) == 1:  # what Sequential takes
+            from torch import nn
+
+            module, inputs = nn.Sequential(*(run[0] for run in chain)), chain[0][1]
+        self.parts.model, self.parts.inputs, self.parts.outputs = module, inputs, outputs
+
+
+def _fed(first: tuple[Any, Any, Any], second: tuple[Any, Any, Any]) -> bool:
+    """Whether the second module got what the first gave, and nothing else."""
+    return isinstance(second[1], tuple) and len(second[1]) == 1 and second[1][0] is first[2]
+
+
+@contextlib.contextmanager
+def _listening(listener: _Listener) -> Iterator[None]:
+    """Put the replacements in place, and take them away."""
+    from torch import nn
+    from torch.nn import functional
+    from torch.optim import Optimizer
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    from torch.utils.data import DataLoader
+
+    places: list[tuple[Any, str, Callable[[Any], Any]]] = [
+        (nn.Module, "__call__", listener.called),
+        (Optimizer, "__init__", listener.made),
+        (DataLoader, "__init__", listener.made),
+        (DataLoader, "__iter__", listener.iterated),
+        *((functional, name, listener.computed) for name in FUNCTIONS),
+    ]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
+    for (owner, name, original), (_, _, replace) in zip(kept, places, strict=True):
+        setattr(owner, name, replace(original))
+    handle = register_optimizer_step_pre_hook(listener.stepping)
     try:
         yield
     finally:
@@ -146,24 +203,13 @@ def _listening(parts: Parts) -> Iterator[None]:
 
 def harvested(file: str) -> Parts:
     """The parts of a script at its first update, or at its end where there is none."""
-    from torch.utils.data import DataLoader
-
-    parts = Parts()
-    made: list[Any] = []
-    init = DataLoader.__init__
-
-    def noted(loader: Any, *args: Any, **kwargs: Any) -> None:
-        init(loader, *args, **kwargs)
-        made.append(loader)
-
-    DataLoader.__init__ = noted
-    try:
-        with _listening(parts), contextlib.suppress(_FirstUpdateError):
-            runpy.run_path(file, run_name="__main__")
-    finally:
-        DataLoader.__init__ = init
-    loaders = parts.loaders + [loader for loader in made if all(loader is not one for one in parts.loaders)]
-    parts.train_loader, parts.val_loader, *_ = [*loaders, None, None]
+    listener = _Listener()
+    with _listening(listener), contextlib.suppress(_FirstUpdateError):
+        runpy.run_path(file, run_name="__main__")
+    listener.choose()
+    parts = listener.parts
+    first = parts.train_loader
+    parts.val_loader = next((loader for loader in parts.loaders if loader is not first), None)
     if parts.loss is not None:
         function, args, kwargs = parts.loss
         # a loss of reshaped outputs cannot be called as loss_fn(outputs, targets); then it is left out
@@ -203,9 +249,7 @@ def torchtest2(file: str) -> Found:
         gradcheck="autograd.Function" in Path(file).read_text(encoding="utf-8"),
     )  # fmt: skip
     severities = {"FAIL": "error", "WARN": "warning"}
-    return [
-        (one.name, severities[one.status.value], one.message) for one in report if one.status.value in severities
-    ]
+    return [(one.name, severities[one.status.value], one.message) for one in report if one.status.value in severities]
 
 
 def torch_preflight(file: str) -> Found:
@@ -252,7 +296,7 @@ def one(run: Callable[[str], Found], file: str) -> dict[str, Any]:
     random.seed(0)
     found: Found = []
     note = ""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, 10)  # again every 10 s: a program may catch the first
     began = time.perf_counter()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -261,7 +305,7 @@ def one(run: Callable[[str], Found], file: str) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         note = f"{type(error).__name__}: {error}"[:300]
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return {"file": file, "found": found, "seconds": time.perf_counter() - began, "note": note}
 
 

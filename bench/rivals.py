@@ -29,7 +29,7 @@ NAMES: dict[str, dict[str, str]] = {
         "forward": "M20 M26",  # "raised": train or eval overridden, a tensor changed in place
         "output_finite": "M22 M24 M27 D13",
         "output_varies": "M02 M14 M22 M23 M25 M28",  # "input ignored, collapsed activations"
-        "eval_determinism": "M11 M19 M28",
+        "eval_determinism": "M11 M19 M20 M26 M28",  # "two forward passes in eval mode differ"
         "loss": "M14 M20 M27 L04 L09 D13",  # finite, a scalar, connected to the graph
         "initial_loss": "M22 L04 L07 L09 D01 D14",  # "over-confident at init, check normalisation", "leak"
         "optimizer_coverage": "M10 M11 O03 O04 O05 O06",

@@ -53,7 +53,12 @@ def _ops(subject: Subject) -> list[Op]:
 def _of_one(ops: list[Op], found: list[Softmax]) -> Iterator[Finding]:
     """M02: the only column of an answer."""
     for one in found:
-        if one.op.place is None or one.out.shape[one.axis] != 1 or one.out.numel() < 2 or not _from_outside(ops, one.given):
+        if (
+            one.op.place is None
+            or one.out.shape[one.axis] != 1
+            or one.out.numel() < 2
+            or not _from_outside(ops, one.given)
+        ):
             continue
         yield finding(
             "M02",
@@ -75,7 +80,12 @@ def _of_wrong_axis(ops: list[Op], found: list[Softmax]) -> Iterator[Finding]:
     makers = {id(tensor): index for index, op in enumerate(ops) for tensor in tensors_in(op.out)}
     for op in ops:
         given = op.tensors()
-        if op.short not in OF_CLASSES or len(given) < 2 or not given[0].is_floating_point() or given[1].is_floating_point():
+        if (
+            op.short not in OF_CLASSES
+            or len(given) < 2
+            or not given[0].is_floating_point()
+            or given[1].is_floating_point()
+        ):
             continue
         one = softmax_behind(ops, given[0], makers.get(id(given[0])), found)
         if one is None or one.op.place is None:
@@ -89,7 +99,8 @@ def _of_wrong_axis(ops: list[Op], found: list[Softmax]) -> Iterator[Finding]:
             continue
         yield finding(
             "M01",
-            evidence=f"`{source_line(one.op.place)}` takes {one.op.short} over axis {one.axis} of {tuple(one.out.shape)}; over the "
+            evidence=f"`{source_line(one.op.place)}` takes {one.op.short} over axis {one.axis} of "
+            f"{tuple(one.out.shape)}; over the "
             f"classes, axis {axis} of what the loss gets, the probabilities add up to {float(sums.min()):.2f} … "
             f"{float(sums.max()):.2f} and not to 1.",
             cure="F.log_softmax(outputs, dim=1) before NLLLoss, and no softmax at all before CrossEntropyLoss.",

@@ -22,7 +22,7 @@ from netwright.checks.catalogue import finding, in_order
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.overridden import replaced_in
 from netwright.checks.roles import add_roles
-from netwright.checks.runner import Check, run_checks, silence, time_limit, untouched
+from netwright.checks.runner import Check, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.sourcecode import Sources, class_place
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
 from netwright.data.batches import train_batches
@@ -88,11 +88,9 @@ def check(
             kept, silenced = silence(told, sources, skip)
             missed = ("the other checks: the module cannot be put in eval mode",)
             return CheckReport(subject=name, findings=tuple(in_order(kept)), not_checked=missed, skipped=silenced)
-        except BaseException as error:
-            if type(error).__name__ != "_TimeUpError":
-                raise
-            reason = f"everything: one look at the module took longer than {seconds:.0f} s"
-            return CheckReport(subject=name, not_checked=(reason,), seconds=seconds)
+        except TimeUpError:
+            late = f"everything: one look at the module took longer than {seconds:.0f} s"
+            return CheckReport(subject=name, not_checked=(late,), seconds=seconds)
         subject = subject_of(session, given=given, budget=budget, original=model, name=name)
         return run_checks(subject, checks, skip=skip)
 
@@ -139,7 +137,7 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     state, data, spec = session.state, session.data, session.data.spec
     device = torch.device("cpu")
     model = copy_module(session.model).to(device)
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  as the person calls it
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as the person calls it
     batch = _pool(data, session.batch_size)
     recipe = state.recipe
     binding, objective = session.binding, recipe.objective

@@ -9,11 +9,13 @@ from torch import Tensor
 from netwright.checks.optrace import Op, tensors_in
 
 LAST = frozenset({
-    "linear", "embedding", "layer_norm", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+    "linear", "embedding", "layer_norm", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "scaled_dot_product_attention",
     "multi_head_attention_forward",
 })  # fmt: skip
 SECOND = frozenset({
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "batch_norm", "group_norm",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "batch_norm",
+    "group_norm",
     "instance_norm",
 })  # fmt: skip
 POOLS = ("max_pool", "avg_pool", "adaptive_", "interpolate", "upsample", "pixel_")
@@ -55,7 +57,8 @@ def _axis(op: Op, out: Tensor, axes: dict[int, int]) -> int | None:
         at = at + value.ndim + 1 if isinstance(at, int) and at < 0 else at
         return axis + 1 if isinstance(at, int) and at <= axis else axis
     same = [own for one, own in known if one.shape == out.shape]
-    return same[0] if same and len(set(same)) == 1 and op.short not in ("view", "reshape", "matmul", "__matmul__") else None
+    known_once = len(set(same)) == 1 and op.short not in ("view", "reshape", "matmul", "__matmul__")
+    return same[0] if known_once else None
 
 
 def _swapped(op: Op, value: Tensor, axis: int) -> int | None:

@@ -122,11 +122,11 @@ GRAVE: tuple[Severity, ...] = ("error", "warning", "note")
 # A cause and what follows from it: where the cause is found, its followers are not told apart.
 FOLLOWERS: dict[str, tuple[str, ...]] = {
     "M00": (),
-    "M01": ("L01", "L02", "L04", "M05", "M17", "O01", "O02", "M24", "E06"),
+    "M01": ("L01", "L02", "L04", "M05", "M17", "O01", "O02", "M24", "E06", "L09"),
     "M02": ("M13", "M14", "M25", "L01", "L05", "M17", "O01", "O02", "M23", "M24", "O09"),
     "M03": ("M05", "M08", "M09", "O02"),
     "M04": ("M05", "M07", "M08", "M09"),
-    "M05": ("M07", "M08", "M09", "O02"),
+    "M05": ("M07", "M08", "M09", "O02", "L09"),
     "M06": ("M05", "M07", "M08", "M09"),
     "M10": ("M13", "M14", "O03", "P03", "O02", "T05"),
     "M11": ("M13", "M14", "M19", "M10", "M07", "M05", "M08", "M09", "E07"),

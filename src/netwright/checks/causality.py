@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.owners import walked_back
-from netwright.checks.probes import REAL, Probe, answer_of, cut, gap, moved, probe_of, replaced
+from netwright.checks.probes import Probe, answer_of, cut, gap, moved, probe_of, replaced
 from netwright.checks.runner import Check
 from netwright.checks.sequences import aim, by_position, time_inputs
 from netwright.checks.sourcecode import class_place, source_line
@@ -24,6 +24,7 @@ from netwright.checks.traced import Traced, seeded_call, traced
 from netwright.records import Finding
 
 SHORT = 4
+LEAK = 1e-4  # of the spread of answers; positions that are not reached stay bit by bit, or differ by rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def future_reaches_past(subject: Subject) -> Iterator[Finding]:
 
 
 def is_by_position(subject: Subject, probe: Probe) -> bool:
-    """Whether an answer has a place for each position of an input, and targets are not known to be one for each sample."""
+    """Whether an answer has a place for each position of an input, and targets are not one for each sample."""
     lengths = {probe.inputs[name].shape[1] for name in time_inputs(probe)}
     placed = any(by_position(probe.answer, probe.rows, length, axis=probe.axis) is not None for length in lengths)
     targets = subject.pool_targets
@@ -69,7 +70,11 @@ def next_of(subject: Subject, probe: Probe) -> str | None:
         value = subject.pool[name]
         if isinstance(targets, Tensor) and value.is_floating_point() and targets.is_floating_point():
             wanted = targets.reshape(*targets.shape[:2], -1) if targets.ndim > 1 else targets
-            if wanted.shape == value.shape and float(value.std()) > 0 and torch.allclose(wanted[:, :-1], value[:, 1:], atol=1e-5):
+            if (
+                wanted.shape == value.shape
+                and float(value.std()) > 0
+                and torch.allclose(wanted[:, :-1], value[:, 1:], atol=1e-5)
+            ):
                 return name
     if not any(not probe.inputs[name].is_floating_point() for name in time_inputs(probe)):
         return None
@@ -86,8 +91,12 @@ def leak_of(probe: Probe, name: str) -> Leak | None:
     length = probe.inputs[name].shape[1]
     if by_position(probe.answer, probe.rows, length, axis=probe.axis) is None:
         raise NotCheckedError("the answer has no axis of positions")
-    modes = [False] if any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in probe.model.modules()) else [False, True]
-    leaks = []
+    modes = (
+        [False]
+        if any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in probe.model.modules())
+        else [False, True]
+    )
+    leaks: list[Leak] = []
     for train, size in itertools.product(modes, (length, SHORT)):
         if size > length:
             continue
@@ -112,7 +121,9 @@ def shortened(inputs: Inputs, name: str, size: int) -> Inputs:
 def _leaks(probe: Probe, name: str, inputs: Inputs, size: int, *, train: bool) -> Iterator[Leak]:
     before = by_position(_run(probe, inputs, train=train), probe.rows, size, axis=probe.axis)
     for at in sorted({size // 4, size // 2, size - 2}):
-        after = by_position(_run(probe, _later(probe, name, inputs, at), train=train), probe.rows, size, axis=probe.axis)
+        after = by_position(
+            _run(probe, _later(probe, name, inputs, at), train=train), probe.rows, size, axis=probe.axis
+        )
         if before is None or after is None or before.shape != after.shape:
             continue
         past, new = before[:, : at + 1], after[:, : at + 1]
@@ -123,7 +134,7 @@ def _leaks(probe: Probe, name: str, inputs: Inputs, size: int, *, train: bool) -
             if not kept:
                 continue
         away = gap(past, new)
-        if away > REAL * probe.spread:
+        if away > LEAK * probe.spread:
             yield Leak(at, size, float(moved(past, new).flatten(2).any(dim=2).double().mean()), away, train)
 
 
@@ -149,13 +160,17 @@ def _run(probe: Probe, inputs: Inputs, *, train: bool) -> Tensor:
 def _told(probe: Probe, name: str, leak: Leak) -> Finding:
     mode = "train" if leak.train else "eval"
     evidence = (
-        f"The targets are `{name}` moved by one. In {mode} mode I changed positions {leak.cut + 1} … {leak.length - 1} of "
-        f"{leak.length}: the answers at {leak.share:.0%} of the positions before moved, by up to {leak.away:.2g} (answers "
+        f"The targets are `{name}` moved by one. In {mode} mode I changed positions {leak.cut + 1} … "
+        f"{leak.length - 1} of "
+        f"{leak.length}: the answers at {leak.share:.0%} of the positions before moved, by up to {leak.away:.2g} "
+        "(answers "
         f"spread by {probe.spread:.2g})"
     )
     trace, index = _where(probe, name, leak)
     if trace is None or index is None:
-        return finding("M08", evidence=f"{evidence}.", cure=_cure("", None), place=class_place(type(probe.subject.model)))
+        return finding(
+            "M08", evidence=f"{evidence}.", cure=_cure("", None), place=class_place(type(probe.subject.model))
+        )
     op = trace.ops[index]
     inner = next((one for one in reversed(trace.around(index)) if one.name), None)
     named = f"; it gets there in `{source_line(op.place) or op.short}`"
@@ -227,9 +242,14 @@ def _cure(short: str, module: nn.Module | None, *, by_mode: bool = False) -> str
             f"is_causal=True to an encoder.{also}"
         )
     if short.startswith("conv"):
-        return f"Pad on the left only: F.pad(x, (dilation * (kernel_size - 1), 0)), and padding=0 in the convolution.{also}"
+        return (
+            "Pad on the left only: F.pad(x, (dilation * (kernel_size - 1), 0)), and padding=0 in the "
+            f"convolution.{also}"
+        )
     if short in ("softmax", "matmul", "bmm", "einsum"):
-        return f"scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), float('-inf')) before the softmax.{also}"
+        return (
+            f"scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), float('-inf')) before the softmax.{also}"
+        )
     return f"Position t may use positions 0 … t only: a causal mask, or a shift of the inputs.{also}"
 
 

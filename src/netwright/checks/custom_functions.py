@@ -72,7 +72,7 @@ def _total(subject: Subject, model: nn.Module) -> Tensor:
         return torch.stack(parts).sum()
 
 
-def functions_in(total: Tensor) -> list[type]:
+def functions_in(total: Tensor) -> list[Any]:
     """Classes of the person's autograd Functions on a graph."""
     found: dict[type, None] = {}
     stack, seen = [total.grad_fn], {total.grad_fn}
@@ -171,9 +171,8 @@ def _weighed(kind: Any, args: list[Any], factor: float = 1.0) -> Tensor:
     torch.manual_seed(0)
     outputs = [one for one in tensors_in(kind.apply(*args)) if one.is_floating_point()]
     generator = torch.Generator().manual_seed(1)
-    return torch.stack(
-        [(one * (torch.randn(one.shape, generator=generator, dtype=torch.float64) * factor).to(one)).sum() for one in outputs]
-    ).sum()
+    weights = [torch.randn(one.shape, generator=generator, dtype=torch.float64) * factor for one in outputs]
+    return torch.stack([(one * own.to(one)).sum() for one, own in zip(outputs, weights, strict=True)]).sum()
 
 
 def _analytic(call: Any, wide: list[Any], wanted: list[int], factor: float) -> list[Tensor | None]:
@@ -242,7 +241,8 @@ def _judged(subject: Subject, kind: Any, name: str, verdict: Verdict, *, ignored
         return _told(
             kind,
             "warning",
-            f"for {verdict.passed} of {verdict.passed + verdict.smooth} numbers of `{name}` forward is flat, but backward gives a "
+            f"for {verdict.passed} of {verdict.passed + verdict.smooth} numbers of `{name}` forward is flat, but "
+            "backward gives a "
             "gradient",
             "Set the gradient to 0 where forward is flat, as grad_output * (x > 0) for a ReLU.",
         )
@@ -258,7 +258,7 @@ def _judged(subject: Subject, kind: Any, name: str, verdict: Verdict, *, ignored
         cure = f"Multiply backward's result for `{name}` by {1 / verdict.ratio:.4g}."
     else:
         how += f"; cosine of both gradients {verdict.cosine:.2f}"
-        cure = f"Correct the derivative by `{name}`; torch.autograd.gradcheck({kind.__name__}.apply, inputs in float64) tests it."
+        cure = f"Correct it; torch.autograd.gradcheck({kind.__name__}.apply, ...) in float64 tests it."
     tail = " Its name or comment says that this is meant." if meant else ""
     return _told(kind, "note" if meant else "error", how + "." + tail, cure)
 
@@ -278,7 +278,10 @@ def _told(kind: Any, severity: Any, evidence: str, cure: str) -> Finding:
     return finding(
         "M15",
         severity=severity,
-        evidence=f"I called {kind.__name__} with its inputs of your batch in float64 and varied single numbers: {evidence}",
+        evidence=(
+            f"I called {kind.__name__} with its inputs of your batch in float64 and varied single numbers: "
+            f"{evidence}"
+        ),
         cure=cure,
         place=_backward_place(kind),
         where=None if _backward_place(kind) else kind.__name__,
@@ -300,7 +303,8 @@ def _second(kind: Any, call: Any, wide: list[Any], wanted: list[int]) -> Iterato
 
     def slope(args: list[Any]) -> Tensor:
         (first,) = torch.autograd.grad(call(args), args[at], create_graph=True)
-        return (first * way).sum()
+        total: Tensor = (first * way).sum()
+        return total
 
     try:
         with torch.enable_grad():
@@ -315,7 +319,8 @@ def _second(kind: Any, call: Any, wide: list[Any], wanted: list[int]) -> Iterato
         yield _told(
             kind,
             "note",
-            f"its second derivative in a random direction is {numeric:.3g}, autograd gives {analytic:.3g}: a gradient penalty "
+            f"its second derivative in a random direction is {numeric:.3g}, autograd gives {analytic:.3g}: a "
+            "gradient penalty "
             "through it would be wrong",
             "Compute backward of saved inputs with differentiable operations.",
         )
@@ -343,16 +348,22 @@ def never_called(subject: Subject) -> Iterator[Finding]:
     ]
     zero += [key for key, one in model.named_parameters() if one.requires_grad and id(one) not in map(id, flat)]
     layers = dict.fromkeys(key.rpartition(".")[0] or key for key in zero)
-    harm = f"the gradient of {', '.join(f'`{one}`' for one in list(layers)[:4])} is exactly 0" if zero else "the gradient comes of forward alone"
+    harm = "the gradient comes of forward alone"
+    if zero:
+        harm = f"the gradient of {', '.join(f'`{one}`' for one in list(layers)[:4])} is exactly 0"
     name, module = named[0]
     yield finding(
         "M15",
         severity="error" if zero else "warning",
         evidence=(
-            f"{type(module).__name__} is an nn.Module with a method backward: autograd called it 0 times in a backward pass "
+            f"{type(module).__name__} is an nn.Module with a method backward: autograd called it 0 times in a "
+            "backward pass "
             f"of your batch; {harm}"
         ),
-        cure="Write it as torch.autograd.Function with static forward and backward, and call its apply; or x + (hard - x).detach()",
+        cure=(
+            "Write it as torch.autograd.Function with static forward and backward, and call its apply; or x "
+            "+ (hard - x).detach()"
+        ),
         place=class_place(type(module), "backward"),
         layer=name or None,
     )
@@ -371,9 +382,11 @@ def _called_by_hand(subject: Subject) -> bool:
     """Whether some source calls ``thing.backward(values)`` itself: a network with backward passes of its own."""
     for _, tree in subject.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward" and node.args:
-                if not (isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "autograd"):
-                    return True
+            function = node.func if isinstance(node, ast.Call) and node.args else None
+            if not isinstance(function, ast.Attribute) or function.attr != "backward":
+                continue
+            if getattr(function.value, "attr", "") != "autograd":
+                return True
     return False
 
 

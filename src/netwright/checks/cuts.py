@@ -25,7 +25,7 @@ class Cut:
 
 
 def find_cut(subject: Subject, names: list[str]) -> Cut | None:
-    """The operation that takes values of these parameters and gives something without a graph; None where none is seen."""
+    """The operation that takes values of these parameters and gives something without a graph; None where none is."""
     model = subject.fresh(train=True)
     try:
         inputs, _ = subject.rows()
@@ -75,14 +75,14 @@ def _told(op: Op) -> Cut:
     line = source_line(op.place)
     shown = f", at `{line[:90]}`" if line else ""
     if op.short == "detach":
-        return Cut(op.place, f".detach() ends the graph{shown}", "Take the .detach() away where the values are to be learnt.")
+        return Cut(op.place, f".detach() ends the graph{shown}", "Take the .detach() away.")
     if op.name.endswith("data.__get__"):
         return Cut(op.place, f".data is outside of the graph{shown}", "Use the tensor itself in place of its .data.")
     if op.short in NUMBERS:
-        cure = "Stay in torch: torch.stack(list) in place of torch.tensor(list), and torch's functions in place of NumPy's."
+        cure = "Stay in torch: torch.stack(list), not torch.tensor(list); torch's functions, not NumPy's."
         return Cut(op.place, f".{op.short.strip('_')}() leaves the graph{shown}", cure)
     if op.short in CHOICES or op.short in ("gt", "lt", "ge", "le", "eq", "ne"):
-        cure = "Use something with a slope: softmax weights, gumbel_softmax, or a straight-through x + (hard - x).detach()."
+        cure = "Use something with a slope: softmax weights, gumbel_softmax, or x + (hard - x).detach()."
         return Cut(op.place, f"{op.short} has no derivative{shown}", cure)
     if any(type(one.grad_fn).__name__ in FLAT for one in tensors_in(op.out)):
         cure = f"Pass the gradient straight through: x + (x.{op.short}() - x).detach()"

@@ -56,25 +56,41 @@ def _in_scope(file: str, scope: ast.Module | ast.FunctionDef) -> Iterator[Fitted
         if isinstance(call, ast.Call):
             for name in [one.id for one in call.args if isinstance(one, ast.Name)]:
                 if name in fits:
-                    what, line = fits.pop(name)
-                    yield Fitted(what, _kind(what) or "scaling", name, Place(file, line), call.lineno)
+                    fitted, line = fits.pop(name)
+                    yield Fitted(fitted, _kind(fitted) or "scaling", name, Place(file, line), call.lineno)
             continue
         if not isinstance(statement, ast.Assign):
-            _note_fit(statement, made, fits)
+            _note_fit(statement, made)
             continue
-        targets = [one.id for target in statement.targets for one in ast.walk(target) if isinstance(one, ast.Name)]
-        what = _fitting(statement.value, made)
-        built = _built(statement.value)
-        reached = [one.id for one in ast.walk(statement.value) if isinstance(one, ast.Name) and one.id in fits]
-        for name in targets:
-            fits.pop(name, None) if not reached else None
-            if built:
-                made[name] = built
-            if what:
-                fits[name] = what, statement.lineno
-            elif reached and not _subset(statement.value):
-                fits[name] = fits[reached[0]]
-        _note_fit(statement, made, fits)
+        _note_value(statement, made, fits)
+        _note_fit(statement, made)
+
+
+def _note_value(statement: ast.Assign, made: dict[str, str], fits: dict[str, tuple[str, int]]) -> None:
+    """``X = scaler.fit_transform(X)``, ``pca = PCA(3)``, ``X = torch.tensor(X)``: what variables hold from here on."""
+    targets = [one.id for target in statement.targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+    what, built = _fitting(statement.value, made), _built(statement.value)
+    reached = [one.id for one in ast.walk(statement.value) if isinstance(one, ast.Name) and one.id in fits]
+    came = fits[reached[0]] if reached and not _subset(statement.value) else None
+    for name in targets:
+        if not reached:
+            fits.pop(name, None)
+        if built:
+            made[name] = built
+            if _fitted_at_once(statement.value):
+                made["fitted " + name] = built
+        if what:
+            fits[name] = what, statement.lineno
+        elif came is not None:
+            fits[name] = came
+
+
+def _fitted_at_once(node: ast.expr) -> bool:
+    """Whether it is ``PCA(3).fit(X)``, of rows that are not called training."""
+    fit = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fit"
+    if not fit or not isinstance(node, ast.Call) or not node.args:
+        return False
+    return "train" not in _word(node.args[0]).lower() and not isinstance(node.args[0], ast.Subscript)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -133,9 +149,8 @@ def _fitting(node: ast.expr, made: dict[str, str]) -> str | None:
     return None
 
 
-def _note_fit(statement: ast.stmt, made: dict[str, str], fits: dict[str, tuple[str, int]]) -> None:
+def _note_fit(statement: ast.stmt, made: dict[str, str]) -> None:
     """``scaler.fit(X)``: what ``scaler.transform`` gives later is fitted on the rows of X, unless X is a part."""
-    del fits
     for one in ast.walk(statement):
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "fit" and one.args:
             owner, given = _word(one.func.value), _word(one.args[0])

@@ -198,6 +198,8 @@ def doubts(subject: Subject) -> Iterator[Finding]:
     classes = int(labels.max()) + 1
     if len(np.unique(labels)) < 3 or near.hits(near.targets) < 0.6 or near.agreement() < CLEAR:
         return
+    if np.bincount(labels).max() > 0.5 * len(labels):
+        return  # a common class outvotes rare ones wherever they overlap
     votes = np.stack([np.bincount(labels[one], minlength=classes) for one in near.neighbours])
     own = votes[np.arange(len(labels)), labels]
     doubted = np.flatnonzero((votes.max(1) >= VOTES) & (own <= 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def _no_chance(subject: Subject, train: Samples, other: Samples) -> bool:
     except NotCheckedError:
         arrays = list(named_inputs(subject, train).values())
         rows = np.concatenate([one.reshape(len(one), -1).astype(np.float64) for one in arrays], axis=1)
-    pairs = np.log2(max(2, len(train) * len(other)))
+    pairs = math.log2(max(2, len(train) * len(other)))
     return bits(rows[:2_000]) > pairs + MARGIN_BITS
 
 
@@ -316,6 +317,7 @@ def absent(subject: Subject) -> Iterator[Finding]:
                     f"that {split if where == 'train' else 'train'} has: {listed}.",
                     cure="train_test_split(x, y, stratify=y), or shuffle before the cut.",
                 )
+                return
 
 
 def _name(subject: Subject, label: int) -> str:

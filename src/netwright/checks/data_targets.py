@@ -210,9 +210,15 @@ def _alone(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> t
 
 
 def _apart(column: NDArray[np.float64], target: NDArray[Any]) -> bool:
-    """Whether values repeat, or the classes' borders lie in gaps far wider than usual ones."""
-    if len(np.unique(column)) < 0.8 * len(column):
+    """Whether it is a copy of the classes, has one value for a whole class, or wide gaps between classes."""
+    kinds, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+    common = int(counts.argmax())
+    if len(kinds) <= 2 * len(np.unique(target)):
         return True
+    if counts[common] > 0.2 * len(column):
+        return len(np.unique(target[place == common])) == 1
+    if len(kinds) < 0.8 * len(column):
+        return False  # whole numbers, as hours: a rule of them is how many made-up tasks are made
     order = np.argsort(column)
     gaps = np.diff(column[order])
     borders = np.diff(target[order].astype(int)) != 0

@@ -252,13 +252,14 @@ def _waves(subject: Subject, samples: Samples) -> NDArray[np.float64] | None:
         named = subject.kind == "sound" or any(word in name.lower() for word in ("wav", "audio", "sound", "signal"))
         if named and wave.ndim == 2 and wave.dtype.kind == "f" and wave.shape[1] >= 1_000:
             found: NDArray[np.float64] = wave.astype(np.float64)
-            return found if samples.lengths is None else _within(found, samples.lengths)
+            lengths = samples.lengths
+            return found if lengths is None else _within(found, lengths)
     return None
 
 
 def _within(waves: NDArray[np.float64], lengths: NDArray[Any]) -> NDArray[np.float64]:
     """Padding replaced by the clip again, so that it counts neither as silence nor as peak."""
-    out = waves.copy()
+    out: NDArray[np.float64] = waves.copy()
     for at, length in enumerate(lengths):
         if 0 < length < waves.shape[1]:
             out[at] = np.resize(waves[at, : int(length)], waves.shape[1])

@@ -1,7 +1,7 @@
 """Dropout that drops the wrong things (M18): whole time steps, nearly everything, or the answer itself.
 
-``N`` samples, ``L`` positions, ``C`` features. What is dropped is seen in the batch; which axis holds features is known by
-the layers that made the tensor.
+``N`` samples, ``L`` positions, ``C`` features. What is dropped is seen in the batch; which axis holds features is known
+by the layers that made the tensor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from netwright.records import Finding
 CHANNELS = frozenset({"dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_alpha_dropout"})
 PLAIN = frozenset({"dropout", "dropout_", "alpha_dropout", "native_dropout"})
 SHAPES = frozenset({
-    "view", "reshape", "squeeze", "unsqueeze", "flatten", "transpose", "permute", "contiguous", "softmax", "log_softmax",
+    "view", "reshape", "squeeze", "unsqueeze", "flatten", "transpose", "permute", "contiguous", "softmax",
+    "log_softmax",
     "sigmoid", "logsigmoid", "__getitem__", "float", "view_as", "movedim",
 })  # fmt: skip
 HEAVY = 0.8  # of the values dropped; torch's own models use .1 to .5
@@ -32,9 +33,12 @@ STEPS = "(?:word|token|time|step|patch|frame|position)s?"
 MEANT = re.compile(rf"{STEPS}_?drop|drop(?:out)?_?{STEPS}", re.IGNORECASE)
 
 
-def _dropouts(subject: Subject) -> tuple[list[Op], Any, list[Op]]:
+Dropping = tuple[list[Op], Any, list[Op]]
+
+
+def _dropouts(subject: Subject) -> Dropping:
     """All operations of one pass in train mode, what it returned, and those that drop; done once."""
-    found = subject.cache.get("dropouts")
+    found: Dropping | None = subject.cache.get("dropouts")
     if found is None:
         inputs, _ = subject.rows()
         model = subject.fresh(train=True)
@@ -42,7 +46,7 @@ def _dropouts(subject: Subject) -> tuple[list[Op], Any, list[Op]]:
         returned, ops = record(lambda: subject.call(model, inputs, grad=True))
         drops = [op for op in ops if op.short in CHANNELS | PLAIN and _rate(op) > 0 and _given(op) is not None]
         found = subject.cache["dropouts"] = (ops, returned, drops)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _rate(op: Op) -> float:
@@ -83,8 +87,10 @@ def whole_steps(subject: Subject) -> Iterator[Finding]:
             "M18",
             severity="note" if MEANT.search(line) else "warning",
             evidence=(
-                f"{op.short} got {tuple(value.shape)}, whose axis {axis} holds the features (it comes of a layer that puts them "
-                f"there): it dropped {int(gone.sum())} of {int(alive.sum())} positions with all their features, and no feature "
+                f"{op.short} got {tuple(value.shape)}, whose axis {axis} holds the features (it comes of a layer "
+                "that puts them "
+                f"there): it dropped {int(gone.sum())} of {int(alive.sum())} positions with all their features, and "
+                "no feature "
                 "of any position alone"
             ),
             cure="nn.Dropout(p), or drop channels between two transposes: drop(x.transpose(1, 2)).transpose(1, 2)",
@@ -106,7 +112,10 @@ def _renamed(op: Op, value: Tensor) -> Finding:
         "M18",
         severity="note",
         title="Dropout2d on (N, F) is plain dropout: harmless",
-        evidence=f"on {tuple(value.shape)} it set {int(zeros)} of {int(alive)} single values to 0, as nn.Dropout does{tail}",
+        evidence=(
+            f"on {tuple(value.shape)} it set {int(zeros)} of {int(alive)} single values to 0, as nn.Dropout "
+            f"does{tail}"
+        ),
         cure="nn.Dropout says what happens.",
         place=op.place,
     )
@@ -141,7 +150,8 @@ def nearly_all(subject: Subject) -> Iterator[Finding]:
         "M18",
         title="Dropout leaves next to nothing",
         evidence=(
-            f"a rate of {_rate(op):g} dropped {dropped:.0%} of the values of your batch. Passes of one sample in train mode differ by "
+            f"a rate of {_rate(op):g} dropped {dropped:.0%} of the values of your batch. Passes of one sample in "
+            "train mode differ by "
             f"{noise:.3g} from each other, two samples without dropout only by {signal:.3g}"
         ),
         cure=f"The rate is the share that is dropped, not kept: nn.Dropout({1 - _rate(op):.2g})",
@@ -161,9 +171,11 @@ def _noise_and_signal(subject: Subject) -> tuple[float, float]:
 
 def answer_dropped(subject: Subject) -> Iterator[Finding]:
     """M18: dropout as the last step, on the answer that the loss gets."""
+    ops, returned, drops = _dropouts(subject)
+    if not drops:
+        return
     if subject.objective is None or not subject.exact or subject.task is None:
         raise NotCheckedError("whether the loss gets the answer as it is, is not known")
-    ops, returned, drops = _dropouts(subject)
     made = {id(op.out): op for op in ops if isinstance(op.out, Tensor)}
     value = subject.found(returned)
     while isinstance(value, Tensor) and id(value) in made:
@@ -182,7 +194,8 @@ def answer_dropped(subject: Subject) -> Iterator[Finding]:
         "M18",
         title="Dropout on the answer",
         evidence=(
-            f"in train mode dropout with rate {_rate(op):g} is the last step: it set {zeros} of {before.numel()} outputs of your "
+            f"in train mode dropout with rate {_rate(op):g} is the last step: it set {zeros} of {before.numel()} "
+            "outputs of your "
             "batch to 0, which the loss then gets as answers; in eval mode none"
         ),
         cure="Drop before the last layer: self.out(self.drop(x))",

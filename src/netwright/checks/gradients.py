@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netwright.checks.catalogue import finding
+from netwright.checks.catalogue import Severity, finding
 from netwright.checks.cuts import find_cut
 from netwright.checks.fresh import looks_fresh
 from netwright.checks.leaves import (
@@ -171,7 +171,7 @@ def cut_off(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _gravity(subject: Subject, groups: list[Group], owned: list[str]) -> str:
+def _gravity(subject: Subject, groups: list[Group], owned: list[str]) -> Severity:
     """An error where untrained weights are in the optimizer; where they were loaded it may be a probe: a warning."""
     if not owned:
         return "note"
@@ -195,9 +195,11 @@ def _is_teacher(subject: Subject, group: Group) -> bool:
     own = dict(subject.model.named_parameters())
     others = [one for name, one in own.items() if name not in group.parameters]
     weights = [own[name] for name in group.parameters if name in own and own[name].ndim > 1]
-    return bool(weights) and all(
-        any(one.shape == other.shape and torch.equal(one.detach(), other.detach()) for other in others) for one in weights
-    )
+
+    def has_twin(one: Tensor) -> bool:
+        return any(one.shape == other.shape and torch.equal(one.detach(), other.detach()) for other in others)
+
+    return bool(weights) and all(has_twin(one) for one in weights)
 
 
 def _slope(subject: Subject, names: list[str]) -> str:
@@ -225,12 +227,14 @@ def _slope(subject: Subject, names: list[str]) -> str:
 def not_used(subject: Subject) -> Iterator[Finding]:
     """M13: parameters that nothing depends on."""
     unused = [one for one in groups_without_gradient(subject) if one.moved == 0.0]
-    certain, asked = [], []
+    certain: list[Group] = []
+    asked: list[Group] = []
     for group in unused:
         verdict = _verdict(subject, group)
         (certain if verdict == "warning" else asked if verdict == "note" else []).append(group)
     total = sum(one.numel() for one in subject.model.parameters())
-    for severity, groups in (("warning", certain), ("note", asked)):
+    told: tuple[tuple[Severity, list[Group]], ...] = (("warning", certain), ("note", asked))
+    for severity, groups in told:
         if not groups:
             continue
         count = sum(_size(subject.model, one) for one in groups)
@@ -240,10 +244,11 @@ def not_used(subject: Subject) -> Iterator[Finding]:
         ask = " Other code may use them: then this is no fault." if severity == "note" else ""
         yield finding(
             "M13",
-            severity=severity,  # type: ignore[arg-type]
+            severity=severity,
             evidence=(
                 f"{listed}{more} get no gradient, and changing all {count:,} of their values changes nothing that the "
-                f"module returns, in train or eval mode; it has {total:,} values in all.{how}{_twin(subject, groups[0])}{ask}"
+                f"module returns, in train or eval mode; it has {total:,} values in "
+                f"all.{how}{_twin(subject, groups[0])}{ask}"
             ),
             cure=f"Use `self.{groups[0].name}` in forward, or take it out.",
             place=made_at(subject.model, groups[0].name),

@@ -78,11 +78,15 @@ def ignored_inputs(subject: Subject) -> Iterator[Finding]:
         yield finding(
             "M25",
             evidence=(
-                f"I replaced `{name}` of your batch in {tried[name]} ways (those of other samples, other values of its range), in "
+                f"I replaced `{name}` of your batch in {tried[name]} ways (those of other samples, other values of "
+                "its range), in "
                 f"train and eval mode and with moved weights: nothing that the module returns changed by one bit. "
                 f"`{others[0]}` does change it."
             ),
-            cure=f"Use `{name}` in forward, or take the parameter out (del {name} at its start says that this is meant).",
+            cure=(
+                f"Use `{name}` in forward, or take the parameter out (del {name} at its start says that this "
+                "is meant)."
+            ),
             place=_parameter_place(subject.model, name),
         )
 
@@ -169,7 +173,8 @@ def ignored_columns(subject: Subject) -> Iterator[Finding]:
         severity="note",  # forward may leave columns out on purpose, as an id
         title="Columns have no effect",
         evidence=(
-            f"column {listed} of `{name}` ({len(unused)} of {columns}): I gave each the values of other samples, and nothing that "
+            f"column {listed} of `{name}` ({len(unused)} of {columns}): I gave each the values of other samples, and "
+            "nothing that "
             "the module returns changed"
         ),
         cure="Use them, or leave them out of the data.",
@@ -193,7 +198,8 @@ def _drops_out(subject: Subject, name: str, inputs: Inputs, unused: list[int]) -
         with torch.no_grad():
             for one in model.parameters():
                 if one.is_floating_point():
-                    one.add_((torch.randn(one.shape, generator=generator) * (float(one.abs().mean()) + 0.1)).to(one.dtype))
+                    size = float(one.abs().mean()) + 0.1
+                    one.add_((torch.randn(one.shape, generator=generator) * size).to(one.dtype))
         before = subject.call(model, inputs, seed=1)
         other = inputs[name].clone()
         other[:, unused] = other[:, unused].roll(1, 0) + 0.7

@@ -22,16 +22,18 @@ def rows_are_samples(subject: Subject, probe: Probe) -> bool:
     if relates_rows(subject, probe):
         raise NotCheckedError("an input has a row and a column for each row of another: rows are parts of one graph")
     if _columns_are_apart(probe) and not _answer_counts_rows(subject, probe):
-        raise NotCheckedError("the second axis of its inputs may count the samples: columns do not influence each other")
+        raise NotCheckedError(
+            "the second axis of its inputs may count the samples: columns do not influence each other"
+        )
     return True
 
 
 def relates_rows(subject: Subject, probe: Probe) -> bool:
     """Whether an input is a table of rows against rows, as the adjacency of a graph."""
     rows = {probe.rows, subject.cache.get("rows")}
-    return any(value.ndim == 2 and value.shape[1] in rows and value.shape[1] > 2 for value in probe.inputs.values()) and any(
-        value.ndim == 2 and value.shape[1] not in rows for value in probe.inputs.values()
-    )
+    return any(
+        value.ndim == 2 and value.shape[1] in rows and value.shape[1] > 2 for value in probe.inputs.values()
+    ) and any(value.ndim == 2 and value.shape[1] not in rows for value in probe.inputs.values())
 
 
 def _answer_counts_rows(subject: Subject, probe: Probe) -> bool:
@@ -54,7 +56,9 @@ def _columns_are_apart(probe: Probe) -> bool:
         return False
     odd = torch.arange(size) % 2 == 1
     changed: Inputs = {
-        name: torch.where(odd.reshape(1, -1, *[1] * (value.ndim - 2)), value.roll(1, 1), value) if value.ndim > 1 else value
+        name: torch.where(odd.reshape(1, -1, *[1] * (value.ndim - 2)), value.roll(1, 1), value)
+        if value.ndim > 1
+        else value
         for name, value in probe.inputs.items()
     }
     try:

@@ -5,6 +5,7 @@ Shared by the checks of parameters, gradients and optimizers.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Iterator, Mapping
@@ -147,8 +148,7 @@ def watched_call(subject: Subject, model: nn.Module, inputs: Inputs, *, seed: in
         returned = subject.call(model, inputs, seed=seed, grad=grad)
     finally:
         handle.remove()
-    done = Pass(returned, graph_leaves(returned_tensors(returned)), calls, list(strangers.values()))
-    return done
+    return Pass(returned, graph_leaves(returned_tensors(returned)), calls, list(strangers.values()))
 
 
 def reach(subject: Subject) -> Reach:
@@ -157,17 +157,19 @@ def reach(subject: Subject) -> Reach:
     Raises:
         NotCheckedError: The module raised.
     """
-    found = subject.cache.get("reach")
+    found: Reach | NotCheckedError | None = subject.cache.get("reach")
     if isinstance(found, NotCheckedError):
         raise found
     if found is None:
+        # Where the time runs out inside, it is not begun anew by each check that asks.
+        subject.cache["reach"] = NotCheckedError("calling the module a few times took too long")
         try:
             found = _reach(subject)
         except NotCheckedError as reason:
             subject.cache["reach"] = reason
             raise
         subject.cache["reach"] = found
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _reach(subject: Subject) -> Reach:
@@ -181,10 +183,8 @@ def _reach(subject: Subject) -> Reach:
     )
     for module in model.modules():
         module.training = False
-    try:
+    with contextlib.suppress(NotCheckedError):  # where it raises in eval mode, what training shows must do
         passes.append(watched_call(subject, model, _clones(inputs), seed=1))
-    except NotCheckedError:
-        pass  # it cannot be called in eval mode: what training shows must do
     return Reach(model, inputs, passes, settled)
 
 
@@ -223,12 +223,10 @@ def _things(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
         yield path, value
     elif depth > 4:
         return
-    elif isinstance(value, Mapping):
-        for key, one in list(value.items())[:1000]:
+    elif isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        pairs = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
+        for key, one in pairs[:1000]:
             yield from _things(one, f"{path}[{key!r}]", depth + 1)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for at, one in enumerate(list(value)[:1000]):
-            yield from _things(one, f"{path}[{at}]", depth + 1)
     elif isinstance(value, functools.partial):
         yield from _things((value.func, value.args, value.keywords), path, depth + 1)
     elif hasattr(value, "__self__") and isinstance(value.__self__, nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from netwright.checks.catalogue import finding
+from netwright.checks.catalogue import Severity, finding
 from netwright.checks.layouts import rows_are_samples
 from netwright.checks.optrace import Op
 from netwright.checks.owners import ASTRAY, Owners, is_reshape, origin, owners_of
@@ -22,7 +22,9 @@ from netwright.checks.subject import NotCheckedError, Subject
 from netwright.checks.traced import Span
 from netwright.records import Finding
 
-RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"})
+RECURRENT = frozenset(
+    {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
+)
 STATISTICS = frozenset({
     "mean", "sum", "std", "var", "std_mean", "var_mean", "max", "min", "amax", "amin", "norm", "vector_norm", "softmax",
     "log_softmax", "normalize", "cumsum", "cumprod", "sort", "argsort", "topk", "median", "quantile", "layer_norm",
@@ -73,7 +75,8 @@ def _moved_beside(probe: Probe, answer: Tensor, odd: list[int]) -> float:
 def _mixed(probe: Probe, away: float, odd: list[int]) -> Iterator[Finding]:
     subject = probe.subject
     evidence = (
-        f"In eval mode I put other samples in rows {_listed(odd)} of {probe.rows}; the answers for the other rows, whose "
+        f"In eval mode I put other samples in rows {_listed(odd)} of {probe.rows}; the answers for the other rows, "
+        "whose "
         f"samples stayed, moved by up to {away:.2g} (answers spread by {probe.spread:.2g})"
     )
     owners, index = _trail(probe)
@@ -92,22 +95,19 @@ def _mixed(probe: Probe, away: float, odd: list[int]) -> Iterator[Finding]:
     first = f"{evidence}. They first meet in `{line or op.short}`"
     if layer_at is not None:
         yield _batch_for_time(probe, layer_at, owners, evidence)
-    elif op.short in RECURRENT:
-        yield finding(
-            "M06", evidence=f"{first}: its state runs from sample to sample.", layer=layer, place=place,
-            cure="Step over the time axis, x[:, t], not over the batch.",
-        )  # fmt: skip
+        return
+    code, cure = "M05", _cure(owners, index)
+    severity: Severity | None = None
+    first += f" ({_shapes(owners, index)})"
+    if op.short in RECURRENT:
+        code, cure = "M06", "Step over the time axis, x[:, t], not over the batch."
+        first += ": its state runs from sample to sample"
     elif op.short in NORMS:
-        yield finding(
-            "M05", severity="note", evidence=f"{first}, which takes its statistics from the batch in eval mode as well.",
-            cure="Leave track_running_stats=True, so that eval mode uses the statistics of training.", layer=layer, place=place,
-        )  # fmt: skip
-    else:
-        meant = _is_routing(owners, index) or _is_named_so(owners, index, line)
-        yield finding(
-            "M05", severity="note" if meant else None, evidence=f"{first} ({_shapes(owners, index)}).",
-            cure=_cure(owners, index), layer=layer, place=place,
-        )  # fmt: skip
+        severity, cure = "note", "Leave track_running_stats=True, so that eval mode uses the statistics of training."
+        first += ", which takes its statistics from the batch in eval mode as well"
+    elif _is_routing(owners, index) or _is_named_so(owners, index, line):
+        severity = "note"
+    yield finding(code, severity=severity, evidence=f"{first}.", cure=cure, layer=layer, place=place)
 
 
 def _is_routing(owners: Owners, index: int) -> bool:
@@ -161,7 +161,9 @@ def _time_layer(owners: Owners, index: int) -> Span | None:
         first = getattr(span.module, "batch_first", None)
         if found is None and isinstance(first, bool) and span.given:
             wrong = 1 if first else 0
-            if owned.axis == wrong or (owned.axis == 0 and span.given[0].ndim == 2 and not isinstance(span.module, nn.RNNCellBase)):
+            if owned.axis == wrong or (
+                owned.axis == 0 and span.given[0].ndim == 2 and not isinstance(span.module, nn.RNNCellBase)
+            ):
                 found, axis = span, owned.axis
         elif found is not None and owned.axis == axis and not isinstance(span.module, (nn.Sequential, nn.ModuleList)):
             found = span
@@ -173,7 +175,8 @@ def _batch_for_time(probe: Probe, span: Span, owners: Owners, evidence: str) -> 
     shape = tuple(span.given[0].shape)
     kind = type(span.module).__name__
     first = next(
-        (bool(one.batch_first) for one in span.module.modules() if isinstance(getattr(one, "batch_first", None), bool)), False
+        (bool(one.batch_first) for one in span.module.modules() if isinstance(getattr(one, "batch_first", None), bool)),
+        False,
     )
     if len(shape) == 2:
         cure = "Give it (batch, time, features) with batch_first=True; a 2-D input is one sequence without a batch."
@@ -192,17 +195,24 @@ def _batch_for_time(probe: Probe, span: Span, owners: Owners, evidence: str) -> 
     )
 
 
-CURE_OTHER = "Work along the axes of one sample; only batch normalisation may look across the batch, and only in training."
+CURE_OTHER = (
+    "Work along the axes of one sample; only batch normalisation may look across the batch, and only in training."
+)
 
 
 def _cure(owners: Owners, index: int) -> str:
     op = owners.base.ops[index]
     if is_reshape(op):
-        return "view and reshape keep the order of the numbers and exchange no axes: x.transpose(0, 1) or x.permute(…) does."
+        return (
+            "view and reshape keep the order of the numbers and exchange no axes: x.transpose(0, 1) or "
+            "x.permute(…) does."
+        )
     if op.short in ("softmax", "log_softmax"):
         return f"{op.short}(…, dim=-1): over the classes or keys of one sample."
     if op.short in STATISTICS:
-        return "Take it over the axes of one sample, dim=-1; or use nn.BatchNorm1d, which keeps statistics for eval mode."
+        return (
+            "Take it over the axes of one sample, dim=-1; or use nn.BatchNorm1d, which keeps statistics for eval mode."
+        )
     if op.short in ATTENTION:
         return "Attention takes (batch, time, features): here the samples stand where it looks for time."
     return CURE_OTHER
@@ -238,7 +248,8 @@ def _by_place(probe: Probe) -> Iterator[Finding]:
 def _placed(probe: Probe, away: float) -> Finding:
     subject = probe.subject
     evidence = (
-        f"I gave the same {probe.rows} samples in another order: a sample that moved to another row of the batch got an "
+        f"I gave the same {probe.rows} samples in another order: a sample that moved to another row of the batch "
+        "got an "
         f"answer that differs by up to {away:.2g} (answers spread by {probe.spread:.2g})"
     )
     index, owners = None, None
@@ -287,7 +298,9 @@ def _first_unlike(owners: Owners, ops: list[Op], rows: int) -> int | None:
 def _held(model: nn.Module, tensors: list[Tensor]) -> str:
     """The name of the parameter or buffer among tensors, or of what they are a part of."""
     held = {one.untyped_storage().data_ptr(): name for name, one in (*model.named_parameters(), *model.named_buffers())}
-    return next((held[one.untyped_storage().data_ptr()] for one in tensors if one.untyped_storage().data_ptr() in held), "")
+    return next(
+        (held[one.untyped_storage().data_ptr()] for one in tensors if one.untyped_storage().data_ptr() in held), ""
+    )
 
 
 CHECKS: tuple[Check, ...] = (

@@ -1,13 +1,14 @@
 """Randomness that stays on in eval mode (K14, M19).
 
-Two fresh copies answer the same samples in eval mode with other random numbers; the first operation whose results differ
-though its inputs do not is where it comes from. Sampling with a learnt spread, generators and Monte-Carlo dropout are
-no faults.
+Two fresh copies answer the same samples in eval mode with other random numbers; the first operation whose results
+differ though its inputs do not is where it comes from. Sampling with a learnt spread, generators and Monte-Carlo
+dropout are no faults.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import random
 import re
 from collections.abc import Iterator
@@ -28,19 +29,26 @@ from netwright.records import Finding
 
 DROPS = frozenset({
     "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
-    "feature_dropout", "native_dropout", "rrelu", "rrelu_", "scaled_dot_product_attention", "multi_head_attention_forward",
+    "feature_dropout", "native_dropout", "rrelu", "rrelu_", "scaled_dot_product_attention",
+    "multi_head_attention_forward",
     "lstm", "gru", "rnn_tanh", "rnn_relu",
 })  # fmt: skip
 # Words with which people say that dropout is meant to stay on.
-MEANT = re.compile(r"monte|\bmc\b|\bmc_|_mc\b|mcdrop|bayes|uncertain|stochastic forward|on purpose|intentional", re.IGNORECASE)
+MEANT = re.compile(
+    r"monte|\bmc\b|\bmc_|_mc\b|mcdrop|bayes|uncertain|stochastic forward|on purpose|intentional", re.IGNORECASE
+)
 MIXED = frozenset({
-    "add", "add_", "sub_", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "mul", "mul_", "__mul__", "__rmul__",
-    "__imul__", "div", "div_", "rsub", "__truediv__", "where", "masked_fill", "masked_fill_", "lerp", "addcmul", "__and__",
+    "add", "add_", "sub_", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "mul", "mul_",
+    "__mul__", "__rmul__",
+    "__imul__", "div", "div_", "rsub", "__truediv__", "where", "masked_fill", "masked_fill_", "lerp", "addcmul",
+    "__and__",
 })  # fmt: skip
 PRODUCTS = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__", "addcmul"})
 
 
 MOST_SEEDS = 9
+DRAWS = ("rand", "bernoulli", "normal", "uniform", "log_normal")
+SINKS = frozenset({"linear", "matmul", "__matmul__", "conv1d", "conv2d", "cat", "embedding"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,8 @@ def random_in_eval(subject: Subject) -> Iterator[Finding]:
         return
     returned = [first, other]
     source = _source(subject, inputs, seed)
-    told = _dropout(subject, source) if source.op is not None and source.op.short in DROPS else _drawn(subject, source, inputs)
+    drops = source.op is not None and source.op.short in DROPS
+    told = _dropout(subject, source) if drops else _drawn(subject, source, inputs)
     if told is None:
         return
     severity, words, cure = told
@@ -84,7 +93,10 @@ def random_in_eval(subject: Subject) -> Iterator[Finding]:
     yield finding(
         "M19",
         severity=severity,  # type: ignore[arg-type]
-        evidence=f"two passes over the same {len(next(iter(inputs.values())))} samples in eval mode differ by {gap:.3g}{moved}: {words}",
+        evidence=(
+            f"two passes over the same {len(next(iter(inputs.values())))} samples in eval mode differ by "
+            f"{gap:.3g}{moved}: {words}"
+        ),
         cure=cure,
         place=source.op.place if source.op else None,
         layer=_layer(subject, seed),
@@ -98,10 +110,10 @@ def _call(subject: Subject, model: nn.Module, inputs: Any, seed: int, *, grad: b
     return subject.call(model, inputs, seed=seed, grad=grad)
 
 
-def _source(subject: Subject, inputs: Any, other: int) -> Source:
+def _source(subject: Subject, inputs: Any, second_seed: int) -> Source:
     """Record both passes, with the graph on, and compare them operation by operation."""
     runs = []
-    for seed in (1, other):
+    for seed in (1, second_seed):
         model = subject.fresh()
         runs.append(record(lambda model=model, seed=seed: _call(subject, model, inputs, seed, grad=True)))  # type: ignore[misc]
     (returned, first), (_, second) = runs
@@ -120,7 +132,9 @@ def _source(subject: Subject, inputs: Any, other: int) -> Source:
 
 def _same(one: list[Tensor], other: list[Tensor]) -> bool:
     return len(one) == len(other) and all(
-        a.shape == b.shape and a.dtype == b.dtype and torch.equal(torch.nan_to_num(a.detach()), torch.nan_to_num(b.detach()))
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and torch.equal(torch.nan_to_num(a.detach()), torch.nan_to_num(b.detach()))
         for a, b in zip(one, other, strict=True)
     )
 
@@ -161,7 +175,7 @@ def _dropout(subject: Subject, source: Source) -> tuple[str, str, str] | None:
     module = _stranger_dropout(subject)
     if module is not None:
         words = f"the {type(module).__name__} at {shown} is not registered, so that eval() does not reach it"
-        return "error", words, "Make it in __init__ as an attribute of the module, or in nn.ModuleList: self.drop = nn.Dropout(p)"
+        return "error", words, "Make it in __init__, as an attribute or in nn.ModuleList: self.drop = nn.Dropout(p)"
     if op.short == "scaled_dot_product_attention":
         words = f"{shown} has dropout_p above 0 always; the function does not know eval mode"
         return "error", words, "dropout_p=self.p if self.training else 0.0"
@@ -225,7 +239,7 @@ def _drawn(subject: Subject, source: Source, inputs: Any) -> tuple[str, str, str
     if _targets_are_inputs(subject):
         return None  # a denoiser learns from its noise
     op = source.op
-    if op is None or not (op.short.startswith(("rand", "bernoulli", "normal", "uniform", "log_normal")) or source.diverged):
+    if op is None or not (op.short.startswith(DRAWS) or source.diverged):
         return None
     if _meant(subject, op.place):
         return None
@@ -286,9 +300,10 @@ def _mixed_in(op: Op, ops: list[Op]) -> bool:
         if not any(id(one) in tainted for one in given):
             continue
         others = [one for one in given if id(one) not in tainted and one.numel() > 1]
-        if other.short in MIXED and any(one.numel() >= next(n.numel() for n in given if id(n) in tainted) for one in others):
+        size = next(one.numel() for one in given if id(one) in tainted)
+        if other.short in MIXED and any(one.numel() >= size for one in others):
             return True
-        if other.short not in MIXED and other.short in ("linear", "matmul", "conv1d", "conv2d", "cat", "embedding", "__matmul__"):
+        if other.short in SINKS:
             return False
         tainted |= {id(one) for one in tensors_in(other.out)}
     return False
@@ -313,19 +328,19 @@ def _layer(subject: Subject, other: int) -> str | None:
     inputs, _ = subject.rows()
     seen: list[list[tuple[str, list[Tensor], list[Tensor]]]] = []
     for seed in (1, other):
-        model, calls = subject.fresh(), []
-        handles = [
-            module.register_forward_hook(
-                lambda _, args, out, name=name, calls=calls: calls.append((name, tensors_in(args), tensors_in(out)))  # type: ignore[misc]
-            )
-            for name, module in model.named_modules()
-            if name
-        ]
+        model = subject.fresh()
+        calls: list[tuple[str, list[Tensor], list[Tensor]]] = []
+
+        def note(_: Any, args: Any, out: Any, *, name: str, into: list[Any] = calls) -> None:
+            into.append((name, tensors_in(args), tensors_in(out)))
+
+        inner = [(name, module) for name, module in model.named_modules() if name]
+        handles = [module.register_forward_hook(functools.partial(note, name=name)) for name, module in inner]
         _call(subject, model, inputs, seed)
         for handle in handles:
             handle.remove()
         seen.append(calls)
-    for (name, given, out), (_, other_given, other_out) in zip(*seen, strict=False):
+    for (name, given, out), (_, other_given, other_out) in zip(seen[0], seen[1], strict=False):
         if _same(given, other_given) and not _same(out, other_out):
             return name
     return None

@@ -7,12 +7,15 @@ of gradients the first that its backward pass meets.
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from netwright.checks.catalogue import finding
 from netwright.checks.leaves import returned_tensors
@@ -23,7 +26,10 @@ from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
 from netwright.records import Finding
 
 TENFOLD = 10.0  # an outlier of the data, as catalogue M27 has it; more is no longer realistic
+MOST_ROWS = 256
+OWN_SECONDS = 1.0  # that the person's own samples may take, at the pace of the first few
 SQUASHED = frozenset({"sigmoid", "softmax"})
+WRITTEN = frozenset({"masked_fill", "masked_fill_", "full", "full_like", "where", "tril", "fill_", "__setitem__"})
 QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__", "__rtruediv__", "__rdiv__", "reciprocal"})
 LOGARITHMS = frozenset({"log", "log_", "log2", "log10", "mul", "mul_", "xlogy", "pow"})
 
@@ -48,85 +54,129 @@ def not_finite(subject: Subject) -> Iterator[Finding]:
     if not all(bool(torch.isfinite(one).all()) for one in subject.pool.values() if one.is_floating_point()):
         raise NotCheckedError("the data hold NaN or infinity themselves")
     healthy = subject.fresh(train=True)
-    if not all(bool(torch.isfinite(one).all()) for one in healthy.parameters()):
+    if not all(bool(torch.isfinite(one).all()) for one in healthy.parameters() if not is_lazy(one)):
         raise NotCheckedError("the module starts with weights that are not finite")
     inputs, targets = subject.rows()
+    began = time.perf_counter()
     first = _probe(subject, inputs, targets)
-    whole = pick(subject.pool, slice(0, 256)), pick(subject.pool_targets, slice(0, 256))
+    each = (time.perf_counter() - began) / len(next(iter(inputs.values())))
     if first is None:
-        first = _probe(subject, *whole)
+        most = int(min(MOST_ROWS, 64 + OWN_SECONDS / max(each, 1e-6)))
+        first = _probe(subject, pick(subject.pool, slice(0, most)), pick(subject.pool_targets, slice(0, most)))
     if first is not None:
         yield _told(subject, first, "your own samples", severity="error")
         return
-    for words, probe, wanted in _probes(subject, inputs, targets):
-        broken = _probe(subject, probe, wanted)
+    together = _together(inputs)
+    if together is None or _probe(subject, together, targets) is None:
+        probes = list(_pairs(inputs))
+    else:
+        probes = [*_singles(inputs), *_pairs(inputs)]
+    for words, probe in probes:
+        broken = _probe(subject, probe, targets)
         if broken is not None:
             yield _told(subject, broken, words, severity="warning")
             return
     broken = _confident(subject, inputs, targets)
     if broken is not None:
-        yield _told(subject, broken, "the answers as sure as float32 can be (a probability of exactly 0 or 1)", severity="warning")
+        words = "answers as sure as float32 can be (a probability of exactly 0 or 1)"
+        yield _told(subject, broken, words, severity="warning")
 
 
-def _probes(subject: Subject, inputs: Inputs, targets: Any) -> Iterator[tuple[str, Inputs, Any]]:
-    """Batches as they can occur, and what they are in words."""
-    real = {name: one for name, one in inputs.items() if one.is_floating_point() and one.ndim > 1}
+def _real(inputs: Inputs) -> list[str]:
+    return [name for name, one in inputs.items() if one.is_floating_point() and one.ndim > 1]
 
-    def changed(make: Callable[[Tensor], Tensor]) -> Inputs:
+
+# How a sample may come out, in words.
+EXTREMES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    ("a constant sample", lambda one: torch.full_like(one, float(one.mean()))),
+    ("a sample of zeros", torch.zeros_like),
+    ("a sample ten times as large as yours", lambda one: one * TENFOLD),
+)
+
+
+def _singles(inputs: Inputs) -> Iterator[tuple[str, Inputs]]:
+    """Batches with one extreme sample each."""
+    for words, make in EXTREMES:
         new = {name: value.clone() for name, value in inputs.items()}
-        for name in real:
+        for name in _real(inputs):
             new[name][0] = make(new[name][0])
-        return new
+        yield words, new
 
-    if real:
-        yield "a constant sample", changed(lambda one: torch.full_like(one, float(one.mean()))), targets
-        yield "a sample of zeros", changed(torch.zeros_like), targets
-        yield "a sample ten times as large as yours", changed(lambda one: one * TENFOLD), targets
-    names = list(real)
+
+def _together(inputs: Inputs) -> Inputs | None:
+    """One batch with all extreme samples, to save passes; None where there is nothing to change."""
+    names = _real(inputs)
+    if not names or len(inputs[names[0]]) < len(EXTREMES):
+        return None
+    new = {name: value.clone() for name, value in inputs.items()}
+    for at, (_, make) in enumerate(EXTREMES):
+        for name in names:
+            new[name][at] = make(new[name][at])
+    return new
+
+
+def _pairs(inputs: Inputs) -> Iterator[tuple[str, Inputs]]:
+    """Batches in which two inputs, or all samples, are equal."""
+    names = _real(inputs)
     for at, one in enumerate(names):
         for other in names[at + 1 :]:
-            if real[one].shape == real[other].shape:
+            if inputs[one].shape == inputs[other].shape:
                 equal = {name: value.clone() for name, value in inputs.items()}
                 equal[other][0] = equal[one][0]
-                yield f"a sample with equal `{one}` and `{other}`", equal, targets
-    yield "a batch of one and the same sample", {k: v[:1].expand_as(v).clone() for k, v in inputs.items()}, _repeated(targets)
-
-
-def _repeated(targets: Any) -> Any:
-    if isinstance(targets, Tensor):
-        return targets[:1].expand_as(targets).clone()
-    return targets
+                yield f"a sample with equal `{one}` and `{other}`", equal
+    yield "a batch of equal samples", {name: value[:1].expand_as(value).clone() for name, value in inputs.items()}
 
 
 def _probe(subject: Subject, inputs: Inputs, targets: Any, *, pushed: frozenset[str] = frozenset()) -> Broken | None:
     """Forward, loss and backward on a fresh copy; what became not finite first, or None."""
+    if not pushed and _stays_finite(subject, inputs, targets):
+        return None  # the usual case, without the cost of a recording
     model = subject.fresh(train=True)
     recorder = _Watcher(pushed)
-    grad: dict[int, Tensor] = {}
     with recorder:
         try:
             returned = subject.call(model, inputs, grad=True)
             total = _total(subject, returned, inputs, targets)
         except NotCheckedError:
             return None  # it raises on this probe: that is loud
-    broken = _first_broken(recorder.ops)
-    if broken is not None and (not _finite(returned_tensors(returned)) or (total is not None and not _finite([total]))):
-        return broken
-    if total is None or not total.requires_grad or not _finite([total]):
+    if pushed and not recorder.met:
         return None
+    if not _finite(returned_tensors(returned)) or (total is not None and not _finite([total])):
+        return _first_broken(recorder.ops)
+    if total is None or not total.requires_grad:
+        return None
+    grad: dict[int, Tensor] = {}
     for op in recorder.ops:
         for one in tensors_in(op.out):
             if one.requires_grad and one.grad_fn is not None:
-                one.register_hook(lambda value, key=id(one): grad.__setitem__(key, value))  # type: ignore[misc]
+                one.register_hook(functools.partial(grad.__setitem__, id(one)))  # type: ignore[no-untyped-call]
+    slopes = _slopes(model, total)
+    if _finite(slopes):
+        return None
+    what = "NaN" if any(bool(one.isnan().any()) for one in slopes) else "infinity"
+    return Broken(what, _broken_slope(recorder.ops, grad), backward=True)
+
+
+def _stays_finite(subject: Subject, inputs: Inputs, targets: Any) -> bool:
+    """Whether all that comes back, the loss and the gradients are finite; what raises is loud and counts as finite."""
+    model = subject.fresh(train=True)
+    try:
+        returned = subject.call(model, inputs, grad=True)
+        total = _total(subject, returned, inputs, targets)
+    except NotCheckedError:
+        return True
+    if not _finite(returned_tensors(returned)) or (total is not None and not _finite([total])):
+        return False
+    return total is None or not total.requires_grad or _finite(_slopes(model, total))
+
+
+def _slopes(model: nn.Module, total: Tensor) -> list[Tensor]:
     own = [one for one in model.parameters() if one.requires_grad]
     try:
-        slopes = torch.autograd.grad(total, own, allow_unused=True) if own else ()
+        found = torch.autograd.grad(total, own, allow_unused=True) if own else ()
     except RuntimeError:
-        return None
-    if _finite([one for one in slopes if one is not None]):
-        return None
-    return Broken("NaN" if any(bool(one.isnan().any()) for one in slopes if one is not None) else "infinity",
-                  _broken_slope(recorder.ops, grad), backward=True)  # fmt: skip
+        return []
+    return [one for one in found if one is not None]
 
 
 def _total(subject: Subject, returned: Any, inputs: Inputs, targets: Any) -> Tensor | None:
@@ -143,7 +193,7 @@ def _finite(tensors: list[Tensor]) -> bool:
 
 def _masked(op: Op) -> bool:
     """Whether infinity is written on purpose, as into attention scores that are masked."""
-    return op.short in ("masked_fill", "masked_fill_", "full", "full_like", "where", "triu", "tril", "fill_", "zeros", "__setitem__")
+    return op.short in WRITTEN
 
 
 def _first_broken(ops: list[Op]) -> Broken | None:
@@ -166,7 +216,10 @@ def _broken_slope(ops: list[Op], grad: dict[int, Tensor]) -> Op | None:
         given = [grad[id(one)] for one in op.tensors() if id(one) in grad]
         if outs and _finite(outs) and given and not _finite(given):
             return op
-    return next((op for op in reversed(ops) if any(id(one) in grad and not _finite([grad[id(one)]]) for one in tensors_in(op.out))), None)
+    for op in reversed(ops):
+        if not _finite([grad[id(one)] for one in tensors_in(op.out) if id(one) in grad]):
+            return op
+    return None
 
 
 class _Watcher(Recorder):
@@ -175,12 +228,14 @@ class _Watcher(Recorder):
     def __init__(self, pushed: frozenset[str]) -> None:
         super().__init__(most=6_000)
         self.pushed = pushed
+        self.met = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Push, then record."""
         name = getattr(func, "__name__", "")
         if name in self.pushed and args and isinstance(args[0], Tensor):
             value = args[0]
+            self.met = True
             most = float((value if name == "exp" else value.abs()).detach().max()) if value.numel() else 0.0
             # 120 is past where softmax underflows to 0 in float32 (103), exp overflows (88), sigmoid rounds to 1 (17).
             args = (value * (120.0 / most), *args[1:]) if most > 1e-6 else args

@@ -1,20 +1,23 @@
 """Does an attention model know the order of its sequence where the order tells something? (M07)
 
 Positions are exchanged: where the answer stays, no layer knows the order. That is a fault only where the data show that
-order counts, and not of bags of words and sets. For that only tokens are looked at that stand once in a sample: in a bag
-their order is chance, whatever the label.
+order counts, and not of bags of words and sets. For that only tokens are looked at that stand once in a sample: in a
+bag their order is chance, whatever the label.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from netwright.checks.catalogue import finding
-from netwright.checks.probes import Probe, gap, probe_of
+from netwright.checks.probes import Probe, gap, jittered, kinds, probe_of
 from netwright.checks.runner import Check
 from netwright.checks.sequences import attends, by_position, padding_of, time_inputs
 from netwright.checks.sourcecode import Place, class_place
@@ -38,8 +41,12 @@ def order_unknown(subject: Subject) -> Iterator[Finding]:
     if len(names) != 1 or not isinstance(subject.pool_targets, Tensor):
         return
     (name,) = names
-    trace = probe.trace(probe.inputs)
+    trace = probe.base()
     if not attends(trace.ops) or not _blind(probe, name):
+        return
+    begun = replace(probe, model=jittered(probe.model))  # codes of places may begin at 0
+    begun.answer = begun.run(probe.inputs)
+    if not _blind(begun, name):
         return
     proof = _proof(subject, name)
     if proof is None:
@@ -48,7 +55,8 @@ def order_unknown(subject: Subject) -> Iterator[Finding]:
     yield finding(
         "M07",
         title="No layer knows the place in the sequence",
-        evidence=f"I exchanged positions of `{name}` and the answers stayed as they were; attention takes a sequence as a bag. "
+        evidence=f"I exchanged positions of `{name}` and the answers stayed as they were; attention takes a "
+        "sequence as a bag. "
         f"But {proof}.",
         cure="Add a code for each place to the embedding, as in\n"
         "x = self.embedding(tokens) + self.position(torch.arange(tokens.size(1), device=tokens.device))",
@@ -70,7 +78,8 @@ def _blind(probe: Probe, name: str) -> bool:
     order = list(range(length))
     order[1:last] = inner[1:] + inner[:1]
     moved: Inputs = {
-        key: value[:, order] if value.ndim > 1 and value.shape[1] == length else value for key, value in probe.inputs.items()
+        key: value[:, order] if value.ndim > 1 and value.shape[1] == length else value
+        for key, value in probe.inputs.items()
     }
     if torch.equal(moved[name], probe.inputs[name]):
         return False
@@ -112,15 +121,17 @@ def _conflicts(tokens: Tensor, targets: Tensor) -> str | None:
     share = float(other.any(dim=2).double().mean())
     if share < CONFLICTS:
         return None
-    return f"at {share:.0%} of the positions the same token stands twice in a sample with different targets, and both get one answer"
+    return (
+        f"at {share:.0%} of the positions the same token stands twice in a sample with different targets, and "
+        "both get one answer"
+    )
 
 
 def _columns(wanted: Tensor, *, classes: bool) -> Tensor:
     """Targets as columns to compare with: one a class, or as they are."""
     if not classes:
         return wanted[:, None]
-    kinds = wanted.unique()
-    return (wanted[:, None] == kinds[None, :12]).double()
+    return wanted[:, None].eq(torch.tensor(kinds(wanted)[:12], dtype=wanted.dtype)[None]).double()
 
 
 def _z(feature: Tensor, columns: Tensor) -> float:
@@ -133,13 +144,12 @@ def _z(feature: Tensor, columns: Tensor) -> float:
     if y.shape[1] == 0:
         return 0.0
     y = y / y.std(dim=0)
-    return float((x[:, None] * y).mean(dim=0).abs().max()) * len(feature) ** 0.5
+    return float((x[:, None] * y).mean(dim=0).abs().max()) * math.sqrt(len(feature))
 
 
 def _proof_of_tokens(tokens: Tensor, wanted: Tensor, *, classes: bool) -> str | None:
     columns = _columns(wanted, classes=classes)
-    kinds, counts = tokens.unique(return_counts=True)
-    common = kinds[counts.argsort(descending=True)][:MOST_TOKENS].tolist()
+    common = [token for token, _ in Counter(tokens.reshape(-1).tolist()).most_common(MOST_TOKENS)]
     hits = {token: tokens == token for token in common}
     once = {token: hit.sum(dim=1) == 1 for token, hit in hits.items()}
     place = {token: hit.double().argmax(dim=1) for token, hit in hits.items()}
@@ -160,7 +170,7 @@ def _proof_of_tokens(tokens: Tensor, wanted: Tensor, *, classes: bool) -> str | 
 
 
 def _proof_of_series(values: Tensor, wanted: Tensor, *, classes: bool) -> str | None:
-    """Trends and likeness of neighbours that go along with the target, and do not once steps are exchanged at random."""
+    """Trends and likeness of neighbours that go along with the target, unless steps are exchanged at random."""
     columns = _columns(wanted, classes=classes)
     generator = torch.Generator().manual_seed(0)
     mixed = torch.stack([one[torch.randperm(len(one), generator=generator)] for one in values])
@@ -173,7 +183,10 @@ def _proof_of_series(values: Tensor, wanted: Tensor, *, classes: bool) -> str | 
                 best, told = score, f"{words} in column {number}"
     if best <= SURE:
         return None
-    return f"{told} goes along with the target ({best:.0f} standard deviations from chance), which steps in random order do not show"
+    return (
+        f"{told} goes along with the target ({best:.0f} standard deviations from chance), which steps in "
+        "random order do not show"
+    )
 
 
 def _of_order(series: Tensor) -> tuple[Tensor, Tensor]:

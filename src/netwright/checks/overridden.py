@@ -62,14 +62,14 @@ def _modes(module: nn.Module, name: str) -> Finding | None:
         thing = _replaced(module, method)
         if thing is None:
             continue
+        stands = f"{_shown(module, method)} stands in the place of Module.{method}"
         if not callable(getattr(module, method)) or not _takes_nothing(module, method):
-            what = f"{_shown(module, method)} stands in the place of Module.{method} and cannot be called as {method}()."
-            return _told(module, name, method, thing, what)
+            return _told(module, name, method, thing, f"{stands} and cannot be called as {method}().")
         if _calls_original(thing):
             continue  # it adds to the original: what it leaves in train mode is left so on purpose
         what = _followed(module)
         if what:
-            return _told(module, name, method, thing, f"{_shown(module, method)} stands in the place of Module.{method}. {what}")
+            return _told(module, name, method, thing, f"{stands}. {what}")
     return None
 
 
@@ -159,7 +159,10 @@ def _told(module: nn.Module, name: str, method: str, thing: Any, evidence: str) 
         "M20",
         severity="error" if harm else "note",  # where nothing depends on the mode it does no harm yet
         evidence=evidence + tail,
-        cure=f"Give it another name, as {method}_epoch; or call the original and return self: return super().train(mode)",
+        cure=(
+            f"Give it another name, as {method}_epoch; or call the original and return self: return "
+            "super().train(mode)"
+        ),
         place=place,
         layer=name or None,
         where=None if place or name else type(module).__name__,
@@ -176,14 +179,18 @@ def _parameters(module: nn.Module, name: str) -> Finding | None:
         given = {id(one) for one in module.parameters()}
     except Exception:
         given = set()
-    lost = [key for key in real if key not in given and dict(nn.Module.named_parameters(module))[real[key]].requires_grad]
+    trained = {id(one) for one in nn.Module.parameters(module) if one.requires_grad}
+    lost = [key for key in real if key not in given and key in trained]
     if not lost:
         return None
     shown = ", ".join(f"`{real[key]}`" for key in lost[:4])
     return finding(
         "M20",
         severity="warning",
-        evidence=f"`parameters` stands in the place of Module.parameters and leaves out {len(lost)} of {len(real)}: {shown}",
+        evidence=(
+            f"`parameters` stands in the place of Module.parameters and leaves out {len(lost)} of "
+            f"{len(real)}: {shown}"
+        ),
         cure="Give it another name and hand that to the optimizer, or freeze what is left out.",
         place=_place(module, thing, "parameters"),
         layer=name or None,

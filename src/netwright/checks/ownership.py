@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,7 +42,8 @@ def held_by_none(subject: Subject) -> Iterator[Finding]:
         return
     own = dict(seen.model.named_parameters())
     groups = group_names(subject.model, missing)
-    fresh = any(isinstance(part, Tensor) or looks_fresh(part) for part in (part_of(subject.model, name) for name in groups))
+    parts = [part_of(subject.model, name) for name in groups]
+    fresh = any(isinstance(part, Tensor) or looks_fresh(part) for part in parts)
     count, total = sum(own[name].numel() for name in missing), sum(one.numel() for one in own.values())
     listed = ", ".join(f"`{name}`" for name in list(groups)[:4]) + (" …" if len(groups) > 4 else "")
     first = next(iter(groups))
@@ -85,7 +86,7 @@ def twice(names: tuple[str, ...], kind: str, place: Place | None = None) -> Find
 
 
 def wrong_attribute(subject: Subject) -> Iterator[Finding]:
-    """O05: ``parameter.require_grad = True`` makes an attribute that nobody reads; ``layer.requires_grad = False`` too."""
+    """O05: ``parameter.require_grad = True`` makes an attribute that nobody reads; so does ``layer.requires_grad``."""
     original = subject.original if subject.original is not None else subject.model
     told: set[tuple[str, str]] = set()
     for kind, name, thing, states in _holders(original):
@@ -123,11 +124,16 @@ def _no_effect(subject: Subject, model: nn.Module, kind: str, name: str, key: st
         "O05",
         title="Freezing or unfreezing has no effect",
         evidence=(
-            f"`{key} = {value}` was set on {same} {kind}s, as `{name or 'the model'}`: that makes a new attribute which torch "
-            f"never reads. requires_grad of {'it' if kind == 'parameter' else 'its parameters'} is still {not value}, so that "
+            f"`{key} = {value}` was set on {same} {kind}s, as `{name or 'the model'}`: that makes a new attribute "
+            "which torch "
+            f"never reads. requires_grad of {'it' if kind == 'parameter' else 'its parameters'} is still "
+            f"{not value}, so that "
             f"{'it stays' if kind == 'parameter' else 'they stay'} {real}."
         ),
-        cure=f"layer.requires_grad_({value})  # of a module; parameter.requires_grad = {value}, with an s, of a parameter",
+        cure=(
+            f"layer.requires_grad_({value})  # of a module; parameter.requires_grad = {value}, with an s, of "
+            "a parameter"
+        ),
         place=place,
         layer=name or None,
     )
@@ -136,9 +142,10 @@ def _no_effect(subject: Subject, model: nn.Module, kind: str, name: str, key: st
 def _written(subject: Subject, key: str) -> Place | None:
     for file, tree in subject.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr == key and isinstance(node.ctx, ast.Store):
-                if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
-                    return Place(file, node.lineno)
+            if not isinstance(node, ast.Attribute) or node.attr != key or not isinstance(node.ctx, ast.Store):
+                continue
+            if getattr(node.value, "id", "") != "self":
+                return Place(file, node.lineno)
     return None
 
 
@@ -172,8 +179,10 @@ def only_an_offset(subject: Subject) -> Iterator[Finding]:
     yield finding(
         "O05",
         evidence=(
-            f"only {count:,} of {total:,} values can be trained ({', '.join(name for name, _ in free[:4])}); `{partner}` of the "
-            f"same layer is frozen. I changed all of them at random: every answer moved by the same {float(moved.abs().max()):.2f}, "
+            f"only {count:,} of {total:,} values can be trained ({', '.join(name for name, _ in free[:4])}); "
+            f"`{partner}` of the "
+            "same layer is frozen. I changed all of them at random: every answer moved by the same "
+            f"{float(moved.abs().max()):.2f}, "
             "so training can shift the answers but never tell two samples apart better."
         ),
         cure=f"Freeze by layer, not by place in the list: model.{partner.rpartition('.')[0]}.requires_grad_(True)",
@@ -182,7 +191,7 @@ def only_an_offset(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _partner(free: list[tuple[str, Tensor]], frozen: list[tuple[str, Tensor]]) -> str | None:
+def _partner(free: Sequence[tuple[str, Tensor]], frozen: Sequence[tuple[str, Tensor]]) -> str | None:
     """A frozen weight of a layer whose bias is trained."""
     owners = {name.rpartition(".")[0] for name, _ in free}
     return next((name for name, _ in frozen if name.rpartition(".")[0] in owners), None)
@@ -218,8 +227,10 @@ def frozen_at_random(subject: Subject) -> Iterator[Finding]:
         "O05",
         severity="warning",  # a fixed last layer is studied on purpose by some
         evidence=(
-            f"`{name}`, the layer that gives the answer, is frozen ({sum(one.numel() for one in own):,} values), and its weights "
-            f"are still as torch draws them (at most {float(own[0].abs().max()):.3f}, spread evenly); {others:,} values "
+            f"`{name}`, the layer that gives the answer, is frozen ({sum(one.numel() for one in own):,} values), and "
+            "its weights "
+            f"are still as torch draws them (at most {float(own[0].abs().max()):.3f}, spread evenly); {others:,} "
+            "values "
             "before it are trained"
         ),
         cure=f"model.{name}.requires_grad_(True), or make the layer after the loop that freezes",

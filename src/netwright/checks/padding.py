@@ -1,7 +1,7 @@
 """Does padding change the answer, or count in the loss? (M09, L08)
 
-The same samples with fewer pads, with other contents in the pads, and with other contents in what is real: only the last
-may matter. Answers count where they are scored: at real positions.
+The same samples with fewer pads, with other contents in the pads, and with other contents in what is real: only the
+last may matter. Answers count where they are scored: at real positions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netwright.checks.catalogue import finding
 from netwright.checks.owners import walked_back
-from netwright.checks.probes import Probe, answer_of, gap, moved, probe_of
+from netwright.checks.probes import Probe, answer_of, differs, gap, kinds, moved, probe_of
 from netwright.checks.runner import Check
 from netwright.checks.sequences import Padding, attends, by_position, padding_of, time_inputs
 from netwright.checks.sourcecode import Place, class_place, source_line
@@ -22,7 +22,7 @@ from netwright.checks.subject import Inputs, NotCheckedError, Subject
 from netwright.checks.traced import Traced, seeded_call, traced
 from netwright.records import Finding
 
-REAL = 2e-3  # of the spread of answers; rounding moves them by a thousandth of that, attention to pads by ten times more
+REAL = 1e-4  # of the spread of answers; rounding of float32 moves them by a hundredth of that
 CLEAR = 0.02  # the same where it is no attention that reads the pads
 COUNTED = 0.1  # of scored positions that may be padding before it is told
 TRIED = 5  # samples
@@ -60,6 +60,8 @@ def padding_changes_answers(subject: Subject) -> Iterator[Finding]:
         return
     harm = tried.fewer if tried.fewer is not None else tried.other
     inverted = tried.contents is not None and tried.contents <= 1e-6 * tried.spread
+    if probe.answer.dtype not in (torch.float32, torch.float64):
+        raise NotCheckedError("numbers of 16 bits are too coarse to tell")
     if harm is None or (harm <= REAL * tried.spread and not inverted):
         return
     trace, index = _where(probe, padding, tried)
@@ -75,7 +77,7 @@ def _try(probe: Probe, padding: Padding) -> Tried | None:
     if len(usable) < 2:
         return None
     order = usable[counts[usable].argsort()]
-    different = [int((counts[order] == size).nonzero()[0]) for size in counts[order].unique()]
+    different = [int((counts[order] == size).nonzero()[0]) for size in kinds(counts[order])]
     rows = order[different[:TRIED]]  # the shortest ones, so that much padding can be cut off
     inputs = {name: value[rows].clone() for name, value in subject.pool.items()}
     real = padding.real[rows]
@@ -175,13 +177,15 @@ def _told(
     place: Place | None = op.place if op is not None else class_place(type(probe.subject.model))
     attention = trace is not None and attends(trace.ops if op is None else [op])
     if not attention and not (inverted and trace is not None and attends(trace.ops)):
-        # recurrent states and means run over padding in many sound programs; where a mask is given it was meant to count
-        if padding.told is None or (tried.fewer or 0.0) <= CLEAR * tried.spread:
+        # states and means run over padding in many sound programs; where a mask is given it was meant to count
+        if padding.told is None or (tried.fewer or 0.0) <= CLEAR * tried.spread or _unheard(probe, padding, tried):
             return
         severity: str | None = "warning"
     else:
         severity = None
-    parts = [f"Samples have {tried.least} … {tried.longest} real positions of {tried.real.shape[1]}, the rest is padding"]
+    parts = [
+        f"Samples have {tried.least} … {tried.longest} real positions of {tried.real.shape[1]}, the rest is padding"
+    ]
     if tried.fewer is not None:
         parts.append(f"with {tried.real.shape[1] - tried.longest} pads cut off, their answers {_by(tried.fewer)}")
     if tried.other is not None:
@@ -201,6 +205,14 @@ def _told(
     )
 
 
+def _unheard(probe: Probe, padding: Padding, tried: Tried) -> bool:
+    """Whether the input that tells what is real has no effect at all: that is told of as such."""
+    if padding.told is None:
+        return True
+    changed = {**tried.inputs, padding.told: tried.inputs[padding.told].roll(1, 0)}
+    return not differs(_run(probe, tried.inputs), _run(probe, changed))
+
+
 def _by(away: float) -> str:
     return f"moved by up to {away:.2g}" if away < float("inf") else "became NaN, or were so before"
 
@@ -217,7 +229,10 @@ def _cure(padding: Padding, short: str, *, inverted: bool) -> str:
     if short == "scaled_dot_product_attention":
         return f"attn_mask=({seen})[:, None, None, :]: True where a key is kept."
     if short in ("softmax", "matmul", "bmm"):
-        return f"scores.masked_fill(~({seen})[:, None, None, :], float('-inf')) before the softmax: along the keys, the last axis."
+        return (
+            f"scores.masked_fill(~({seen})[:, None, None, :], float('-inf')) before the softmax: along the "
+            "keys, the last axis."
+        )
     if short in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return "nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)"
     return f"Leave padding out: real = ({seen}); (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)."
@@ -225,6 +240,9 @@ def _cure(padding: Padding, short: str, *, inverted: bool) -> str:
 
 def padding_counts_in_loss(subject: Subject) -> Iterator[Finding]:
     """The gradient of the loss at positions that are padding must be 0."""
+    names = time_inputs(probe_of(subject))
+    if not names or padding_of(subject, names) is None:
+        return
     seen = subject.cache.get("loss_seen")
     if seen is not None:
         inputs, output, loss = seen
@@ -258,10 +276,13 @@ def padding_counts_in_loss(subject: Subject) -> Iterator[Finding]:
         return
     yield finding(
         "L08",
-        evidence=f"{share:.0%} of the {int(counted.sum())} positions that the loss counts are padding of `{name}`, and the target "
-        f"there is {int(fill.mode().values)}: to tell it is free, so the loss looks better than the model is, and what is real "
+        evidence=f"{share:.0%} of the {int(counted.sum())} positions that the loss counts are padding of `{name}`, "
+        "and the target "
+        f"there is {int(fill.mode().values)}: to tell it is free, so the loss looks better than the model is, and "
+        "what is real "
         f"gets {1 - share:.0%} of the gradient.",
-        cure=f"Fill these targets with -100, which cross-entropy leaves out; or ignore_index={int(fill.mode().values)} where "
+        cure="Fill these targets with -100, which cross-entropy leaves out; or "
+        f"ignore_index={int(fill.mode().values)} where "
         "no real target is that.",
         place=place,
         where=None if place is not None else "the loss",

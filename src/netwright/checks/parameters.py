@@ -6,6 +6,7 @@ Told by the leaves of the graph of the answer (technique K9), not by how the cod
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,7 +174,7 @@ def gradient_norm(subject: Subject, seen: Reach, tensors: list[Tensor]) -> float
         found = torch.autograd.grad(total, tensors, allow_unused=True)
     except RuntimeError:
         return float("nan")
-    return float(sum(float(one.square().sum()) for one in found if one is not None)) ** 0.5
+    return math.sqrt(sum(float(one.square().sum()) for one in found if one is not None))
 
 
 def _global_layers(seen: Reach, leaves: dict[int, Tensor]) -> Iterator[Finding]:
@@ -241,7 +242,8 @@ def _effect(subject: Subject, name: str, key: str) -> float:
 def standing_twice(subject: Subject) -> Iterator[Finding]:
     """M12: one layer with weights in several places of a list."""
     model = subject.model
-    alone = {id(child) for module in model.modules() if not isinstance(module, CONTAINERS) for child in module.children()}
+    others = (module for module in model.modules() if not isinstance(module, CONTAINERS))
+    alone = {id(child) for module in others for child in module.children()}
     told: set[int] = set()
     for name, module in model.named_modules():
         if not isinstance(module, CONTAINERS):
@@ -250,10 +252,10 @@ def standing_twice(subject: Subject) -> Iterator[Finding]:
         for key, child in module._modules.items():
             if child is not None and next(child.parameters(), None) is not None:
                 places.setdefault(id(child), []).append(key)
-        for key, where in places.items():
-            if len(where) > 1 and key not in told:
-                told.add(key)
-                yield _aliased(subject, name, module, where, declared=key in alone)
+        for own, where in places.items():
+            if len(where) > 1 and own not in told:
+                told.add(own)
+                yield _aliased(subject, name, module, where, declared=own in alone)
 
 
 def _aliased(subject: Subject, name: str, module: nn.Module, where: list[str], *, declared: bool) -> Finding:
@@ -267,10 +269,14 @@ def _aliased(subject: Subject, name: str, module: nn.Module, where: list[str], *
         "M12",
         severity="note" if declared else "warning",  # a layer that has a name of its own is shared on purpose
         evidence=(
-            f"entries {', '.join(where)} of this {kind} are one and the same {type(child).__name__}: {len(where)} entries, "
+            f"entries {', '.join(where)} of this {kind} are one and the same {type(child).__name__}: {len(where)} "
+            "entries, "
             f"1 set of weights, {own:,} values instead of {own * len(where):,}.{times}"
         ),
-        cure=f"nn.{kind}({'*' if kind == 'Sequential' else ''}[nn.{type(child).__name__}(...) for _ in range({len(where)})])",
+        cure=(
+            f"nn.{kind}({'*' if kind == 'Sequential' else ''}[nn.{type(child).__name__}(...) for _ in "
+            f"range({len(where)})])"
+        ),
         place=_container_line(subject.model, name),
         layer=name or None,
     )

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from netwright.checks.traced import Traced, seeded_call, traced
 
 EXACT = 1e-5  # of the largest value: rounding of float32, with room for kernels that sum in another order
 REAL = 1e-3  # of the spread of answers: what is called a different answer
+LARGE = 50_000  # numbers of a sample, as of a photograph: fewer samples then
+SLOW = 0.4  # seconds of a pass from which on samples are fewer and shorter
+SHORTER = 31  # positions of a long sequence then
 MOST_NUMBERS = 4_000_000  # of all inputs of a probe together
 
 
@@ -52,6 +57,13 @@ class Probe:
         """What is done for other inputs."""
         return traced(self.subject, self.ready(), inputs)
 
+    def base(self) -> Traced:
+        """What is done for its own inputs, traced once for all checks."""
+        found = self.subject.cache.get("probe_trace")
+        if not isinstance(found, Traced):
+            found = self.subject.cache["probe_trace"] = self.trace(self.inputs)
+        return found
+
     @property
     def spread(self) -> float:
         """How far answers lie apart: the unit in which a change of an answer is told to matter."""
@@ -71,31 +83,62 @@ def probe_of(subject: Subject) -> Probe:
         except NotCheckedError as error:
             found = error
         subject.cache["probe"] = found
-    if isinstance(found, NotCheckedError):
-        raise found
-    assert isinstance(found, Probe)
-    return found
+    if isinstance(found, Probe):
+        return found
+    raise found
 
 
 def _make(subject: Subject) -> Probe:
-    model = subject.fresh()
+    """Try numbers of samples, fewer and shorter ones where a pass is slow."""
     reasons: list[NotCheckedError] = []
-    for count in _counts(subject):
+    counts, short = _counts(subject), False
+    if len(counts) > 1:
+        took = _seconds(subject, counts[-1] if counts[-1] < counts[0] else counts[0])
+        if took > SLOW:
+            counts, short = sorted(counts), True
+    tried = [(count, True) for count in counts if short] + [(count, False) for count in counts]
+    for count, cut_short in tried:
         inputs, _ = subject.rows(count)
-        before = copy_module(model)
+        if cut_short:
+            shorter = {name: cut(value, 1, SHORTER) if _is_long(value) else value for name, value in inputs.items()}
+            if not any(_is_long(value) for value in inputs.values()):
+                continue
+            inputs = shorter
         try:
-            answer = answer_of(subject, seeded_call(subject, model, inputs))
-            axis = sample_axis(answer, count)
+            return _probe(subject, inputs, count)
         except NotCheckedError as error:
             reasons.append(error)
-            continue
-        again = answer_of(subject, seeded_call(subject, model, inputs))
-        other = answer_of(subject, seeded_call(subject, model, inputs, seed=1))
-        stateful = differs(answer, again)
-        # weights that are set by the first batch are so from now on; a state must begin anew for each call
-        kept = before if stateful else model
-        return Probe(subject, kept, inputs, count, answer, axis, stateful, not stateful and differs(answer, other))
     raise reasons[-1] if reasons else NotCheckedError("there are too few samples to try the module on")
+
+
+def _probe(subject: Subject, inputs: Inputs, count: int) -> Probe:
+    model = subject.fresh()
+    answer = answer_of(subject, seeded_call(subject, model, inputs))
+    axis = sample_axis(answer, count)
+    other = answer_of(subject, seeded_call(subject, model, inputs, seed=1))
+    differing = differs(answer, other)
+    stateful = differing and differs(answer, answer_of(subject, seeded_call(subject, model, inputs)))
+    # weights that are set by the first batch are so from now on; a state must begin anew for each call
+    kept = subject.fresh() if stateful else model
+    return Probe(subject, kept, inputs, count, answer, axis, stateful, differing and not stateful)
+
+
+def _seconds(subject: Subject, count: int) -> float:
+    """How long a pass of some samples takes; 0 where it raises."""
+    inputs, _ = subject.rows(count)
+    model = subject.fresh()
+    began = time.perf_counter()
+    try:
+        seeded_call(subject, model, inputs)
+    except NotCheckedError:
+        return 0.0
+    return time.perf_counter() - began
+
+
+def _is_long(value: Tensor) -> bool:
+    """Whether an input is a long sequence, of tokens or of numbers."""
+    tokens = value.ndim == 2 and not value.is_floating_point()
+    return (tokens or (value.ndim == 3 and value.is_floating_point())) and value.shape[1] >= 2 * SHORTER
 
 
 def _counts(subject: Subject) -> list[int]:
@@ -106,10 +149,11 @@ def _counts(subject: Subject) -> list[int]:
     per_sample = sum(value[0].numel() for value in subject.pool.values())
     most = max(3, MOST_NUMBERS // max(1, per_sample))
     others = {size for value in subject.pool.values() for size in value.shape[1:]}
-    primes = [one for one in (7, 11, 13, 5, 3) if one <= min(have, most)]
+    order = (5, 3, 7) if per_sample > LARGE else (7, 11, 13, 5, 3)
+    primes = [one for one in order if one <= min(have, most)]
     primes.sort(key=lambda one: one in others)
-    own = [one for one in (subject.cache.get("rows"), subject.batch_size) if one and 1 < one <= have and one not in primes]
-    return [*primes[:4], *own[:1]] or [have]
+    own = [one for one in (subject.cache.get("rows"), subject.batch_size) if one and 1 < one <= have]
+    return [*primes[:4], *[one for one in own[:1] if one not in primes]] or [have]
 
 
 def answer_of(subject: Subject, returned: object) -> Tensor:
@@ -205,7 +249,10 @@ def replaced(subject: Subject, inputs: Inputs, rows: list[int]) -> Inputs:
         for name, value in inputs.items():
             if name in (subject.lengths, subject.mask):
                 continue
-            changed[name][row] = _content(value[row], donor[name], tokens=_is_ids(value))
+            given = donor[name]
+            if given.ndim and given.shape[0] > value.shape[1]:
+                given = given[: value.shape[1]]
+            changed[name][row] = _content(value[row], given, tokens=_is_ids(value))
     return changed
 
 
@@ -216,11 +263,13 @@ def _is_ids(value: Tensor) -> bool:
 def _donor(subject: Subject, inputs: Inputs, row: int, count: int) -> Inputs:
     """Another sample of the pool, that differs."""
     size = subject.pool_size
+    told = (subject.lengths, subject.mask)
     for step in range(count, size + count):
-        at = (row + step) % size
-        sample = {name: value[at] for name, value in subject.pool.items()}
-        if any(not torch.equal(sample[name], inputs[name][row]) for name in inputs if name not in (subject.lengths, subject.mask)):
-            return sample
+        sample = {name: value[(row + step) % size] for name, value in subject.pool.items()}
+        for name, value in inputs.items():
+            own, other = value[row], sample[name]
+            if name not in told and not torch.equal(own, other[: len(own)] if own.ndim else other):
+                return sample
     raise NotCheckedError("all samples are alike")
 
 
@@ -243,6 +292,24 @@ def trailing(sample: Tensor) -> Tensor:
     if count < 2 or count == length or (sample.is_floating_point() and bool((flat[-1] != 0).any())):
         count = 0
     return torch.arange(length) >= length - count
+
+
+def jittered(model: nn.Module) -> nn.Module:
+    """A copy whose parameters are all moved a little, so that none is 0 only because training has not begun."""
+    copied = copy_module(model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            if parameter.is_floating_point():
+                spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                parameter.add_((noise * (0.3 * spread or 0.3)).to(parameter.dtype))
+    return copied
+
+
+def kinds(values: Tensor) -> list[Any]:
+    """The different numbers in a tensor, in order."""
+    return sorted(set(values.reshape(-1).tolist()))
 
 
 def cut(value: Tensor, axis: int, length: int) -> Tensor:

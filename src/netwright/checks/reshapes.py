@@ -44,8 +44,8 @@ class Reshape:
 def scrambled_axes(subject: Subject) -> Iterator[Finding]:
     """Look at every reshape of some forward passes of different lengths."""
     probe = probe_of(subject)
-    passes = [reshapes_of(probe.trace(probe.inputs))]
-    if not passes[0]:
+    passes = [reshapes_of(probe.base())]
+    if not any(_unclear(one, probe.rows) for one in passes[0]):
         return
     for inputs in shorter(probe):
         try:
@@ -59,6 +59,13 @@ def scrambled_axes(subject: Subject) -> Iterator[Finding]:
             continue
         told.add(at[0].place)
         yield told_of(found)
+
+
+def _unclear(one: Reshape, rows: int) -> bool:
+    """Whether a reshape scrambles, or its sizes cannot tell, as where two are equal."""
+    if one.before == one.after or _is_shift(one.before, one.after):
+        return len(one.before) > 2
+    return exchanged(one.before, one.after, rows) is not None
 
 
 def reshapes_of(trace: Traced) -> list[Reshape]:
@@ -116,17 +123,20 @@ def told_of(one: Reshape) -> Finding:
     size = one.before[axis]
     return finding(
         "M04",
-        evidence=f"{one.text} makes {one.after} of {one.before}, in `{source_line(one.place) or one.text}`: the sizes change "
-        f"places but the numbers do not, so that axis {axis} of size {size} is torn and entry 0 of an axis of the result "
+        evidence=f"{one.text} makes {one.after} of {one.before}, in `{source_line(one.place) or one.text}`: the "
+        "sizes change "
+        f"places but the numbers do not, so that axis {axis} of size {size} is torn and entry 0 of an axis of the "
+        "result "
         f"holds numbers of several of its {size} entries.",
-        cure="transpose or permute exchanges axes: x.transpose(1, 2).reshape(…), or x.permute(0, 3, 1, 2); then reshape.",
+        cure="transpose or permute exchanges axes: x.transpose(1, 2).reshape(…), or x.permute(0, 3, 1, 2); then "
+        "reshape.",
         place=one.place,
         layer=one.layer,
     )
 
 
 def exchanged(before: Shape, after: Shape, rows: int) -> int | None:
-    """The axis that a reshape tears although its result reads as the same axes in another order; None where it is sound.
+    """The axis that a reshape tears although its result reads as the same axes in another order; None of a sound one.
 
     Args:
         rows: The batch, which other checks judge; 0: of no interest.

@@ -45,7 +45,7 @@ class Check:
     most_s: float = 3.0
 
 
-class _TimeUpError(BaseException):
+class TimeUpError(BaseException):
     """A check took longer than it may; no Exception, so that no module catches it."""
 
 
@@ -74,7 +74,7 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
                     found.append(one)
         except NotCheckedError as reason:
             missed.setdefault(str(reason), []).append(check.what)
-        except _TimeUpError:
+        except TimeUpError:
             missed.setdefault(f"it took longer than {most:.1f} s", []).append(check.what)
         except MemoryError:
             missed.setdefault("it needs more memory than there is", []).append(check.what)
@@ -111,7 +111,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(number: int, frame: Any) -> None:
-        raise _TimeUpError
+        raise TimeUpError
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
@@ -125,7 +125,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 @contextmanager
 def untouched() -> Iterator[None]:
     """Leave the global random generators, threads, default dtype, grad mode and warnings as they were."""
-    device = torch.device("cuda" if torch.cuda.is_available() and torch.cuda.is_initialized() else "cpu")
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    device = torch.device("cuda" if on_gpu else "cpu")
     before, grad = random_state(device), torch.is_grad_enabled()
     threads, dtype, anomaly = torch.get_num_threads(), torch.get_default_dtype(), torch.is_anomaly_enabled()
     try:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from netwright.checks.optrace import tensors_in
-from netwright.checks.probes import Probe, differs, probe_of, replaced
+from netwright.checks.probes import Probe, differs, kinds, probe_of, replaced
 from netwright.checks.subject import Inputs, NotCheckedError, Subject
 
 LEAST_PAIRS = 40  # positions that a rule about targets is told from
+POSITIONS = 600  # that a rule about targets is told from where a pass must be made for it
 SAME = 0.99  # of positions that agree
 
 
@@ -47,7 +48,10 @@ def time_inputs(probe: Probe) -> list[str]:
         name
         for name, value in probe.inputs.items()
         if name not in (subject.lengths, subject.mask)
-        and ((value.ndim == 2 and not value.is_floating_point() and value.dtype != torch.bool) or (value.ndim == 3 and value.is_floating_point()))
+        and (
+            (value.ndim == 2 and not value.is_floating_point() and value.dtype != torch.bool)
+            or (value.ndim == 3 and value.is_floating_point())
+        )
         and value.shape[1] >= 4
     ]
 
@@ -78,8 +82,8 @@ def aim(subject: Subject) -> tuple[str, int, dict[int, float]] | None:
 
 def _aim(subject: Subject) -> tuple[str, int, dict[int, float]] | None:
     pairs = pairs_of(subject)
-    subject.cache["scored"] = pairs.positions.unique().tolist()
-    if len(pairs.targets.unique()) < 3:
+    subject.cache["scored"] = kinds(pairs.positions)
+    if len(kinds(pairs.targets)) < 3:
         return None
     best: tuple[str, int, dict[int, float]] | None = None
     for name, value in pairs.inputs.items():
@@ -134,7 +138,12 @@ def _pairs_seen(subject: Subject) -> Pairs | None:
     """By the rows of the answer that were given to the loss, recognised by their numbers."""
     inputs, output, loss = subject.cache["loss_seen"]
     given, wanted = loss.input, loss.target
-    if not isinstance(output, Tensor) or output.ndim != 3 or not isinstance(wanted, Tensor) or wanted.is_floating_point():
+    if (
+        not isinstance(output, Tensor)
+        or output.ndim != 3
+        or not isinstance(wanted, Tensor)
+        or wanted.is_floating_point()
+    ):
         return None
     if loss.swapped or given.ndim < 2 or wanted.numel() * given.shape[1] != given.numel() and given.ndim != 2:
         return None
@@ -190,7 +199,7 @@ def _picked(flat: Tensor, lines: Tensor, length: int) -> tuple[Tensor, Tensor] |
 
 def _pairs_of_gradient(subject: Subject) -> Pairs | None:
     """By the gradient of the loss with respect to the answer: only the class that is wanted has a negative one."""
-    inputs, targets = subject.rows(min(64, subject.pool_size))
+    inputs, targets = subject.rows(_enough(subject))
     found = subject.found(subject.call(subject.fresh(), inputs))
     if not isinstance(found, Tensor) or found.ndim != 3 or targets is None:
         return None
@@ -199,9 +208,15 @@ def _pairs_of_gradient(subject: Subject) -> Pairs | None:
     return _chosen(inputs, gradient)
 
 
+def _enough(subject: Subject) -> int:
+    """As many samples as have some hundred positions together."""
+    length = max(value.shape[1] if value.ndim > 1 else 1 for value in subject.pool.values())
+    return min(64, max(2, POSITIONS // length), subject.pool_size)
+
+
 def _pairs_inside(subject: Subject) -> Pairs | None:
     """The same where the module is given the targets and returns its loss beside the answer."""
-    count = subject.cache.get("rows") or min(64, subject.pool_size)
+    count = subject.cache.get("rows") or _enough(subject)
     inputs, _ = subject.rows(min(int(count), subject.pool_size))
     returned = tensors_in(subject.call(subject.fresh(), inputs, grad=True))
     losses = [one for one in returned if one.numel() == 1 and one.requires_grad]
@@ -249,10 +264,10 @@ def padding_of(subject: Subject, names: list[str]) -> Padding | None:
         if real is None:
             continue
         counts = real.sum(dim=1)
-        if int((counts < value.shape[1] - 1).sum()) < max(3, 0.1 * len(value)) or len(counts.unique()) < 3:
+        if int((counts < value.shape[1] - 1).sum()) < max(3, 0.1 * len(value)) or len(kinds(counts)) < 3:
             continue
         inside = value[~real]
-        fill = int(inside[0]) if value.ndim == 2 and not value.is_floating_point() and len(inside.unique()) == 1 else None
+        fill = int(inside[0]) if value.ndim == 2 and not value.is_floating_point() and len(kinds(inside)) == 1 else None
         return Padding(name, real, told, fill)
     return None
 
@@ -270,20 +285,26 @@ def _told(subject: Subject, value: Tensor) -> tuple[str | None, Tensor | None]:
             continue
         if not bool(((mask == 0) | (mask == 1)).all()):
             continue
-        real = mask.bool() if bool(mask[:, 0].bool().all()) else ~mask.bool() if not bool(mask[:, 0].bool().any()) else None
+        real = (
+            mask.bool()
+            if bool(mask[:, 0].bool().all())
+            else ~mask.bool()
+            if not bool(mask[:, 0].bool().any())
+            else None
+        )
         if real is not None and bool((real == (steps < real.sum(dim=1, keepdim=True))).all()):
             return name, real
     return None, None
 
 
 def _unseen(subject: Subject, value: Tensor) -> Tensor | None:
-    """Real positions as far as the contents tell: one token, or zeros, that stands at ends only, in runs of all lengths."""
+    """Real positions as far as the contents tell: a token or zeros at ends only, in runs of all lengths."""
     empty = value == 0 if value.ndim == 2 else (value == 0).all(dim=2)
     candidates = [empty]
     if value.ndim == 2:
         indices = {one.padding_idx for one in subject.model.modules() if isinstance(one, nn.Embedding)}
         known = {subject.pad_id, *indices, int(value.max())} - {None, 0}
-        candidates += [value == one for one in known]
+        candidates += [value.eq(one) for one in known if one is not None]
     for one in candidates:
         run = one.flip(1).cumprod(dim=1).flip(1).bool()
         padded = run.sum(dim=1) >= 2

@@ -26,13 +26,17 @@ from netwright.records import Finding
 NAMES = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax"})
 # The same numbers in other axes, or each number by itself: an axis of classes stays one.
 SAME = frozenset({
-    "view", "reshape", "transpose", "permute", "squeeze", "unsqueeze", "flatten", "unflatten", "contiguous", "to", "float",
-    "double", "clone", "dropout", "log", "clamp", "clamp_min", "swapaxes", "movedim", "t", "exp", "detach", "alias", "mT", "T",
+    "view", "reshape", "transpose", "permute", "squeeze", "unsqueeze", "flatten", "unflatten", "contiguous", "to",
+    "float", "double", "clone", "dropout", "log", "clamp", "clamp_min", "swapaxes", "movedim", "t", "exp", "detach",
+    "alias", "mT", "T",
 })  # fmt: skip
 EACH = SAME | {
-    "mul", "div", "add", "sub", "tanh", "relu", "leaky_relu", "masked_fill", "masked_fill_", "where", "sigmoid", "elu", "gelu",
-    "rsub", "neg", "add_", "mul_", "div_", "__getitem__", "true_divide", "expand", "nan_to_num", "log_", "half", "type_as",
+    "mul", "div", "add", "sub", "tanh", "relu", "leaky_relu", "masked_fill", "masked_fill_", "where", "sigmoid", "elu",
+    "gelu", "rsub", "neg", "add_", "mul_", "div_", "__getitem__", "true_divide", "expand", "nan_to_num", "log_", "half",
+    "type_as",
 }  # fmt: skip
+PRODUCTS = ("matmul", "mv", "mm", "einsum", "bmm")
+MAKERS = frozenset({"linear", "sum", "mean", "amax", "max", "norm", *PRODUCTS})  # may make an axis of size 1
 CLOSE = 1e-3  # of 1: what a sum over an axis of a softmax may be away, with half precision in mind
 
 
@@ -77,7 +81,12 @@ def _by_hand(ops: list[Op], makers: dict[int, int], index: int) -> Iterator[Soft
     """exp(x) / exp(x).sum(axis, keepdim=True), as its numbers tell."""
     op = ops[index]
     given = op.tensors()
-    if len(given) != 2 or not isinstance(op.out, Tensor) or given[0].shape != op.out.shape or given[1].ndim != op.out.ndim:
+    if (
+        len(given) != 2
+        or not isinstance(op.out, Tensor)
+        or given[0].shape != op.out.shape
+        or given[1].ndim != op.out.ndim
+    ):
         return
     maker = makers.get(id(given[0]))
     axes = [axis for axis in range(op.out.ndim) if given[1].shape[axis] == 1 < given[0].shape[axis]]
@@ -90,7 +99,7 @@ def _by_hand(ops: list[Op], makers: dict[int, int], index: int) -> Iterator[Soft
 def softmax_axes(subject: Subject) -> Iterator[Finding]:
     """Trace one forward pass and look at its softmaxes."""
     probe = probe_of(subject)
-    trace = probe.trace(probe.inputs)
+    trace = probe.base()
     found = list(softmaxes(trace.ops))
     if not found:
         return
@@ -100,7 +109,7 @@ def softmax_axes(subject: Subject) -> Iterator[Finding]:
 
 
 def of_size_one(probe: Probe, trace: Traced, found: list[Softmax]) -> Iterator[Finding]:
-    """M02: softmax of one number, where the module always makes one: a Linear of one unit, a sum that keeps the axis."""
+    """M02: softmax of one number, where the module always makes one: one unit, a sum that keeps the axis."""
     told: set[Any] = set()
     answer = probe.subject.found(trace.returned)
     last = softmax_behind(trace.ops, answer, trace.maker(answer), found) if isinstance(answer, Tensor) else None
@@ -115,11 +124,15 @@ def of_size_one(probe: Probe, trace: Traced, found: list[Softmax]) -> Iterator[F
         value = "0.0 (the logarithm of 1)" if one.log else "1.0"
         yield finding(
             "M02",
-            evidence=f"{one.op.short} over axis {one.axis} of {tuple(one.out.shape)}, which has one entry ({made_by}): all "
-            f"{one.out.numel()} results are {value} whatever comes in, and the gradient of what comes before is exactly 0.",
-            cure="One unit for yes or no: no activation and BCEWithLogitsLoss; or as many units as classes and CrossEntropyLoss."
+            evidence=f"{one.op.short} over axis {one.axis} of {tuple(one.out.shape)}, which has one entry "
+            f"({made_by}): all "
+            f"{one.out.numel()} results are {value} whatever comes in, and the gradient of what comes before is "
+            "exactly 0.",
+            cure="One unit for yes or no: no activation and BCEWithLogitsLoss; or as many units as classes and "
+            "CrossEntropyLoss."
             if one is last
-            else f"Take it over the axis of what competes, as time: {one.op.short}(scores, dim=1) for scores (batch, time, 1).",
+            else f"Take it over the axis of what competes, as time: {one.op.short}(scores, dim=1) for scores "
+            "(batch, time, 1).",
             place=one.op.place,
             layer=trace.layer(one.index),
         )
@@ -130,15 +143,8 @@ def _why_one(trace: Traced, one: Softmax) -> str | None:
     tensor, axis, index = one.given, one.axis, trace.maker(one.given, one.index)
     while index is not None:
         op = trace.ops[index]
-        weight = next((t for t in op.tensors()[1:] if isinstance(t, nn.Parameter) or t.is_leaf and t.requires_grad), None)
-        if op.short == "linear":
-            return "a layer of one unit" if axis == tensor.ndim - 1 else None
-        if op.short.startswith("conv"):
-            return "a convolution of one channel" if axis == 1 else None
-        if op.short in ("matmul", "mv", "mm", "einsum", "bmm"):
-            return "a product with a weight of one column" if weight is not None and 1 in weight.shape else None
-        if op.short in ("sum", "mean", "amax", "max", "norm"):
-            return f"{op.short} that keeps its axis" if op.kwargs.get("keepdim") else None
+        if op.short in MAKERS or op.short.startswith("conv"):
+            return _made_by(trace, index, tensor, axis)
         if op.short == "unsqueeze" and tensor.ndim and axis == _positive(op.argument(1, "dim"), tensor.ndim):
             return "made by unsqueeze"
         before = next((t for t in op.tensors() if t.ndim and t.numel() == tensor.numel()), None)
@@ -150,6 +156,24 @@ def _why_one(trace: Traced, one: Softmax) -> str | None:
             axis = before.shape.index(1) if list(before.shape).count(1) == 1 else axis
         tensor, index = before, trace.maker(before, index)
     return None
+
+
+def _made_by(trace: Traced, index: int, tensor: Tensor, axis: int) -> str | None:
+    """Whether a layer or a sum has made an axis of size 1 on purpose, and which."""
+    op = trace.ops[index]
+    last = axis == tensor.ndim - 1
+    if op.short == "linear":
+        return "a layer of one unit" if last else None
+    if op.short.startswith("conv"):
+        return "a convolution of one channel" if axis == 1 else None
+    if op.short not in PRODUCTS:
+        return f"{op.short} that keeps its axis" if op.kwargs.get("keepdim") else None
+    weights = [t for t in op.tensors()[1:] if isinstance(t, nn.Parameter) or (t.is_leaf and t.requires_grad)]
+    if weights and 1 in weights[0].shape:
+        return "a product with a weight of one column"
+    made = trace.maker(op.tensors()[-1], index) if op.tensors() else None
+    column = made is not None and trace.ops[made].short == "unsqueeze" and last
+    return "a product with one column, made by unsqueeze" if column else None
 
 
 def _positive(axis: Any, ndim: int) -> int:
@@ -170,7 +194,17 @@ def of_the_answer(probe: Probe, trace: Traced, found: list[Softmax]) -> Iterator
         return
     wanted = class_axis(probe, answer)
     batch = probe.axis
-    if answer.shape[batch] == probe.rows and batch in sums and wanted != batch and _rows_matter(probe):
+    if answer.ndim == 1 and sums == [0] and _rows_matter(probe):
+        yield finding(
+            "M01",
+            evidence=f"{one.op.short} runs over the batch, in `{source_line(one.op.place)}`: the {len(answer)} "
+            "answers of the "
+            "batch add up to 1, so that each depends on which other samples come with it, and one alone is 1.",
+            cure="One number for each sample: torch.sigmoid, or none and BCEWithLogitsLoss.",
+            place=one.op.place,
+            layer=trace.layer(one.index),
+        )
+    elif answer.shape[batch] == probe.rows and batch in sums and wanted != batch and _rows_matter(probe):
         over = "the batch: the scores of different samples compete, and one sample alone always gets probability 1"
         yield _wrong(one, trace, values, batch, wanted if wanted is not None else answer.ndim - 1, over)
     elif wanted is not None and wanted not in sums:
@@ -193,9 +227,11 @@ def _wrong(one: Softmax, trace: Traced, values: Tensor, got: int, wanted: int, o
     low, high = probs.sum(dim=wanted).min(), probs.sum(dim=wanted).max()
     return finding(
         "M01",
-        evidence=f"{one.op.short} runs over {over}. The probabilities sum to 1 over axis {got}, and over the classes, axis "
+        evidence=f"{one.op.short} runs over {over}. The probabilities sum to 1 over axis {got}, and over the "
+        "classes, axis "
         f"{wanted}, to {float(low):.2f} … {float(high):.2f}, in `{source_line(one.op.place) or one.op.short}`.",
-        cure=f"{one.op.short}(…, dim={wanted if wanted < values.ndim - 1 else -1}); none at all before CrossEntropyLoss.",
+        cure=f"{one.op.short}(…, dim={wanted if wanted < values.ndim - 1 else -1}); none at all before "
+        "CrossEntropyLoss.",
         place=one.op.place,
         layer=trace.layer(one.index),
     )
@@ -211,7 +247,11 @@ def softmax_behind(ops: list[Op], tensor: Tensor, index: int | None, found: list
         if index in by_index:
             return by_index[index]
         op = ops[index]
-        if op.short in ("add", "mul", "div", "sub") and len(op.tensors()) > 1 or op.short not in SAME | {"add", "clamp"}:
+        if (
+            op.short in ("add", "mul", "div", "sub")
+            and len(op.tensors()) > 1
+            or op.short not in SAME | {"add", "clamp"}
+        ):
             return None
         before = op.tensors()
         index = makers.get(id(before[0])) if before else None
@@ -227,7 +267,7 @@ def _axes_of_one(values: Tensor) -> list[int]:
 
 
 def class_axis(probe: Probe, answer: Tensor) -> int | None:
-    """The axis of an answer that the loss takes for the classes: along it the gradient meets one class, or sums to 0."""
+    """The axis that the loss takes for the classes: along it the gradient meets one class, or sums to 0."""
     subject = probe.subject
     inputs = probe.inputs
     targets = subject.pool_targets
@@ -282,7 +322,8 @@ def of_attention(probe: Probe, trace: Traced, found: list[Softmax]) -> Iterator[
         told.add(one.op.place)
         yield finding(
             "M03",
-            evidence=f"softmax over axis {one.axis} of the scores {tuple(one.out.shape)}, in `{source_line(one.op.place)}`: the "
+            evidence=f"softmax over axis {one.axis} of the scores {tuple(one.out.shape)}, in "
+            f"`{source_line(one.op.place)}`: the "
             f"weights with which values are summed in `{source_line(use.op.place) or use.op.short}` add up to "
             f"{float(sums.min()):.2f} … {float(sums.max()):.2f} over what is summed, and to 1 over "
             f"{'the batch' if batch else 'another axis'}.",
@@ -305,7 +346,7 @@ def _again(trace: Traced, one: Softmax, found: list[Softmax]) -> bool:
 
 
 def _of_queries_and_keys(trace: Traced, one: Softmax) -> bool:
-    """Whether scores are products of two tensors of the data, as of queries and keys; assignments to clusters are not."""
+    """Whether scores are products of two tensors of the data, as queries and keys; those of clusters are not."""
     tensor, index = one.given, trace.maker(one.given, one.index)
     for _ in range(12):
         if index is None:

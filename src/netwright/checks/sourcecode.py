@@ -9,7 +9,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -139,7 +139,7 @@ def file_of(kind: type) -> str | None:
     """The file of a class; None where it has none, as in a notebook."""
     for function in vars(kind).values():  # a script that has ended is no longer the module that inspect asks for
         if inspect.isfunction(function) and function.__module__ == kind.__module__:
-            file = inspect.unwrap(function).__code__.co_filename
+            file: str = inspect.unwrap(function).__code__.co_filename
             if not file.startswith("<string"):
                 return file
     try:
@@ -218,12 +218,9 @@ def _assignment(tree: ast.Module, class_name: str, attribute: str) -> int | None
     for kind in ast.walk(tree):
         if isinstance(kind, ast.ClassDef) and kind.name == class_name:
             for node in ast.walk(kind):
-                targets: Iterable[ast.expr] = ()
-                if isinstance(node, ast.Assign):
-                    targets = node.targets
-                elif isinstance(node, ast.AnnAssign):
-                    targets = (node.target,)
-                for target in targets:
+                if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+                    continue
+                for target in node.targets if isinstance(node, ast.Assign) else (node.target,):
                     for one in target.elts if isinstance(target, ast.Tuple) else (target,):
                         if isinstance(one, ast.Attribute) and one.attr == attribute:
                             return node.lineno

@@ -7,6 +7,7 @@ state that the script's own loop clears before each batch is meant so.
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,30 +16,36 @@ from torch import Tensor, nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.optrace import tensors_in
-from netwright.checks.probes import REAL, answer_of, gap, spread_of
+from netwright.checks.probes import REAL, Probe, answer_of, gap, probe_of, spread_of
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, class_place, file_of, persons
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
 from netwright.checks.traced import seeded_call
 from netwright.records import Finding
 
+# What every module has; of these only buffers may be a state.
+OF_MODULES = frozenset(vars(nn.Module()))
 MOST_KEPT = 2_000_000  # numbers of a state that is compared
 
 
 def state_is_kept(subject: Subject) -> Iterator[Finding]:
     """Answer, let another batch pass, answer again."""
+    probe = probe_of(subject)
     for train in (False, True):
-        found = _kept(subject, train=train)
+        found = _kept(subject, probe, train=train)
         if found is not None:
             yield found
             return
 
 
-def _kept(subject: Subject, *, train: bool) -> Finding | None:
-    inputs, others = _two_batches(subject)
+def _kept(subject: Subject, probe: Probe, *, train: bool) -> Finding | None:
     model = subject.fresh(train=train)
+    inputs, others = _two_batches(subject, probe)
+    at_first = held(model)
     first = answer_of(subject, seeded_call(subject, model, inputs))
     before = held(model)
+    if not changed(at_first, before):
+        return None
     seeded_call(subject, model, others)
     names = changed(before, held(model))
     again = answer_of(subject, seeded_call(subject, model, inputs))
@@ -61,55 +68,58 @@ def _kept(subject: Subject, *, train: bool) -> Finding | None:
     count = len(next(iter(inputs.values())))
     return finding(
         "M28",
-        evidence=f"In {'train' if train else 'eval'} mode the same {count} samples got answers that differ by up to {away:.2g} "
-        f"(answers spread by {spread:.2g}) after another batch had passed: `{name}` keeps what it had computed of that batch.",
-        cure="Begin each batch anew: make the state in forward, as torch.zeros(…) or hidden=None, and keep it in no attribute.",
+        evidence=f"In {'train' if train else 'eval'} mode the same {count} samples got answers that differ by up "
+        f"to {away:.2g} "
+        f"(answers spread by {spread:.2g}) after another batch had passed: `{name}` keeps what it had computed of "
+        "that batch.",
+        cure="Begin each batch anew: make the state in forward, as torch.zeros(…) or hidden=None, and keep it in "
+        "no attribute.",
         place=place or class_place(type(model)),
         layer=name,
     )
 
 
-def _two_batches(subject: Subject) -> tuple[Inputs, Inputs]:
-    """Some samples and as many others."""
+def _two_batches(subject: Subject, probe: Probe) -> tuple[Inputs, Inputs]:
+    """The samples of the probe and as many others."""
     have = subject.pool_size
-    count = min(have // 2, 7)
-    own = subject.cache.get("rows")
-    if count < 2:
+    size = min(have // 2, probe.rows)
+    if size < 2:
         raise NotCheckedError("there are too few samples for two batches")
-    for size in (count, own):
-        if isinstance(size, int) and 1 < size <= have // 2:
-            try:
-                subject.call(subject.fresh(), pick(subject.pool, slice(0, size)))
-            except NotCheckedError:
-                continue
-            return pick(subject.pool, slice(0, size)), pick(subject.pool, slice(size, 2 * size))
-    raise NotCheckedError("the module takes neither few samples nor half of those that are known")
+    others = {
+        name: value[size : 2 * size, : probe.inputs[name].shape[1]] if value.ndim > 1 else value[size : 2 * size]
+        for name, value in subject.pool.items()
+    }
+    return pick(probe.inputs, slice(0, size)), pick(others, slice(0, size))
 
 
-def held(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Copies of the tensors that a module keeps beside its parameters, by name."""
-    found: dict[str, list[Tensor]] = {}
+def held(model: nn.Module) -> dict[str, list[Any]]:
+    """Copies of the tensors and numbers that a module keeps beside its parameters, by name."""
+    found: dict[str, list[Any]] = {}
     for prefix, module in model.named_modules():
-        values: dict[str, Any] = {**{k: v for k, v in vars(module).items() if not k.startswith("_")}, **dict(module.named_buffers(recurse=False))}
-        values |= {k: v for k, v in vars(module).items() if k.startswith("_") and isinstance(v, (Tensor, tuple, list))}
-        for name, value in values.items():
-            tensors = [one for one in tensors_in(value) if not isinstance(one, nn.Parameter)]
-            if sum(one.numel() for one in tensors) <= MOST_KEPT:
-                found[f"{prefix}.{name}" if prefix else name] = [one.detach().clone() for one in tensors]
+        own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
+        for name, value in {**own, **dict(module.named_buffers(recurse=False))}.items():
+            value = list(value) if isinstance(value, deque) else value
+            kept = [one for one in tensors_in(value) if not isinstance(one, nn.Parameter)]
+            numbers = [value] if isinstance(value, (int, float)) else []
+            if sum(one.numel() for one in kept) <= MOST_KEPT:
+                found[f"{prefix}.{name}" if prefix else name] = [*(one.detach().clone() for one in kept), *numbers]
     return found
 
 
-def changed(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> list[str]:
+def changed(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> list[str]:
     """Names of what differs."""
     return [
         name
-        for name, tensors in after.items()
-        if tensors
-        and (
-            len(tensors) != len(before.get(name, []))
-            or any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(tensors, before[name], strict=True))
-        )
+        for name, values in after.items()
+        if len(values) != len(before.get(name, []))
+        or any(not _same(one, two) for one, two in zip(values, before.get(name, []), strict=True))
     ]
+
+
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        return one.shape == two.shape and torch.equal(one, two)
+    return bool(one == two) if type(one) is type(two) else False
 
 
 def _is_own(model: nn.Module, name: str, rows: int) -> bool:
@@ -137,7 +147,7 @@ def cleared_by_script(subject: Subject, name: str, *, each_batch: bool) -> Place
 
 
 def _methods_that_assign(subject: Subject, attribute: str) -> set[str]:
-    """Methods of the person's classes, but ``forward`` and ``__init__``, that assign an attribute or call one that does."""
+    """Methods of the person's classes, but ``forward``, that assign an attribute or call one that does."""
     functions = [
         (node.name, node)
         for _, tree in subject.sources.trees()
@@ -184,7 +194,9 @@ def _each_batch(node: ast.AST) -> bool:
         above = getattr(above, "parent", None)
     if above is None or not _trains(above):
         return False
-    return not any(one is not above and isinstance(one, (ast.For, ast.While)) and _trains(one) for one in ast.walk(above))
+    return not any(
+        one is not above and isinstance(one, (ast.For, ast.While)) and _trains(one) for one in ast.walk(above)
+    )
 
 
 def _assigned(model: nn.Module, name: str) -> Place | None:
@@ -200,7 +212,9 @@ def _assigned(model: nn.Module, name: str) -> Place | None:
     functions = [
         node
         for node in ast.walk(tree or ast.Module([], []))
-        if isinstance(node, ast.FunctionDef) and node.name != "__init__" and getattr(getattr(node, "parent", None), "name", "") == kind.__name__
+        if isinstance(node, ast.FunctionDef)
+        and node.name != "__init__"
+        and getattr(getattr(node, "parent", None), "name", "") == kind.__name__
     ]
     functions.sort(key=lambda node: node.name != "forward")
     for function in functions:

@@ -166,7 +166,8 @@ class Subject:
             if not tensors:
                 raise NotCheckedError("the module gave no tensor")
             found = found.get("logits", tensors[0])
-        return found
+        answer: Tensor = found
+        return answer
 
     def found(self, returned: Any) -> Any:
         """The answer in what was returned.

@@ -343,13 +343,13 @@ def _by_default(subject: Subject, name: str) -> str:
 
     try:
         batches = batches_of(subject)
-        own = train(subject, batches, factor=1.0, steps=STEPS[-1])
-        other = train(subject, batches, factor=1.0, steps=STEPS[-1], change=usual)
+        own = train(subject, batches, factor=1.0, steps=STEPS[1])
+        other = train(subject, batches, factor=1.0, steps=STEPS[1], change=usual)
     except NotCheckedError:
         return ""
     if other.progress < LEARNED / 2 or max(own.progress, 0.0) > other.progress / FAR:
         return ""
-    return f" {STEPS[-1]} steps end at a loss of {own.last:.4g}, with {name}={DEFAULTS[name]} at {other.last:.4g}."
+    return f" {STEPS[1]} steps end at a loss of {own.last:.4g}, with {name}={DEFAULTS[name]} at {other.last:.4g}."
 
 
 def odd_constants(options: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:

@@ -173,7 +173,8 @@ def _ending(subject: Subject) -> Ending:
         if not tensors:
             raise NotCheckedError("the module gave no tensor")
         answer = found.get("logits", tensors[0])
-    loss, loss_ops = None, []
+    loss: Tensor | None = None
+    loss_ops: list[Op] = []
     try:
         loss, loss_ops = record(lambda: subject.loss_of(found, inputs, targets))
     except NotCheckedError:

@@ -1,7 +1,7 @@
 """One call of a module with every operation in it and the layer that did it.
 
-    seen = traced(subject, model, inputs)
-    seen.layer(index)    # name of the innermost submodule around an operation
+seen = traced(subject, model, inputs)
+seen.layer(index)    # name of the innermost submodule around an operation
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ def traced(subject: Subject, model: nn.Module, inputs: Inputs, *, seed: int = 0)
 
 
 def seeded_call(subject: Subject, model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Any:
-    """What a module returns, with the draws of Python and NumPy seeded as well.
+    """What a module returns for copies of inputs, with the draws of Python and NumPy seeded as well.
 
     Raises:
         NotCheckedError: The module raised.
     """
     random.seed(seed)
     np.random.seed(seed)
-    return subject.call(model, inputs, seed=seed)
+    return subject.call(model, {name: value.clone() for name, value in inputs.items()}, seed=seed)

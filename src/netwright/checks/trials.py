@@ -63,6 +63,20 @@ def short_trained(subject: Subject) -> tuple[nn.Module, Short]:
     return pair
 
 
+def against_torch(subject: Subject) -> tuple[Short, Short, nn.Module]:
+    """Short trainings from the person's start and from torch's own; found once. Also a copy with torch's own start."""
+    if "against_torch" not in subject.cache:
+        subject.need(2.0, "two short trainings")
+        batches = batches_of(subject)
+        own = train(subject, batches, factor=1.0, steps=STEPS)
+        model = redrawn(subject.fresh(train=True))
+        start = redrawn(subject.fresh())
+        other = train(subject, batches, factor=1.0, steps=STEPS, model=model)
+        subject.cache["against_torch"] = (own, other, start)
+    found: tuple[Short, Short, nn.Module] = subject.cache["against_torch"]
+    return found
+
+
 def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -> float:
     """The loss of the best answer that is the same for all samples; found by descent, since any loss may be given.
 

@@ -12,7 +12,7 @@ import torch
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import Eye
-from netwright.watch.scene import loop_ends, loop_turns
+from netwright.watch.scene import loop_ends, loop_turns, transforms_of
 from netwright.watch.trace import LoaderSeen
 
 
@@ -109,7 +109,7 @@ def around_split(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     def split(dataset: Any, *args: Any, **kwargs: Any) -> Any:
         parts = original(dataset, *args, **kwargs)
         if eye.mine() and not eye.quiet:
-            eye.trace.splits.append((caller(skip=2), dataset, list(parts)))
+            eye.trace.splits.append((caller(skip=2), dataset, list(parts), transforms_of(dataset)))
         return parts
 
     return split

@@ -197,7 +197,7 @@ class Eye:
             recorder = Recorder(most=400)
             if seen.grad and seen.function is None:
                 recorder.on_frame = partial(self._look_for_function, recorder, seen)
-            recorder.__enter__()
+            recorder.__enter__()  # type: ignore[no-untyped-call]
             self.recorder, self.recorded = recorder, seen
 
     def _look_for_function(self, recorder: Recorder, seen: BatchSeen, frame: FrameType) -> None:
@@ -222,7 +222,7 @@ class Eye:
             return
         seen.ops = [*seen.ops, *recorder.ops]
         self.recorder = self.recorded = None
-        stack = torch.overrides._get_current_function_mode_stack()
+        stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
         if stack and stack[-1] is recorder:
             recorder.__exit__(None, None, None)
         else:  # the script has entered a mode of its own meanwhile: ours stays beneath it and does nothing

@@ -260,9 +260,8 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
                     given.append(kwargs[key])
             rest = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
             if len(given) >= 2:
-                _loss_seen(
-                    eye, name, lambda a, b: original(a, b, *given[2:], **rest), given, rest, returned, inside=inside
-                )
+                more = given[2:]  # the function is kept: were it to hold the output, its graph would stay in memory
+                _loss_seen(eye, name, lambda a, b: original(a, b, *more, **rest), given, rest, returned, inside=inside)
             eye.pause(paused)
             eye.spend(began)
         return returned

@@ -85,5 +85,5 @@ def _function(frame: FrameType, code: CodeType, values: list[Any]) -> Callable[.
     owner = values[0] if values else None
     method = getattr(owner, code.co_name, None) if owner is not None and not isinstance(owner, Tensor) else None
     if getattr(method, "__code__", None) is code or getattr(getattr(method, "__func__", None), "__code__", None) is code:
-        return method  # type: ignore[no-any-return]
+        return method
     return None

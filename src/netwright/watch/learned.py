@@ -12,9 +12,8 @@ from netwright.watch.trace import ModelSeen, Trace
 def training_of(trace: Trace, model: ModelSeen) -> Training:
     """What became of the parameters of one model in the whole run, by their names in it."""
     reached = reached_ids(trace)
-    owned = frozenset(
-        id(one) for seen in trace.optimizers if seen.steps for group in seen.optimizer.param_groups for one in group["params"]
-    )
+    stepped = [seen.optimizer for seen in trace.optimizers if seen.steps]
+    owned = frozenset(id(one) for optimizer in stepped for group in optimizer.param_groups for one in group["params"])
     loaded = loaded_ids(trace)
     names = [(name, one) for name, one in model.module.named_parameters() if not nn.parameter.is_lazy(one)]
     moved = moved_names(model)
@@ -53,7 +52,7 @@ def loaded_ids(trace: Trace) -> frozenset[int]:
 
 
 def moved_names(model: ModelSeen) -> frozenset[str]:
-    """Names of the parameters whose values are others than before the first training pass; all, where that is unknown."""
+    """Names of the parameters whose values are others than before the first training pass; all, where that is lost."""
     now = dict(model.module.named_parameters())
     if model.pristine is None:
         return frozenset(now)

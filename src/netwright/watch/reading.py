@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,7 @@ def add_splits(
     splits["train"] = train
     known = set(digests(train))
     own = {one.loader for one in trained if one.loader >= 0}
+    tasks = {id(dataset_of(one.loader)[0]) for one in trace.loaders if one.used}
     found: list[tuple[Samples, bool, Any]] = []
     for group in _groups(model.eval_batches, own):
         number = group[0].loader
@@ -173,6 +175,8 @@ def add_splits(
         samples = samples if samples is not None else together(group)
         if samples is None:
             continue
+        if len(tasks) > 1:  # trained on several data sets: whose labels these are is not known
+            samples = replace(samples, targets=None)
         keys = digests(samples)
         if np.mean([key in known for key in keys]) < IN_TRAINING:
             found.append((samples, complete or number < 0, evaluated))

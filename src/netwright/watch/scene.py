@@ -6,6 +6,7 @@ A loop's counters are read each time that it asks its loader for the next batch;
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ MOST_BATCHES = 512  # of a pass whose counters are read after each batch
 FIRST_PASSES = 3  # of which names are read
 MOST_NAMES = 32
 MOST_MAPS = 32
+TRANSFORM = re.compile(r"transform|augment|is_train|^train$|^training$|^mode$")
+MOST_LOOKS = 200  # turns from training to evaluation or back, then at powers of two
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class Scene:
     last_eval: Any = None
     waiting: list[Any] = field(default_factory=list)
     looked: dict[int, Any] = field(default_factory=dict)
+    looks: int = 0
 
 
 def loop_turns(trace: Any, scene: Scene, seen: Any, item: Any, *, first: bool) -> None:
@@ -119,14 +123,15 @@ def _begin(trace: Any, scene: Scene, seen: Any, held: list[Any]) -> None:
         known = seen.dataset_names if at and id(seen.loader) not in (id(seen.loader.dataset),) else seen.names
         if name not in known and len(known) < MOST_NAMES:
             known.append(name)
-    seen.transforms.append(transform_of(getattr(seen.loader, "dataset", None)))
+    seen.transforms.append(transforms_of(getattr(seen.loader, "dataset", None)))
 
 
-def transform_of(dataset: Any) -> Any:
-    """The transform of the innermost data set; None where it has none."""
+def transforms_of(dataset: Any) -> dict[str, Any]:
+    """What the innermost data set makes of its samples: its attributes of such names."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    return getattr(dataset, "transform", None)
+    own = getattr(dataset, "__dict__", {})
+    return {name: value for name, value in own.items() if TRANSFORM.search(name) and not isinstance(value, Tensor)}
 
 
 def loop_ends(trace: Any, scene: Scene, seen: Any) -> None:
@@ -153,6 +158,9 @@ def look_around(eye: Any, module: nn.Module, number: int, *, training: bool) -> 
     if eye.scene.looked.get(number) == now:
         return
     eye.scene.looked[number] = now
+    eye.scene.looks += 1
+    if eye.scene.looks > MOST_LOOKS and eye.scene.looks & (eye.scene.looks - 1):
+        return
     frame = sys._getframe(3)
     model, trace = eye.trace.models[number], eye.trace
     for _, name in names_of({id(module): 0}, frame):

@@ -320,7 +320,7 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     backwards: list[BackwardSeen] = field(default_factory=list)
     states: list[StateSeen] = field(default_factory=list)
-    splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets) of random_split
+    splits: list[Any] = field(default_factory=list)  # (place, dataset, subsets, its transforms) of random_split
     erased: list[Erased] = field(default_factory=list)
     kept: list[GraphsKept] = field(default_factory=list)
     frozen: Frozen = field(default_factory=Frozen)

@@ -32,7 +32,8 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
         loss = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         eye.ledger.sync("growing", at=eye.trace.num_backwards, event=len(eye.trace.events))
         event = eye.note("backward", -1, _facts(eye, loss, args, kwargs))
-        seen, before = None, {}
+        seen: BackwardSeen | None = None
+        before: dict[int, list[Any]] = {}
         if isinstance(loss, Tensor) and eye.may_look(event.place):
             seen, before = _look_before(eye, loss, event)
         eye.spend(began)

@@ -72,7 +72,7 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
                 "missing": sorted(set(own) - set(given))[:20], "unexpected": sorted(set(given) - set(own))[:20],
                 "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
                 "trained": eye.trace.steps, "of": type(module).__name__, "module": module,
-                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given),
+                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given), "keys": [str(key) for key in state_dict][:6],
             }  # fmt: skip
             returned = original(module, state_dict, *args, **kwargs)
         finally:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from netwright.watch.rules import clipping, freezing, gradients, holders, iterators, kept, modes, penalties, updates
-from netwright.watch.rules import averages, evaluation, metrics
+from netwright.watch.rules import (
+    accumulation,
+    clipping,
+    freezing,
+    gradients,
+    holders,
+    iterators,
+    kept,
+    modes,
+    penalties,
+    schedule,
+    updates,
+)
+from netwright.watch.rules import averages, deploying, evaluation, measured, metrics, selection, truth
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,
@@ -16,8 +28,14 @@ RULES: tuple[Any, ...] = (
     *freezing.RULES,
     *kept.RULES,
     *updates.RULES,
+    *schedule.RULES,
+    *accumulation.RULES,
     *penalties.RULES,
     *evaluation.RULES,
     *metrics.RULES,
     *averages.RULES,
+    *truth.RULES,
+    *measured.RULES,
+    *selection.RULES,
+    *deploying.RULES,
 )

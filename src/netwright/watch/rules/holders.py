@@ -95,9 +95,8 @@ def _dead(seen: OptimizerSeen, trace: Trace) -> int:
     reached = reached_ids(trace)
     used = {id(one) for model in trace.models for one in model.module.parameters()}
     used |= {key for model in trace.models for key in holdings(model.module)}
-    return sum(
-        one.grad is None and one.requires_grad and id(one) not in used and id(one) not in reached for one in _tensors(seen)
-    )
+    idle = [one for one in _tensors(seen) if one.requires_grad and one.grad is None]
+    return sum(id(one) not in used and id(one) not in reached for one in idle)
 
 
 def _held_by_two(stepped: list[OptimizerSeen]) -> tuple[OptimizerSeen, OptimizerSeen] | None:
@@ -123,8 +122,10 @@ def _stale(each: Missing, optimizer: OptimizerSeen, count: int) -> Finding:
     return finding(
         "O04",
         evidence=(
-            f"the {type(optimizer.optimizer).__name__} did {optimizer.steps} steps with {count} tensors that are in no module "
-            f"that was called and never got a gradient; meanwhile {what} of {each.model.name} ({size:,} of {total:,} values) got "
+            f"the {type(optimizer.optimizer).__name__} did {optimizer.steps} steps with {count} tensors that are in "
+            "no module "
+            f"that was called and never got a gradient; meanwhile {what} of {each.model.name} ({size:,} of {total:,} "
+            "values) got "
             "gradients, stands in no optimizer and did not change by one bit"
         ),
         cure="Make the optimizer after the last layer was put in place, of the model that is trained.",
@@ -137,12 +138,15 @@ def _stale(each: Missing, optimizer: OptimizerSeen, count: int) -> Finding:
 def _wrong_model(each: Missing, trace: Trace, one: OptimizerSeen, other: OptimizerSeen) -> Finding:
     size, _ = _size(each.model, each.names)
     ids = {id(tensor) for tensor in _tensors(other)}
-    owner = next((seen.name for seen in trace.models if ids & {id(x) for x in seen.module.parameters()}), "another model")
+    owners = (seen.name for seen in trace.models if ids & {id(x) for x in seen.module.parameters()})
+    owner = next(owners, "another model")
     return finding(
         "O04",
         evidence=(
-            f"two optimizers hold the same {len(ids)} tensors, those of {owner} (the other is made at {one.place}), while all "
-            f"{size:,} values of {each.model.name} (called at {each.model.place}) got gradients, stand in no optimizer and did not "
+            f"two optimizers hold the same {len(ids)} tensors, those of {owner} (the other is made at {one.place}), "
+            "while all "
+            f"{size:,} values of {each.model.name} (called at {each.model.place}) got gradients, stand in no "
+            "optimizer and did not "
             "change by one bit"
         ),
         cure="Give this optimizer the parameters of the model that it is for.",
@@ -156,8 +160,8 @@ def _is_tool(each: Missing, trace: Trace, stepped: list[OptimizerSeen]) -> bool:
     loaded = loaded_ids(trace)
     if any(id(one) in loaded for one in each.model.module.parameters()):
         return True
-    used = [one for one in each.model.batches if one.used]
-    modes = [one.train for one in used] or [event.facts.get("train") for event in trace.of("forward") if event.who == each.model.number]
+    calls = (event for event in trace.of("forward") if event.who == each.model.number)
+    modes = [one.train for one in each.model.batches if one.used] or [bool(event.facts.get("train")) for event in calls]
     if not any(modes):
         return True
     modules = {id(one) for model in trace.models for one in model.module.parameters()}
@@ -186,7 +190,8 @@ def _left_out(each: Missing, trace: Trace, stepped: list[OptimizerSeen]) -> Find
         "O03",
         severity=severity,  # type: ignore[arg-type]
         evidence=(
-            f"{listed} ({size:,} of {total:,} values) got gradients in {model.backwards} backward passes, but no optimizer holds "
+            f"{listed} ({size:,} of {total:,} values) got gradients in {model.backwards} backward passes, but no "
+            "optimizer holds "
             f"them: {tail} in {trace.steps} steps"
         ),
         cure=(
@@ -212,10 +217,14 @@ def nothing_reached(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
         title="The loss is cut off from the model",
         evidence=(
             f"{len(looked)} backward passes ran on a loss of {looked[0].loss:.3g} whose graph reaches none of the "
-            f"{sum(one.numel() for one in own):,} trainable values of {', '.join(model.name for model in models)}; none of them "
+            f"{sum(one.numel() for one in own):,} trainable values of {', '.join(model.name for model in models)}; "
+            "none of them "
             "has a gradient or changed"
         ),
-        cure="Compute the loss with torch of the outputs themselves; no .item(), .data, new torch.tensor(...) or Variable(...).",
+        cure=(
+            "Compute the loss with torch of the outputs themselves; no .item(), .data, new torch.tensor(...) "
+            "or Variable(...)."
+        ),
         place=looked[0].place,
         where=None if looked[0].place else "the loss",
     )
@@ -241,13 +250,16 @@ def only_frozen(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]
     }
     for seen in trace.optimizers:
         tensors = _tensors(seen)
-        if not seen.steps or not tensors or any(one.requires_grad or one.grad is not None or id(one) in moved for one in tensors):
+        if not seen.steps or not tensors:
+            continue
+        if any(one.requires_grad or one.grad is not None or id(one) in moved for one in tensors):
             continue
         yield finding(
             "O05",
             evidence=(
                 f"the {type(seen.optimizer).__name__} did {seen.steps} steps with {len(tensors)} tensors "
-                f"({sum(one.numel() for one in tensors):,} values) that all have requires_grad=False: none got a gradient, none moved"
+                f"({sum(one.numel() for one in tensors):,} values) that all have requires_grad=False: none got a "
+                "gradient, none moved"
             ),
             cure="model.requires_grad_(True) for what is to be trained, before training begins",
             place=seen.place,

@@ -18,9 +18,10 @@ from netwright.watch.rules.story import Story, called, commonest, models_of, rea
 from netwright.watch.trace import Event, ModelSeen, OptimizerSeen, Trace
 
 AGAIN = 3
-FEW_STEPS = 100  # steps below which training may be called short
-STILL_FALLS = 0.9  # the last third's mean loss as a share of the middle third's
+FEW_STEPS = 50  # steps below which training may be called short: usual is hundreds at least
+STILL_FALLS = 0.97  # the last third's mean loss as a share of the middle third's
 GAINS = 0.75  # the held-out loss after as many steps again, as a share of that before
+AS_MUCH = 0.5  # or its fall in these steps, as a share of its fall till then
 MOST_MORE = 100  # steps that are tried on a copy
 
 
@@ -237,8 +238,9 @@ def _same(model: ModelSeen, pristine: nn.Module) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """A held-out loss before and after further steps on a copy."""
+    """A held-out loss at the start, at the end, and after further steps on a copy."""
 
+    start: float
     before: float
     after: float
     steps: int
@@ -250,7 +252,7 @@ def too_short(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     story = story_of(trace)
     for number, steps in story.steps.items():
         models = models_of(trace, number)
-        if len(steps) > FEW_STEPS or len(steps) < AGAIN or len(models) != 1 or models[0].number not in subjects:
+        if len(steps) >= FEW_STEPS or len(steps) < AGAIN or len(models) != 1 or models[0].number not in subjects:
             continue
         used = sorted(one for one, by in story.used.items() if any(who == number for _, who in by))
         seen = [loss_in(story.backwards[one]) for one in used if one in story.backwards]
@@ -265,7 +267,8 @@ def too_short(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
             more = _go_on(subjects[models[0].number], len(steps))
         except (NotCheckedError, RuntimeError):
             continue
-        if more.after < GAINS * more.before:
+        gain, fell = more.before - more.after, more.start - more.before
+        if more.after < GAINS * more.before or gain > max(AS_MUCH * fell, 0.05 * more.before):
             yield finding(
                 "T12",
                 where="the whole training",
@@ -289,6 +292,7 @@ def _go_on(subject: Subject, steps: int) -> More:
     subject.need(1.0, "to train on")
     model = copy_module(subject.trained)
     inputs, targets, on = _held_out(subject)
+    start = float(subject.loss(subject.fresh(), inputs, targets, grad=False))
     before = float(subject.loss(set_mode(model, train=False), inputs, targets, grad=False))
     optimizer = subject.optimizer_for(model)
     size = min(subject.batch_size or 32, subject.pool_size)
@@ -306,7 +310,7 @@ def _go_on(subject: Subject, steps: int) -> More:
         if subject.budget.left() < 2:
             break
     after = float(subject.loss(set_mode(model, train=False), inputs, targets, grad=False))
-    return More(before, after, done, on)
+    return More(start, before, after, done, on)
 
 
 def _held_out(subject: Subject) -> tuple[dict[str, Tensor], Tensor, str]:
