@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults.programs import CODES, FOLDER, STARRED, checked, programs, watched
+
+from faults.programs import CODES, FOLDER, STARRED, programs, watched
 
 # Sick programs that watching does not find, and why; anything found here after all fails, so the list stays true.
 UNSEEN: dict[str, str] = {}
@@ -17,7 +18,16 @@ def key(file: Path) -> str:
     return f"{file.parent.name}/{file.stem}"
 
 
-@pytest.mark.parametrize("file", programs("sick"), ids=key)
+def cases(*stems: str) -> list[object]:
+    """Programs as parameters; the second and third form of a fault are run by ``make soak``."""
+    return [
+        pytest.param(file, id=key(file), marks=[pytest.mark.soak] if file.stem[-1].isdigit() else [])
+        for stem in stems
+        for file in programs(stem)
+    ]
+
+
+@pytest.mark.parametrize("file", cases("sick"))
 def test_a_sick_program_is_found(file: Path) -> None:
     """Run as a script under the observer: the code of its fault is among the findings."""
     if key(file) in UNSEEN:
@@ -27,7 +37,7 @@ def test_a_sick_program_is_found(file: Path) -> None:
     assert file.parent.name in {finding.code for finding in report.findings}, report
 
 
-@pytest.mark.parametrize("file", [*programs("healthy"), *programs("lookalike")], ids=key)
+@pytest.mark.parametrize("file", cases("healthy", "lookalike"))
 def test_a_healthy_program_is_left_alone(file: Path) -> None:
     """Neither an error nor a warning, whatever the fault that its twin has."""
     if key(file) in ACCUSED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from faults.programs import ZOO, checked, watched
 
 PROGRAMS = sorted(ZOO.glob("*.py"))

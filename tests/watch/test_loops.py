@@ -12,8 +12,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from faults.programs import watched
 
+from faults.programs import watched
 from netwright.checks.runner import untouched
 
 LOOPS = Path(__file__).resolve().parent / "loops"

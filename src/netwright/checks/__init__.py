@@ -18,6 +18,7 @@ from netwright.checks import (
     data_targets,
     data_texts,
     data_values,
+    depth,
     dropouts,
     gradients,
     health,
@@ -79,4 +80,5 @@ CHECKS: tuple[Check, ...] = (
     *start.CHECKS,
     *health.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
+    *depth.CHECKS,  # reads what the sweep found
 )

@@ -208,8 +208,7 @@ def _of_named(subject: Subject, ending: Ending) -> Iterator[Finding]:
 
 
 def _swapped(subject: Subject, ending: Ending) -> Iterator[Finding]:
-    """Where a loss that is not symmetric is given the truth first: the log_softmax is taken of what needs no "
-    "gradient."""
+    """Cross entropy that is given the truth first: its softmax is taken of what needs no gradient."""
     for op in ending.loss_ops:
         if op.short != "cross_entropy" or len(op.args) < 2:
             continue

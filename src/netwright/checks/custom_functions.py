@@ -279,8 +279,7 @@ def _told(kind: Any, severity: Any, evidence: str, cure: str) -> Finding:
         "M15",
         severity=severity,
         evidence=(
-            f"I called {kind.__name__} with its inputs of your batch in float64 and varied single numbers: "
-            f"{evidence}"
+            f"I called {kind.__name__} with its inputs of your batch in float64 and varied single numbers: {evidence}"
         ),
         cure=cure,
         place=_backward_place(kind),

@@ -113,8 +113,7 @@ def _renamed(op: Op, value: Tensor) -> Finding:
         severity="note",
         title="Dropout2d on (N, F) is plain dropout: harmless",
         evidence=(
-            f"on {tuple(value.shape)} it set {int(zeros)} of {int(alive)} single values to 0, as nn.Dropout "
-            f"does{tail}"
+            f"on {tuple(value.shape)} it set {int(zeros)} of {int(alive)} single values to 0, as nn.Dropout does{tail}"
         ),
         cure="nn.Dropout says what happens.",
         place=op.place,

@@ -292,6 +292,8 @@ def _verdict(subject: Subject, group: Group) -> str:
             return "note"
         parent, _, attribute = parent.rpartition(".")
     owner = model.get_submodule(parent)
+    if isinstance(owner, nn.ModuleDict):
+        return "note"  # which entry is asked, a key decides at the call
     if isinstance(owner, CONTAINERS):
         return "note" if attribute.isdigit() else "warning"
     if not is_persons_class(type(owner)):

@@ -202,8 +202,8 @@ def at_the_start(subject: Subject) -> Iterator[Finding]:
         yield _told(
             subject,
             worst,
-            f"{_what(worst, inputs)} at the start. Inputs go up to {largest:.4g}; with inputs of mean 0 and standard deviation "
-            f"1 it is {_percent(other[at])}.",
+            f"{_what(worst, inputs)} at the start. Inputs go up to {largest:.4g}; with inputs of mean 0 and standard "
+            f"deviation 1 it is {_percent(other[at])}.",
             "Normalise the inputs to mean 0 and standard deviation 1.",
         )
 
@@ -223,7 +223,7 @@ def _worst(units: list[Units]) -> Units | None:
 def _by_weights(subject: Subject, worst: Units, drawn: Units, inputs: Inputs) -> Finding:
     """Another start leaves far fewer; a note alone where it learns no more than the person's."""
     slope = "0" if worst.kind == "relu" else "nearly 0"
-    evidence = f"{_what(worst, inputs)} at the start, where the slope is {slope}; with torch's own start {_percent(drawn)}."
+    evidence = f"{_what(worst, inputs)} at the start, where the slope is {slope}; as torch draws {_percent(drawn)}."
     try:
         own, other, _ = against_torch(subject)
         worse = own.last > 1.2 * other.last

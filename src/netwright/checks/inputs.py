@@ -84,8 +84,7 @@ def ignored_inputs(subject: Subject) -> Iterator[Finding]:
                 f"`{others[0]}` does change it."
             ),
             cure=(
-                f"Use `{name}` in forward, or take the parameter out (del {name} at its start says that this "
-                "is meant)."
+                f"Use `{name}` in forward, or take the parameter out (del {name} at its start says that this is meant)."
             ),
             place=_parameter_place(subject.model, name),
         )

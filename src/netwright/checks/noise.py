@@ -182,7 +182,8 @@ def _dropout(subject: Subject, source: Source) -> tuple[str, str, str] | None:
     if _explicit(subject, op.place):
         words = f"{shown} says training=True, so it drops values in eval mode too"
         return "warning", words, "training=self.training; where it is Monte-Carlo dropout, say so in a comment"
-    return "error", f"{shown} does not follow eval mode", f"F.{op.short}(x, p, training=self.training)"
+    cure = f"F.{op.short}(x, p, training=self.training)" if "dropout" in op.short else "training=self.training"
+    return "error", f"{shown} does not follow eval mode", cure
 
 
 def _stranger_dropout(subject: Subject) -> nn.Module | None:

@@ -160,8 +160,7 @@ def _told(module: nn.Module, name: str, method: str, thing: Any, evidence: str) 
         severity="error" if harm else "note",  # where nothing depends on the mode it does no harm yet
         evidence=evidence + tail,
         cure=(
-            f"Give it another name, as {method}_epoch; or call the original and return self: return "
-            "super().train(mode)"
+            f"Give it another name, as {method}_epoch; or call the original and return self: return super().train(mode)"
         ),
         place=place,
         layer=name or None,
@@ -188,8 +187,7 @@ def _parameters(module: nn.Module, name: str) -> Finding | None:
         "M20",
         severity="warning",
         evidence=(
-            f"`parameters` stands in the place of Module.parameters and leaves out {len(lost)} of "
-            f"{len(real)}: {shown}"
+            f"`parameters` stands in the place of Module.parameters and leaves out {len(lost)} of {len(real)}: {shown}"
         ),
         cure="Give it another name and hand that to the optimizer, or freeze what is left out.",
         place=_place(module, thing, "parameters"),

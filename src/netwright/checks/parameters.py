@@ -96,9 +96,7 @@ def not_registered(subject: Subject) -> Iterator[Finding]:
     registered = {id(one) for one in seen.model.parameters()}
     given = {id(one) for one in seen.inputs.values()}
     always = set.intersection(*(set(each.leaves) for each in seen.passes[:2]))
-    leaves = {
-        key: one for key, one in seen.passes[0].leaves.items() if key in always and key not in registered | given
-    }
+    leaves = {key: one for key, one in seen.passes[0].leaves.items() if key in always and key not in registered | given}
     paths = holdings(seen.model)
     groups: dict[str, list[tuple[str, Tensor]]] = {}
     for key, one in leaves.items():

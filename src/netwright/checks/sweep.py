@@ -111,6 +111,8 @@ def _sweep(subject: Subject) -> Sweep:
     sweep = Sweep(peak_rate(subject), steps, found)
     while sweep.best in (100.0, 1e3, 0.01, 1e-3) and found[sweep.best].progress < LEARNED and len(found) < 7:
         factor = sweep.best * (10 if sweep.best > 1 else 0.1)
+        if factor in found:
+            break  # tried already, and it learned no more
         found[factor] = train(subject, batches, factor=factor, steps=steps)
     return sweep
 

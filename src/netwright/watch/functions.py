@@ -22,7 +22,7 @@ class FunctionSeen:
     Attributes:
         function: To be called again.
         args: As it was called (detached copies).
-        output: Place of the output among them; ``target`` place of the tensor of the same rows that is no output, or -1.
+        output: Place of the output among them; ``target`` that of the tensor of as many rows that is no output, or -1.
     """
 
     function: Callable[..., Any]
@@ -84,6 +84,9 @@ def _function(frame: FrameType, code: CodeType, values: list[Any]) -> Callable[.
                 return value
     owner = values[0] if values else None
     method = getattr(owner, code.co_name, None) if owner is not None and not isinstance(owner, Tensor) else None
-    if getattr(method, "__code__", None) is code or getattr(getattr(method, "__func__", None), "__code__", None) is code:
+    if (
+        getattr(method, "__code__", None) is code
+        or getattr(getattr(method, "__func__", None), "__code__", None) is code
+    ):
         return method
     return None

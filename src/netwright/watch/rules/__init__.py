@@ -17,7 +17,7 @@ from netwright.watch.rules import (
     schedule,
     updates,
 )
-from netwright.watch.rules import averages, deploying, evaluation, measured, metrics, selection, truth
+from netwright.watch.rules import augmented, averages, deploying, evaluation, loaders, measured, metrics, preprocessing, selection, truth
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,
@@ -34,6 +34,9 @@ RULES: tuple[Any, ...] = (
     *evaluation.RULES,
     *metrics.RULES,
     *averages.RULES,
+    *loaders.RULES,
+    *augmented.RULES,
+    *preprocessing.RULES,
     *truth.RULES,
     *measured.RULES,
     *selection.RULES,

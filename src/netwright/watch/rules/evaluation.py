@@ -41,6 +41,8 @@ def train_mode(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
         for place, seen in by_site(trace, [one for one in batches if one.event > last]).items():
             if (model.number, place) in done or not _is_scored(trace, model, seen) or _drawn_on_purpose(seen):
                 continue
+            if _is_thrown_away(trace, place):
+                continue
             done.add((model.number, place))
             found = _in_both_modes(trace, model, seen, place)
             if found is not None:
@@ -63,6 +65,20 @@ def _is_scored(trace: Trace, model: ModelSeen, batches: list[BatchSeen]) -> bool
         return True
     direct = any(loss.direct and loss.model == model.number for one in model.batches[:8] for loss in one.losses)
     return direct and sum(one.rows for one in batches) > 1
+
+
+def _is_thrown_away(trace: Trace, place: Place | None) -> bool:
+    """Whether a line calls only for what the call does, as setting the statistics of layers anew."""
+    tree = trace.sources.tree(place.file) if place is not None else None
+    if tree is None or place is None:
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Expr, ast.Assign)) and node.lineno <= place.line <= (node.end_lineno or 0):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                return not any(isinstance(one, ast.Call) for arg in node.value.args for one in ast.walk(arg))
+            if isinstance(node, ast.Assign) and all(ast.unparse(target) == "_" for target in node.targets):
+                return True
+    return False
 
 
 def _drawn_on_purpose(batches: list[BatchSeen]) -> bool:

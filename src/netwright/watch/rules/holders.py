@@ -76,7 +76,7 @@ def _missing(trace: Trace, stepped: list[OptimizerSeen]) -> Iterator[Missing]:
     for model in sorted(trace.trained(), key=lambda one: -sum(1 for _ in one.module.parameters())):
         if model.pristine is None:
             continue  # whether its values changed is not known
-        moved = moved_names(model)
+        moved = moved_names(model) - _made_later(model)
         names = [
             name
             for name, one in model.module.named_parameters()
@@ -88,6 +88,16 @@ def _missing(trace: Trace, stepped: list[OptimizerSeen]) -> Iterator[Missing]:
         if names:
             trainable = sum(one.requires_grad for one in own.values())
             yield Missing(model, tuple(names), len(names) == trainable)
+
+
+def _made_later(model: ModelSeen) -> frozenset[str]:
+    """Names of parameters that the first forward pass made, and that still are as torch draws them."""
+    if model.pristine is None:
+        return frozenset()
+    before = dict(model.pristine.named_parameters())
+    later = {name.rpartition(".")[0] for name, _ in model.module.named_parameters() if name not in before}
+    fresh = {owner for owner in later if owner and looks_fresh(model.module.get_submodule(owner))}
+    return frozenset(name for name, _ in model.module.named_parameters() if name.rpartition(".")[0] in fresh)
 
 
 def _dead(seen: OptimizerSeen, trace: Trace) -> int:
@@ -184,6 +194,8 @@ def _left_out(each: Missing, trace: Trace, stepped: list[OptimizerSeen]) -> Find
     severity = "error" if unfrozen or (fresh and not was_loaded) else "note" if was_loaded else "warning"
     listed = f"all of {model.name}" if each.whole else ", ".join(f"`{name}`" for name in list(groups)[:4])
     tail = "they were unfrozen, but after the optimizer was made" if unfrozen else "they did not change by one bit"
+    if set(each.names) <= _made_later(model):
+        tail = "the first forward pass made them, after the optimizer, and they are still as torch drew them"
     first = next(iter(groups))
     place: Place | None = stepped[0].place
     return finding(

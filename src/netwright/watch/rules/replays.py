@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from netwright.checks.sourcecode import Place
 from netwright.checks.subject import NotCheckedError, copy_module, first_line
 from netwright.watch.looks import outputs_in
+from netwright.watch.rules.flows import COMPARES, others, short, steps
 from netwright.watch.scene import place_of
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
@@ -119,9 +120,12 @@ def on_cpu(value: Any) -> Any:
 
 
 def target_of(seen: BatchSeen) -> Tensor | None:
-    """What the answers are measured by: of the loss, else of the loader."""
+    """What the answers are measured by: of the loss, else of the loader, else what they were compared with."""
     own = next((one.target for one in seen.losses if isinstance(one.target, Tensor) and not one.inside), None)
     found = own if own is not None else seen.targets
+    if found is None and isinstance(seen.output, Tensor):
+        compared = (other for step in steps(seen.ops, seen.output) if short(step.op) in COMPARES for other in others(step))
+        found = next((one for one in compared if one.ndim and len(one) == seen.rows), None)
     return None if found is None else found.detach().cpu()
 
 
