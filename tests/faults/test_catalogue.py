@@ -9,7 +9,9 @@ import pytest
 from faults.programs import CODES, FOLDER, STARRED, programs, watched
 
 # Sick programs that watching does not find, and why; anything found here after all fails, so the list stays true.
-UNSEEN: dict[str, str] = {}
+UNSEEN: dict[str, str] = {
+    "O09/sick": "four batches are learned by heart by SGD too; only the whole run shows that Adam learns faster",
+}
 # Healthy programs that get an error or a warning, and why.
 ACCUSED: dict[str, str] = {}
 

@@ -80,5 +80,6 @@ CHECKS: tuple[Check, ...] = (
     *start.CHECKS,
     *health.CHECKS,
     *sweep.CHECKS,  # last: it takes the longest
-    *depth.CHECKS,  # reads what the sweep found
+    *health.LATE,  # these read what the sweep found
+    *depth.CHECKS,
 )

@@ -161,6 +161,8 @@ def _module_beyond(subject: Subject, usual: float, noise: float) -> str | None:
 
 def conflicts(subject: Subject) -> Iterator[Finding]:
     """D16: the same input with different labels."""
+    if subject.cache.get("beside_another"):
+        return  # as a discriminator, which gets what another network made under one label and then the other
     samples = data_of(subject)
     labels = classes_in(subject, samples)
     if labels is None:

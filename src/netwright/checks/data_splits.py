@@ -313,6 +313,7 @@ def absent(subject: Subject) -> Iterator[Finding]:
                 yield finding(
                     "D17",
                     where=where,
+                    severity="warning" if where == "train" else "note",  # what is only tested is merely not scored
                     evidence=f"{where} has no sample of {len(missing)} of {len(counts | has)} classes "
                     f"that {split if where == 'train' else 'train'} has: {listed}.",
                     cure="train_test_split(x, y, stratify=y), or shuffle before the cut.",

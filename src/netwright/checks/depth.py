@@ -73,11 +73,11 @@ class Even(TorchFunctionMode):
             spread = float(out.std(0).mean())
             if not math.isfinite(spread) or spread < 1e-30:
                 return out
-            weight /= spread
+            weight.div_(spread)
             if bias is not None:
-                bias /= spread
+                bias.div_(spread)
                 middle = func(*args, **kwargs).transpose(-1, 1 if "conv" in name else -1).reshape(-1, len(bias)).mean(0)
-                bias -= middle
+                bias.sub_(middle)
         return func(*args, **kwargs)
 
 

@@ -202,8 +202,8 @@ def _follow(
         op, step = flow.seen.ops[at], flow.steps.get(at)
         if at <= index or _idle(flow, kept, op):
             continue
-        if step is not None and step.given is made:
-            found.append((step, path))
+        if step is not None and step.given is made:  # dropout in eval mode hands the same tensor on
+            found += [(step, path)] if all(step is not one for one, _ in found) else []
         elif not _moved_on(op, made) or not _follow(flow, kept, op.out, at, (*path, op), found):
             return False
     return True

@@ -8,67 +8,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from netwright.checks.batch_stats import (
+    BATCHES,
+    FEWEST,
+    MOST_ROWS,
+    apart_alone,
+    by_one_batch,
+    eval_apart,
+    has_moved,
+    losses_of,
+    mean_loss,
+    normalising,
+    norms_of,
+    restated,
+    trained_copy,
+)
 from netwright.checks.catalogue import finding
 from netwright.checks.linears import Flow, flow_of
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import made_at
-from netwright.checks.subject import Inputs, NotCheckedError, Subject, copy_module, hooked, pick, set_mode
+from netwright.checks.subject import Inputs, Subject, copy_module, hooked, pick
 from netwright.checks.traced import Span, traced
-from netwright.checks.trials import guess_of, short_trained
 from netwright.records import Finding
 
-FEWEST = 16  # values of a channel below which batch statistics are noisy (faults.md, M21)
 GRAVE = 4  # values at which they are hardly anything else: a third of the answers' spread at 8, over half at 4
 NOISE = 0.3  # share of the spread of answers that comes from the other samples of the batch
 SLOW = 0.05  # momentum; torch's own is 0.1, and 0.01 is common where there are many steps
 FAST = 0.9  # momentum of which almost only the last batch is left; other frameworks write so what torch calls 0.1
 KEPT = 0.2  # share of the first statistics that is left at the end
-WORSE = 2.0  # times the loss, where no cause is known; half as much again where one is
 WITH_CAUSE = 1.5
-CLEAR = 0.1  # of the loss of guessing: a smaller difference is told of nothing
 MIXED = 0.2  # of the spread of answers; statistics taken anew, of one layer each, leave some 0.02
 OWN_MOMENTUM = "Leave momentum out: torch's 0.1 is the share of the new batch; other frameworks give the share kept."
-MOST_ROWS = 128
-MOST_POOL = 256
-BATCHES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """Of the same samples.
-
-    Attributes:
-        held: In eval mode, with the running statistics as they are; ``anew`` with such of some batches of training.
-        batch: With statistics of the batch, as in training.
-        guess: Of the best constant answer.
-        when: Of which weights.
-    """
-
-    held: float
-    anew: float
-    batch: float
-    guess: float
-    when: str
-
-    def clearly(self, worse: float, better: float, times: float = WORSE) -> bool:
-        """Whether one loss is far above another."""
-        return worse > times * max(better, 0.0) and worse - better > CLEAR * abs(self.guess)
-
-
-def norms_of(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The layers that keep running statistics, by name."""
-    return {
-        name: one
-        for name, one in model.named_modules()
-        if isinstance(one, _BatchNorm) and one.track_running_stats and one.running_mean is not None
-    }
 
 
 def batch_norms(subject: Subject) -> Iterator[Finding]:
@@ -120,15 +96,6 @@ def _few_values(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def normalising(model: nn.Module) -> nn.Module:
-    """Eval mode, but for batch normalisation."""
-    set_mode(model, train=False)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
-    return model
-
-
 def _values(subject: Subject, model: nn.Module, inputs: Inputs) -> dict[str, int]:
     """Over how many values each layer normalises a channel."""
     counts: dict[str, int] = {}
@@ -149,7 +116,8 @@ def _values(subject: Subject, model: nn.Module, inputs: Inputs) -> dict[str, int
 
 def _noise(subject: Subject, rows: int) -> float:
     """Which share of the variance of answers comes from the other samples of the batch, in [0, 1]."""
-    model = normalising(copy_module(subject.trained)) if _moved(subject) else normalising(subject.fresh())
+    trained = subject.trained if has_moved(subject) else None
+    model = normalising(copy_module(trained) if trained is not None else subject.fresh())
     generator = torch.Generator().manual_seed(0)
     fixed = min(8, subject.pool_size // 2)
     answers = []
@@ -167,13 +135,6 @@ def _noise(subject: Subject, rows: int) -> float:
     return min(1.0, within / total) if total > 0 and math.isfinite(within) else 0.0
 
 
-def _moved(subject: Subject) -> bool:
-    """Whether there is a trained copy whose statistics were followed."""
-    if subject.trained is None:
-        return False
-    return any(int(one.num_batches_tracked or 0) > 0 for one in norms_of(subject.trained).values())
-
-
 def _of_two_layers(subject: Subject) -> Iterator[Finding]:
     """One layer that is used after different layers: its running statistics are a mixture."""
     inputs, _ = subject.rows()
@@ -188,8 +149,8 @@ def _of_two_layers(subject: Subject) -> Iterator[Finding]:
     shared = {name: found for name, found in sources.items() if len(found) > 1}
     if not shared:
         return
-    trained, when = _trained(subject)
-    apart = _eval_apart(subject, trained)
+    trained, when = trained_copy(subject)
+    apart = eval_apart(subject, trained)
     for name, found in shared.items():
         after = ", ".join(sorted({_layer_of(one) for one in found}))
         yield finding(
@@ -209,15 +170,6 @@ def _layer_of(names: frozenset[str]) -> str:
     return first.rpartition(".")[0] or first or "the input"
 
 
-def _eval_apart(subject: Subject, trained: nn.Module) -> float:
-    """How far answers in eval mode lie from those with statistics of all the batch, relative to their spread."""
-    size = min(MOST_POOL, subject.pool_size)
-    inputs = pick(subject.pool, slice(0, size))
-    held = subject.answer(restated(subject, copy_module(trained), rows=size), inputs).detach().float()
-    batch = subject.answer(normalising(copy_module(trained)), inputs).detach().float()
-    return float((held - batch).std() / batch.std().clamp_min(1e-12))
-
-
 def _source(flow: Flow, span: Span) -> frozenset[str]:
     """Names of the nearest parameters that a call's input was computed with; none where it is the module's input."""
     tensor, before = span.given[0], span.begin
@@ -234,67 +186,6 @@ def _source(flow: Flow, span: Span) -> frozenset[str]:
     return frozenset()
 
 
-def _losses(subject: Subject) -> Losses:
-    """Losses in eval mode, with statistics taken anew, and with those of the batch; found once.
-
-    Raises:
-        NotCheckedError: The loss is not known, or there are too few samples.
-    """
-    if "norm_losses" not in subject.cache:
-        subject.cache["norm_losses"] = _measure(subject)
-    losses: Losses = subject.cache["norm_losses"]
-    return losses
-
-
-def _trained(subject: Subject) -> tuple[nn.Module, str]:
-    """A copy whose weights were trained, and when."""
-    if _moved(subject) and subject.trained is not None:
-        return copy_module(subject.trained), "After training"
-    model, short = short_trained(subject)
-    return copy_module(model), f"After {len(short.losses)} steps"
-
-
-def _measure(subject: Subject) -> Losses:
-    if subject.pool_size < 2 * FEWEST:
-        raise NotCheckedError("there are too few samples to take the statistics of batch normalisation anew")
-    guess = guess_of(subject)
-    model, when = _trained(subject)
-    held = _loss(subject, set_mode(copy_module(model), train=False))
-    anew = _loss(subject, restated(subject, copy_module(model)))
-    batch = _loss(subject, normalising(copy_module(model)))
-    return Losses(held, anew, batch, guess, when)
-
-
-def _loss(subject: Subject, model: nn.Module, *, rows: int = MOST_ROWS) -> float:
-    """Mean loss of some samples, in batches of so many."""
-    count = min(MOST_ROWS, subject.pool_size)
-    rows = min(rows, count)
-    total, parts = 0.0, 0
-    for start in range(0, count - rows + 1, rows):
-        where = slice(start, start + rows)
-        total += float(subject.loss(model, pick(subject.pool, where), pick(subject.pool_targets, where), grad=False))
-        parts += 1
-    return total / max(1, parts)
-
-
-def restated(subject: Subject, model: nn.Module, *, rows: int | None = None) -> nn.Module:
-    """Take running statistics anew, as the mean over batches of the pool; then eval mode.
-
-    Args:
-        rows: Of one batch, which alone is taken; None: all of the pool, in up to ten.
-    """
-    for one in norms_of(model).values():
-        one.reset_running_stats()
-        one.momentum = None  # the mean of all
-    normalising(model)
-    pool = min(MOST_POOL, subject.pool_size)
-    size = rows or max(FEWEST, -(-pool // BATCHES))
-    starts = range(0, pool - size + 1, size) if rows is None else range(1)
-    for start in starts:
-        subject.call(model, pick(subject.pool, slice(start, start + size)))
-    return set_mode(model, train=False)
-
-
 def _by_momentum(subject: Subject, norms: dict[str, _BatchNorm]) -> Iterator[Finding]:
     """Running statistics that do not follow, or follow the last batch alone."""
     steps = _updates(subject)
@@ -308,7 +199,7 @@ def _by_momentum(subject: Subject, norms: dict[str, _BatchNorm]) -> Iterator[Fin
         yield from _slow(subject, slow, steps)
     elif fast:
         yield from _fast(subject, fast)
-    elif _moved(subject) or _own_rows(subject) in (1, 2):
+    elif has_moved(subject) or _own_rows(subject) in (1, 2):
         yield from _unexplained(subject)
 
 
@@ -321,11 +212,11 @@ def _updates(subject: Subject) -> int:
 
 
 def _slow(subject: Subject, kept: dict[str, float], steps: int) -> Iterator[Finding]:
-    losses = _losses(subject)
+    losses = losses_of(subject)
     name, share = max(kept.items(), key=lambda one: one[1])
     held = losses.held
-    if not _moved(subject):  # what is left at the end of the run is put in after a few steps
-        held = _loss(subject, _blended(subject, kept))
+    if not has_moved(subject):  # what is left at the end of the run is put in after a few steps
+        held = mean_loss(subject, _blended(subject, kept))
     if not losses.clearly(held, losses.anew, WITH_CAUSE):
         return
     layer = subject.model.get_submodule(name)
@@ -343,7 +234,7 @@ def _slow(subject: Subject, kept: dict[str, float], steps: int) -> Iterator[Find
 
 def _blended(subject: Subject, kept: dict[str, float]) -> nn.Module:
     """A shortly trained copy with the statistics that the whole run will leave: so much of the first, the rest true."""
-    model = restated(subject, _trained(subject)[0])
+    model = restated(subject, trained_copy(subject)[0])
     for name, one in norms_of(model).items():
         share = kept.get(name, 0.0)
         if one.running_mean is not None and one.running_var is not None:
@@ -354,15 +245,15 @@ def _blended(subject: Subject, kept: dict[str, float]) -> nn.Module:
 
 def _fast(subject: Subject, names: list[str]) -> Iterator[Finding]:
     """Statistics of the last batch alone: how much the answer depends on which that is."""
-    losses = _losses(subject)
+    losses = losses_of(subject)
     rows = min(subject.cache.get("rows") or subject.batch_size or 32, subject.pool_size // 2)
     if rows < 2:
         return
     found, answers = [], []
     inputs = pick(subject.pool, slice(0, min(MOST_ROWS, subject.pool_size)))
     for at in range(4):
-        model = _by_one_batch(subject, rows, at)
-        found.append(_loss(subject, model))
+        model = by_one_batch(subject, rows, at)
+        found.append(mean_loss(subject, model))
         answers.append(subject.answer(model, inputs).detach().float())
     moved = max(float((one - answers[0]).std() / answers[0].std().clamp_min(1e-12)) for one in answers[1:])
     harmful = moved > MIXED or losses.clearly(max(found), losses.anew, WITH_CAUSE)
@@ -380,36 +271,29 @@ def _fast(subject: Subject, names: list[str]) -> Iterator[Finding]:
     )
 
 
-def _by_one_batch(subject: Subject, rows: int, at: int) -> nn.Module:
-    model = _trained(subject)[0]
-    for one in norms_of(model).values():
-        one.reset_running_stats()
-        one.momentum = None
-    normalising(model)
-    start = (at * rows) % max(1, subject.pool_size - rows)
-    subject.call(model, pick(subject.pool, slice(start, start + rows)))
-    return set_mode(model, train=False)
-
-
 def _unexplained(subject: Subject) -> Iterator[Finding]:
     """Statistics that are off with no cause but a short or rough training; batches of one, which differ from all."""
-    losses = _losses(subject)
+    losses = losses_of(subject)
     rows = _own_rows(subject)
     name = next(iter(norms_of(subject.model)))
     if rows in (1, 2):
-        own = _loss(subject, normalising(_trained(subject)[0]), rows=rows)
-        if losses.clearly(losses.anew, own):
+        trained = trained_copy(subject)[0]
+        own = mean_loss(subject, normalising(copy_module(trained)), rows=rows)
+        apart = apart_alone(subject, trained, rows)
+        harmful = losses.clearly(losses.anew, own)
+        if harmful or apart > MIXED:
             yield finding(
                 "M21",
-                evidence=f"Trained with batches of {rows}: {losses.when.lower()}, the loss of the same samples is "
-                f"{own:.3g} when each {rows} are normalised by themselves, and {losses.anew:.3g} in eval mode, with "
-                "statistics of many samples.",
+                severity=None if harmful or apart > 0.5 else "note",
+                evidence=f"Trained with batches of {rows}. {losses.when}, answers to samples normalised {rows} at a "
+                f"time differ from those in eval mode by {100 * apart:.0f} % of their spread; the loss is {own:.3g} "
+                f"and {losses.anew:.3g}.",
                 cure="Take a batch_size of 32 or more, or nn.GroupNorm, which looks at one sample alone.",
                 place=made_at(subject.original or subject.model, name),
                 layer=name,
             )
             return
-    if _moved(subject) and losses.clearly(losses.held, losses.anew) and losses.clearly(losses.held, losses.batch):
+    if has_moved(subject) and losses.clearly(losses.held, losses.anew) and losses.clearly(losses.held, losses.batch):
         yield finding(
             "M21",
             severity="note",

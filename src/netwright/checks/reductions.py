@@ -88,7 +88,7 @@ def grows(subject: Subject) -> Iterator[Finding]:
     model = subject.fresh()
     once = float(subject.loss(model, inputs, targets, grad=False))
     twice_inputs = {name: torch.cat([value, value]) for name, value in inputs.items()}
-    twice = float(subject.loss(model, twice_inputs, _doubled(targets), grad=False))
+    twice = float(subject.loss(model, twice_inputs, _times(targets, 2), grad=False))
     size = subject.batch_size or len(next(iter(inputs.values())))
     if once == 0 or size < 8:
         return
@@ -105,13 +105,15 @@ def grows(subject: Subject) -> Iterator[Finding]:
             cure='reduction="mean", or divide by the number of samples.',
         )
     elif abs(ratio - 1) > 0.02 and ratio > 1.02:
-        yield from _part_grows(subject, once, twice, size)
+        more = {name: torch.cat([value] * 3) for name, value in inputs.items()}
+        thrice = float(subject.loss(model, more, _times(targets, 3), grad=False))
+        yield from _part_grows(subject, once, twice, thrice, size)
 
 
-def _doubled(targets: Any) -> Any:
+def _times(targets: Any, count: int) -> Any:
     if isinstance(targets, dict):
-        return {name: _doubled(value) for name, value in targets.items()}
-    return torch.cat([targets, targets]) if isinstance(targets, Tensor) else targets
+        return {name: _times(value, count) for name, value in targets.items()}
+    return torch.cat([targets] * count) if isinstance(targets, Tensor) else targets
 
 
 def _sum_hurts(subject: Subject) -> str:
@@ -126,11 +128,11 @@ def _sum_hurts(subject: Subject) -> str:
     return ""
 
 
-def _part_grows(subject: Subject, once: float, twice: float, size: int) -> Iterator[Finding]:
+def _part_grows(subject: Subject, once: float, twice: float, thrice: float, size: int) -> Iterator[Finding]:
     """Part of the loss is a sum over the batch, part a mean: their balance hangs on the batch size."""
     share = (twice - once) / abs(once)  # of the loss that grows in proportion to the batch
-    if not 0.02 < share < 0.98:
-        return
+    if not 0.02 < share < 0.98 or abs((thrice - twice) - (twice - once)) > 0.05 * (twice - once):
+        return  # a loss over pairs of the batch grows too, but not in proportion
     yield finding(
         "L09",
         where=subject.loss_name or "the loss",

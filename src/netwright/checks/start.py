@@ -85,13 +85,15 @@ def alike_in(model: nn.Module) -> list[Alike]:
     for owner_name, owner in model.named_modules():
         for key, weight in owner.named_parameters(recurse=False):
             name = f"{owner_name}.{key}" if owner_name else key
-            if nn.parameter.is_lazy(weight) or not weight.requires_grad or weight.ndim < 2 or weight.numel() < 4:
+            if nn.parameter.is_lazy(weight) or not weight.requires_grad or weight.ndim < 2:
                 continue
+            if "Norm" in type(owner).__name__:
+                continue  # its scales are 1
             for axis in _unit_axes(owner, weight):
                 gates = GATES.get(type(owner).__name__, 1) if isinstance(owner, (nn.RNNBase, nn.RNNCellBase)) else 1
                 units = weight.shape[axis] // gates
                 one = Alike(name, units, axis, gates, None)
-                if units > 1 and _apart(one, weight.detach()) == 0:
+                if units > 1 and weight.numel() > gates * units and _apart(one, weight.detach()) == 0:
                     flat = weight.detach().reshape(-1)
                     value = float(flat[0]) if bool((flat == flat[0]).all()) else None
                     found.append(Alike(name, units, axis, gates, value))
@@ -136,7 +138,7 @@ def _probe(subject: Subject, model: nn.Module, inputs: Inputs, targets: Any, ste
             for name, slope in found.items():
                 top = float(slope.abs().max())
                 if top > 1e-7 * largest:
-                    own[name] -= 0.01 * max(float(own[name].abs().max()), 0.1) * slope / top
+                    own[name].sub_(0.01 * max(float(own[name].abs().max()), 0.1) * slope / top)
     return reached
 
 

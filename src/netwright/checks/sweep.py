@@ -17,7 +17,7 @@ from torch import nn
 
 from netwright.checks.catalogue import finding
 from netwright.checks.runner import Check
-from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick
+from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick, set_mode
 from netwright.records import Finding
 
 FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01)  # in the order of their worth, should the time run out
@@ -107,7 +107,10 @@ def _sweep(subject: Subject) -> Sweep:
     if not steps:
         need = STEPS[-1] * a_step
         raise NotCheckedError(f"short trainings would take {need:.0f} s and {subject.budget.left():.1f} s are left")
-    found = {factor: train(subject, batches, factor=factor, steps=steps) for factor in FACTORS}
+    own = subject.fresh(train=True)
+    found = {1.0: train(subject, batches, factor=1.0, steps=steps, model=own)}
+    subject.cache["short_trained"] = (set_mode(own, train=False), found[1.0])  # what other checks look at
+    found.update({factor: train(subject, batches, factor=factor, steps=steps) for factor in FACTORS[1:]})
     sweep = Sweep(peak_rate(subject), steps, found)
     while sweep.best in (100.0, 1e3, 0.01, 1e-3) and found[sweep.best].progress < LEARNED and len(found) < 7:
         factor = sweep.best * (10 if sweep.best > 1 else 0.1)

@@ -5,6 +5,7 @@ A start, a depth or an activation is only called a fault where another one learn
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -83,27 +84,26 @@ def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -
     Raises:
         NotCheckedError: The loss is not known, or takes no such answer.
     """
-    constant = answer.detach().float().mean(0).clone()
-    best = math.inf
+    middle = answer.detach().float().mean(0)
+    found: list[float] = []
     for scale in (0.0, 1.0):
-        guess = (constant * scale).requires_grad_()
+        guess = (middle * scale).requires_grad_()
         optimizer = torch.optim.LBFGS([guess], lr=0.5, max_iter=25)
 
         def closure(guess: Tensor = guess, optimizer: torch.optim.LBFGS = optimizer) -> Tensor:
             optimizer.zero_grad()
-            loss = subject.loss_of(guess.expand(len(answer), *guess.shape), inputs, targets)
+            same = guess.expand(len(answer), *guess.shape).contiguous()
+            loss = subject.loss_of(same, inputs, targets)
+            found.append(float(loss.detach()))
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        try:
-            optimizer.step(closure)  # type: ignore[arg-type]
-        except RuntimeError as error:
-            raise NotCheckedError("the loss of a constant answer could not be found") from error
-        value = float(subject.loss_of(guess.detach().expand(len(answer), *guess.shape), inputs, targets, grad=False))
-        best = min(best, value) if math.isfinite(value) else best
-    if not math.isfinite(best):
+        with contextlib.suppress(RuntimeError, NotCheckedError):  # a loss of probabilities ends at 0 and 1
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
+    finite = [value for value in found if math.isfinite(value)]
+    if not finite:
         raise NotCheckedError("the loss of a constant answer could not be found")
-    return best
+    return min(finite)
 
 
 def guess_of(subject: Subject) -> float:
@@ -113,7 +113,7 @@ def guess_of(subject: Subject) -> float:
         NotCheckedError: It cannot be found.
     """
     if "guess" not in subject.cache:
-        inputs, targets = subject.rows(min(subject.pool_size, 128))
+        inputs, targets = subject.rows(min(subject.pool_size, 64))
         answer = subject.answer(subject.fresh(), inputs)
         subject.cache["guess"] = guess_loss(subject, answer, inputs, targets)
     guess: float = subject.cache["guess"]

@@ -99,9 +99,18 @@ def _look_at_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
         if seen.passes == 1 and len(seen.sizes) < 4096 and tensors:
             seen.sizes.append(len(tensors[0]) if tensors[0].ndim else 1)
             labels = tensors[-1]
-            if len(tensors) > 1 and not labels.is_floating_point() and labels.ndim == 1 and len(seen.labels) < 20_000:
-                seen.labels.extend(labels.tolist())
+            if len(tensors) > 1 and len(seen.labels) < 20_000 and _are_classes(labels):
+                seen.labels.extend(labels.reshape(-1).long().tolist())
     eye.spend(began)
+
+
+def _are_classes(labels: torch.Tensor) -> bool:
+    """Whether a tensor holds one class for each sample: whole numbers, or 0 and 1 as real ones."""
+    if not labels.ndim or labels.numel() != len(labels):
+        return False
+    if not labels.is_floating_point():
+        return labels.ndim == 1
+    return bool(((labels == 0) | (labels == 1)).all())
 
 
 def around_split(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -64,6 +64,7 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
     )
     subject.sources.add_classes_of(model.module)
     subject.cache["rows"] = first.rows
+    subject.cache["beside_another"] = _beside_another(trace, model)
     subject.cache["loss_seen"] = None if loss is None else (tensor_arguments(first, names), first.output, loss)
     subject.cache["rows_are_samples"] = _rows_are_samples(trace, first, pool)
     sampler = getattr(trace.loaders[first.loader].loader, "sampler", None) if first.loader >= 0 else None
@@ -92,6 +93,13 @@ def _rows_are_samples(trace: Trace, seen: BatchSeen, pool: Inputs) -> bool | Non
     if size == seen.rows:
         return True
     return False if size == 1 or second else None
+
+
+def _beside_another(trace: Trace, model: ModelSeen) -> bool:
+    """Whether another model is trained on the very same batches of the loader."""
+    own = {one.turn for one in model.batches if one.loader >= 0}
+    others = (one for one in trace.trained() if one is not model)
+    return any(len(own & {one.turn for one in other.batches}) > len(own) / 2 for other in others) if own else False
 
 
 def names_of(module: nn.Module, seen: BatchSeen) -> list[str]:
@@ -217,6 +225,9 @@ def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None, total: f
     output_shape = tuple(seen.output.shape) if isinstance(seen.output, Tensor) else None
     target_shape = tuple(loss.target.shape)
 
+    # What a script divides its loss by, as the steps of an accumulation, belongs to what is trained on.
+    scale = total / loss.value if not others and total and loss.value and 1e-4 < total / loss.value < 0.999 else 1.0
+
     def objective(found: Any, inputs: Inputs, targets: Any) -> Tensor:
         del inputs
         outputs = found
@@ -227,7 +238,7 @@ def _add_loss(subject: Subject, seen: BatchSeen, loss: LossSeen | None, total: f
             wanted = targets.reshape(-1, *target_shape[1:])
         pair = (wanted, outputs) if loss.swapped else (outputs, wanted)
         value: Tensor = loss.function(*pair)
-        return value if value.ndim == 0 else value.mean()
+        return (value if value.ndim == 0 else value.mean()) * scale
 
     subject.objective = objective
     _set_task(subject, loss, rows)

@@ -137,19 +137,26 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
         del eye.outputs[:-16]
     if len(found) > 1 or eye.states:
         _keep_states(eye, seen, found)
-    if seen.grad:
-        eye.open.append(seen)
-        if len(eye.open) > 64:
-            del eye.open[:-64]
-        kept = eye.graphs.look(eye.items, ended=False)
-        if kept is not None:
-            eye.trace.kept.append(kept)
-        if found and not eye.graphs.enough(seen.train):
-            eye.graphs.follow(found[0], seen, eye.items)
-    elif seen.loader >= 0:
-        eye.trace.loaders[seen.loader].evaluated += 1
-    if seen.args + tuple(seen.kwargs.values()) and may_record(eye, seen, evaluating=evaluating):
+    _follow(eye, seen, found)
+    kept = bool(seen.args or seen.kwargs)
+    if kept and may_record(eye, seen, (*args, *kwargs.values()), evaluating=evaluating):
         eye.start_recording(seen)
+
+
+def _follow(eye: Eye, seen: BatchSeen, found: list[Tensor]) -> None:
+    """Wait for the backward pass of a forward pass, and for the end of its graph."""
+    if not seen.grad:
+        if seen.loader >= 0:
+            eye.trace.loaders[seen.loader].evaluated += 1
+        return
+    eye.open.append(seen)
+    if len(eye.open) > 64:
+        del eye.open[:-64]
+    kept = eye.graphs.look(eye.items, ended=False)
+    if kept is not None:
+        eye.trace.kept.append(kept)
+    if found and not eye.graphs.enough(seen.train):
+        eye.graphs.follow(found[0], seen, eye.items)
 
 
 def _keep_states(eye: Eye, seen: BatchSeen, found: list[Tensor]) -> None:
@@ -233,7 +240,7 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
 def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returned: Any) -> None:
     """A module without parameters: a loss, where it makes one number of an output and targets."""
     tensors = [one for one in args if isinstance(one, Tensor)]
-    if not eye.keeping or not isinstance(returned, Tensor) or len(tensors) < 2 or returned.numel() != 1 and len(args) < 2:
+    if not eye.keeping or not isinstance(returned, Tensor) or len(tensors) < 2:
         return
     if returned.requires_grad or not torch.is_grad_enabled():
         paused = eye.pause(True)

@@ -97,6 +97,8 @@ def loop_turns(trace: Any, scene: Scene, seen: Any, item: Any, *, first: bool) -
 
     Called from a function that the person's loop calls.
     """
+    if seen.used and seen.passes > FIRST_PASSES:  # reading counters at each batch of a long training costs too much
+        return
     held = frames(sys._getframe(2))
     if not held:
         return
@@ -143,7 +145,8 @@ def loop_ends(trace: Any, scene: Scene, seen: Any) -> None:
     loop.end = numbers(held[0])
     loop.values.append(loop.end)
     loop.whole = len(loop.values) == len(loop.rows)
-    loop.sizes = sizes(held[0])
+    for frame in held[:2] if loop.function.startswith("<") and loop.function != "<module>" else held[:1]:
+        loop.sizes |= sizes(frame)
     moved = {name for name, value in loop.end.items() if loop.start.get(name) != value}
     loop.values = [{name: one[name] for name in moved if name in one} for one in loop.values]
     same = [one for one in trace.loops if (one.loader, one.place) == (loop.loader, loop.place)]
@@ -176,8 +179,12 @@ def look_around(eye: Any, module: nn.Module, number: int, *, training: bool) -> 
                 trace.maps.append(MapSeen(name, function, dict(one), training, number, id(one)))
 
 
-def may_record(eye: Any, seen: Any, *, evaluating: bool) -> bool:
-    """Whether operations after this forward pass are worth recording: the first two at each line of evaluation."""
+def may_record(eye: Any, seen: Any, given: tuple[Any, ...], *, evaluating: bool) -> bool:
+    """Whether operations after this forward pass are worth recording: the first two at each line of evaluation.
+
+    Args:
+        given: Its arguments, as they are.
+    """
     model = eye.trace.models[seen.model]
     if not evaluating:
         return bool(model.backwards < 3)
@@ -187,6 +194,8 @@ def may_record(eye: Any, seen: Any, *, evaluating: bool) -> bool:
         return False
     eye.scene.recorded[site] = done + 1
     model.recorded.append(seen)
+    tensors = [one for one in given if isinstance(one, Tensor)][:1]
+    seen.names = tuple(dict.fromkeys(name for _, name in names_of({id(one): 0 for one in tensors}, sys._getframe(3))))
     return True
 
 

@@ -23,7 +23,9 @@ MOST_NAMES = 200  # variables of one function that are looked at
 MOST_ATTRIBUTES = 64  # of an object; larger ones are no counters
 MOST_WORDS = 50_000  # entries of a map that is copied
 
-_LIBRARIES = frozenset({"torch", "torchvision", "numpy", "sklearn", "builtins", "argparse", "netwright", "tqdm", "accelerate"})
+_LIBRARIES = frozenset(
+    {"torch", "torchvision", "numpy", "sklearn", "builtins", "argparse", "netwright", "tqdm", "accelerate"}
+)
 Numbers = dict[str, float]
 
 
@@ -174,4 +176,6 @@ def is_map(value: Any) -> bool:
     if not isinstance(key, str) or type(first) is not int:
         return False
     entries = list(value.items())
-    return all(isinstance(k, str) and type(v) is int for k, v in entries) and len({v for _, v in entries}) == len(entries)
+    return all(isinstance(k, str) and type(v) is int for k, v in entries) and len({v for _, v in entries}) == len(
+        entries
+    )

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from netwright.checks.optrace import Op
 from netwright.checks.sourcecode import Place, Sources
-from netwright.watch.functions import FunctionSeen
 from netwright.watch.frozen import Frozen
+from netwright.watch.functions import FunctionSeen
 from netwright.watch.ledger import Erased
 from netwright.watch.scene import LoopSeen, MapSeen
 
@@ -39,9 +39,8 @@ class Event:
             layers in train mode), ``carried`` (arguments that are states which the forward before had returned); of a
             backward ``number``, ``models`` and ``optimizers`` (numbers of those whose gradients it changed), ``loss``,
             ``turn``, ``retain``, ``inputs`` (given), ``forwards`` (events); of a step ``rate``, ``norm``, ``without``,
-            ``held`` (ledger.Holding); of a clip ``norm``,
-            ``count``, ``with_grad``, ``limit``, ``ids``, ``followed``, ``fresh``, ``spent`` (gradients that no step
-            has used, or one has), ``exhausted``; of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
+            ``held`` (ledger.Holding); of a clip ``norm``, ``count``, ``with_grad``, ``limit``, ``ids``, ``followed``,
+            ``fresh``, ``spent`` (gradients that no step has used, or one has), ``exhausted``; of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
             ``train``; of a seed ``value``, ``function``; of a load ``shares``, ``missing``, ``unexpected`` …
     """
 
@@ -118,6 +117,7 @@ class BatchSeen:
     function: FunctionSeen | None = None
     ops: list[Op] = field(default_factory=list)
     given: Any = None
+    names: tuple[str, ...] = ()  # in evaluation, of variables that hold its first argument; of recorded passes only
     modes: tuple[str, ...] | None = None  # in evaluation, names of the submodules in train mode
     sources: tuple[tuple[Any, int, bool], ...] = ()  # arguments that are tensors of the loader's batch, scene.sources
 

@@ -17,7 +17,7 @@ from netwright.watch.rules import (
     schedule,
     updates,
 )
-from netwright.watch.rules import augmented, averages, deploying, evaluation, loaders, measured, metrics, preprocessing, selection, truth
+from netwright.watch.rules import augmented, averages, deploying, evaluation, exports, loaders, measured, metrics, numbering, preprocessing, selection, truth, workers, written
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,
@@ -33,12 +33,16 @@ RULES: tuple[Any, ...] = (
     *penalties.RULES,
     *evaluation.RULES,
     *metrics.RULES,
+    *written.RULES,
     *averages.RULES,
     *loaders.RULES,
+    *workers.RULES,
+    *numbering.RULES,
     *augmented.RULES,
     *preprocessing.RULES,
     *truth.RULES,
     *measured.RULES,
     *selection.RULES,
     *deploying.RULES,
+    *exports.RULES,
 )

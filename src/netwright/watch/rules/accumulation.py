@@ -24,8 +24,11 @@ from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, Trace
 AGAIN = 3
 # Optimizers whose step does not grow with the gradient: a factor common to all gradients changes nothing.
 SCALE_FREE = frozenset(
-    {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Rprop", "Adadelta", "Lion", "Adafactor", "Muon"}
-)
+    {
+        "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Rprop", "Adadelta", "Lion", "Adafactor",
+        "Muon",
+    }
+)  # fmt: skip
 MEANS = frozenset({"cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss"})
 UNEVEN = 2.0  # times that one token weighs as much as another before it is told
 HINT = re.compile(r"accum|micro", re.IGNORECASE)
@@ -119,8 +122,9 @@ def _left_over(trace: Trace, story: Story, windows: list[Window], usual: int) ->
         place=story.backwards[long[0].backwards[-1]].place,
         title="The rest of an epoch is added to the next",
         evidence=(
-            f"Windows are of {usual} batches, and an epoch does not divide by it: the gradients of its last {rest} are not "
-            f"stepped with, and the first step of the next epoch used {len(long[0].backwards)} ({len(long)} times).{size}"
+            f"Windows are of {usual} batches, and an epoch does not divide by it: the gradients of its last {rest} are "
+            f"not stepped with, and the first step of the next epoch used {len(long[0].backwards)} ({len(long)} times)."
+            f"{size}"
         ),
         cure="if (i + 1) % k == 0 or i + 1 == len(loader):  # step for the last, shorter window too",
     )
@@ -156,9 +160,9 @@ def _unscaled(
     kind = type(trace.optimizers[number].optimizer).__name__
     free = kind in SCALE_FREE
     place = story.backwards[whole[0].backwards[0]].place
-    text = f"Each step of the {kind} adds up the gradients of {usual} batches, each of the mean over its own, undivided."
+    text = f"Each step of the {kind} adds up gradients of {usual} batches, each of the mean over its own, undivided."
     if measured is not None:
-        text += f" Done with one batch of all their samples on a copy: the step's gradient is {measured:.1f} times as long."
+        text += f" Next to that of one batch of all their samples, on a copy, it is {measured:.1f} times as long."
     if free:
         text += f" {kind} divides by the gradients' size, so this changes little beyond clipping and weight decay."
     yield finding(
@@ -254,8 +258,8 @@ def _uneven(
         title="Tokens of accumulated batches weigh unequally",
         evidence=(
             f"Steps add up {usual} micro-batches, each the mean over its own tokens: within one step a token of the "
-            f"shortest weighed {spread:.1f} times as much as one of the longest (in {len(uneven)} of {looked} steps more "
-            f"than {UNEVEN:g} times).{compared}"
+            f"shortest weighed {spread:.1f} times as much as one of the longest (in {len(uneven)} of {looked} steps "
+            f"more than {UNEVEN:g} times).{compared}"
         ),
         cure="reduction='sum', and divide by the number of tokens of the whole window.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset
@@ -22,7 +23,9 @@ VOTES = 3  # passes over a random loader from which on their answers are meant t
 MOST_TURNED = 240  # pictures that are looked at for turns
 FEWEST_TURNED = 60
 TOLD_MIRRORED = 0.9  # mirrored is often harmless, as of clothes and shoes
-TOLD_APART = 0.85  # of turned and plain pictures; half are told by chance, and nearly none of cells or of the ground from above
+TOLD_APART = (
+    0.85  # of turned and plain pictures; half are told by chance, and nearly none of cells or of the ground from above
+)
 
 
 def random_evaluation(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
@@ -83,7 +86,10 @@ def _changes(trace: Trace, seen: LoaderSeen) -> str | None:
         return None
     if not all(_is_label(a[-1], b[-1]) and a[0].is_floating_point() for a, b in zip(first, second, strict=True)):
         return ""  # the task itself may be to take a noise away, or to find what was masked
-    gaps = [float((a[0] - b[0]).abs().max()) if a[0].shape == b[0].shape else float("inf") for a, b in zip(first, second, strict=True)]
+    gaps = [
+        float((a[0] - b[0]).abs().max()) if a[0].shape == b[0].shape else float("inf")
+        for a, b in zip(first, second, strict=True)
+    ]
     if not _kept_alike(first, second):
         return ""  # samples are made up anew at each reading
     changed = sum(gap > 0 for gap in gaps)
@@ -149,11 +155,19 @@ def turned(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
 def _plain_and_changed(seen: LoaderSeen, last: LoaderSeen) -> tuple[Tensor, Tensor] | None:
     """The same training pictures as evaluation would read them, and as training does, (N, ..., H, W)."""
     inner, other = dataset_of(last.loader)[0], dataset_of(seen.loader)[0]
-    if inner is None or other is None or isinstance(inner, (TensorDataset, IterableDataset)) or type(inner) is not type(other):
+    if (
+        inner is None
+        or other is None
+        or isinstance(inner, (TensorDataset, IterableDataset))
+        or type(inner) is not type(other)
+    ):
         return None
     own, theirs = transforms_of(inner), transforms_of(other)
     unlike = [name for name in own if name in theirs and own[name] is not theirs[name]]
-    changed, plain = private_copy(getattr(last.loader, "dataset", None)), private_copy(getattr(last.loader, "dataset", None))
+    changed, plain = (
+        private_copy(getattr(last.loader, "dataset", None)),
+        private_copy(getattr(last.loader, "dataset", None)),
+    )
     if not unlike or changed is None or plain is None:
         return None
     innermost = plain
@@ -163,7 +177,11 @@ def _plain_and_changed(seen: LoaderSeen, last: LoaderSeen) -> tuple[Tensor, Tens
         setattr(innermost, name, theirs[name])
     seed_all(1)
     pairs_read = [(read(plain, at), read(changed, at)) for at in range(min(MOST_TURNED, len(plain)))]
-    kept = [(one[0].float(), two[0].float()) for one, two in pairs_read if one and two and one[0].ndim >= 2 and one[0].shape == two[0].shape]
+    kept = [
+        (one[0].float(), two[0].float())
+        for one, two in pairs_read
+        if one and two and one[0].ndim >= 2 and one[0].shape == two[0].shape
+    ]
     if len(kept) < FEWEST_TURNED or any(one.shape != kept[0][0].shape for one, _ in kept):
         return None
     return torch.stack([one for one, _ in kept]), torch.stack([two for _, two in kept])
@@ -182,7 +200,10 @@ def _turns(pictures: Tensor) -> dict[str, Tensor]:
 
 def _alike(one: Tensor, other: Tensor) -> Tensor:
     """The correlation of each picture with another, (N,)."""
-    a, b = one.flatten(1) - one.flatten(1).mean(1, keepdim=True), other.flatten(1) - other.flatten(1).mean(1, keepdim=True)
+    a, b = (
+        one.flatten(1) - one.flatten(1).mean(1, keepdim=True),
+        other.flatten(1) - other.flatten(1).mean(1, keepdim=True),
+    )
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
 
 

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from netwright.checks.catalogue import finding
 from netwright.checks.sourcecode import Place, Sources
 from netwright.checks.subject import Subject
 from netwright.records import Finding
+from netwright.watch.rules.replays import hits_of, loss_names, target_of
 from netwright.watch.scene import LoopSeen
 from netwright.watch.trace import LoaderSeen, Trace
 
+_BATCHES = "the number of batches"
 Kind = Literal["count", "sum", "mean", "rows", "batches", "other"]
 MEANS = frozenset({"mean", "fmean", "average", "nanmean"})
 # Below these a difference is lost in the digits that are printed.
@@ -58,7 +62,10 @@ def averages(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
         if place is None:
             continue
         passes = [_grown(loop) for loop in trace.loops if loop.place == place and loop.whole and loop.rows]
-        for division in _divisions(trace.sources, place):
+        written = _in_one_expression(trace.sources, place)
+        if written is not None:
+            passes = [one for one in passes if _add_terms(trace, one, written.name)]
+        for division in [written] if written is not None else _divisions(trace.sources, place):
             for loader in dict.fromkeys(one.loop.loader for one in passes):
                 mine = [one for one in passes if one.loop.loader == loader]
                 found = _judge(trace, division, mine, place)
@@ -102,6 +109,73 @@ def _divisions(sources: Sources, place: Place) -> list[Division]:
     return found
 
 
+def _in_one_expression(sources: Sources, place: Place) -> Division | None:
+    """``sum(value for … in loader) / number`` at a line, or a mean of such values, where each is a mean of its batch."""
+    tree = sources.tree(place.file)
+    for node in ast.walk(tree) if tree is not None else ():
+        if not isinstance(node, (ast.BinOp, ast.Call)) or not node.lineno <= place.line <= (node.end_lineno or 0):
+            continue
+        call = node.left if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) else node
+        while isinstance(call, ast.BinOp) and isinstance(call.op, ast.Mult):
+            call = call.right if isinstance(call.left, ast.Constant) else call.left
+        if (
+            not isinstance(call, ast.Call)
+            or not call.args
+            or not isinstance(call.args[0], (ast.GeneratorExp, ast.ListComp))
+        ):
+            continue
+        term = call.args[0].elt
+        weighted = any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mult) for one in ast.walk(term))
+        if weighted or not isinstance(term, ast.Call) or call.args[0].generators[0].iter.lineno > place.line + 3:
+            return None
+        if _called(call) == "sum" and isinstance(node, ast.BinOp):
+            return Division(ast.unparse(term), ast.unparse(node.right), node.lineno)
+        if _called(call) in MEANS:
+            return Division(ast.unparse(term), _BATCHES, node.lineno)
+    return None
+
+
+def _add_terms(trace: Trace, one: Pass, name: str) -> bool:
+    """Add what each batch gave to a sum in one expression: its loss, or its share of right answers."""
+    loader = trace.loaders[one.loop.loader]
+    terms = _losses(trace, loader, one)
+    if len(terms) != len(one.loop.rows) or ".item" not in name and "loss" not in name and "crit" not in name:
+        terms = _accuracies(trace, loader, one)
+    if len(terms) != len(one.loop.rows):
+        return False
+    one.grown[name] = tuple(terms)
+    one.loop.sizes[_BATCHES] = len(terms)
+    return True
+
+
+def _accuracies(trace: Trace, loader: LoaderSeen, one: Pass) -> list[float]:
+    """The share of right answers in each batch, where the script was seen to take just that of one of them."""
+    for model in trace.models:
+        batches = [
+            seen for seen in model.eval_batches
+            if seen.loader == loader.number and seen.epoch == one.loop.epoch and isinstance(seen.output, Tensor)
+        ]  # fmt: skip
+        losses, shares = loss_names(model), []
+        for seen in batches:
+            target = target_of(seen)
+            right = None if target is None else hits_of(seen.output.cpu(), target, losses)
+            if right is None:
+                break
+            shares.append(float(right.float().mean()))
+        taken = [
+            float(op.out) for seen in model.recorded for op in seen.ops
+            if seen.loader == loader.number and op.short == "item" and isinstance(op.out, float)
+        ]  # fmt: skip
+        first = next(
+            (seen for seen in model.recorded if seen.loader == loader.number and isinstance(seen.output, Tensor)), None
+        )
+        target = None if first is None else target_of(first)
+        right = None if first is None or target is None else hits_of(first.output.cpu(), target, losses)
+        if shares and right is not None and any(_near(float(right.float().mean()), value) for value in taken):
+            return shares
+    return []
+
+
 def _function_around(tree: ast.Module, line: int) -> ast.AST:
     best: ast.AST = tree
     for node in ast.walk(tree):
@@ -128,9 +202,18 @@ def _bare(node: ast.expr) -> str:
     while True:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             node = node.right if isinstance(node.left, ast.Constant) else node.left
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("float", "int") and node.args:
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("float", "int")
+            and node.args
+        ):
             node = node.args[0]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("item", "double", "float", "cpu"):
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("item", "double", "float", "cpu")
+        ):
             node = node.func.value
         elif isinstance(node, ast.Call) and _called(node) == "sum" and len(node.args) == 1:
             return ast.unparse(node.args[0])
@@ -192,7 +275,9 @@ def _kind(trace: Trace, loader: LoaderSeen, one: Pass, name: str) -> Kind:
         return "mean"
     if losses and all(_near(step, value * size) for step, value, size in zip(steps, losses, rows, strict=False)):
         return "sum"
-    shares = all(0 <= step <= 1 and _near(step * size, round(step * size)) for step, size in zip(steps, rows, strict=True))
+    shares = all(
+        0 <= step <= 1 and _near(step * size, round(step * size)) for step, size in zip(steps, rows, strict=True)
+    )
     return "mean" if shares and not whole else "other"
 
 
@@ -201,7 +286,11 @@ def _losses(trace: Trace, loader: LoaderSeen, one: Pass) -> list[float]:
     found = []
     for model in trace.models:
         batches = [*model.eval_batches, *model.first_eval, *model.batches]
-        seen = {(batch.turn, batch.event): batch for batch in batches if batch.loader == loader.number and batch.epoch == one.loop.epoch}
+        seen = {
+            (batch.turn, batch.event): batch
+            for batch in batches
+            if batch.loader == loader.number and batch.epoch == one.loop.epoch
+        }
         for _, batch in sorted(seen.items()):
             own = [loss for loss in batch.losses if loss.value is not None and _is_mean(loss)]
             if len(own) != 1 or own[0].value is None:
@@ -266,7 +355,9 @@ def _unequal(loader: LoaderSeen, division: Division, passes: list[Pass], place: 
     )
 
 
-def _never_reset(loader: LoaderSeen, division: Division, passes: list[Pass], place: Place, kind: Kind) -> Finding | None:
+def _never_reset(
+    loader: LoaderSeen, division: Division, passes: list[Pass], place: Place, kind: Kind
+) -> Finding | None:
     """A counter that goes on from where the pass before had ended."""
     name = division.name
     for before, now in zip(passes, passes[1:], strict=False):
@@ -296,15 +387,20 @@ def _never_reset(loader: LoaderSeen, division: Division, passes: list[Pass], pla
     return None
 
 
-def _wrong_below(loader: LoaderSeen, division: Division, passes: list[Pass], place: Place, kind: Kind) -> Finding | None:
+def _wrong_below(
+    loader: LoaderSeen, division: Division, passes: list[Pass], place: Place, kind: Kind
+) -> Finding | None:
     """A sum over samples divided by the number of batches, a sum of means by that of samples, a count by another number."""
     one, name = passes[-1], division.name
     below, batches = _below(one, division), len(one.loop.rows)
     if not below or below == (batches if kind == "mean" else one.total) or division.below in one.grown:
         return None
     steps = _steps(one, name)
-    if kind == "mean" and below == one.total:
-        right, what = sum(s * r for s, r in zip(steps, one.loop.rows, strict=True)) / one.total, "adds up one mean for each batch"
+    if kind == "mean" and below == one.total and not division.below.isdigit():
+        right, what = (
+            sum(s * r for s, r in zip(steps, one.loop.rows, strict=True)) / one.total,
+            "adds up one mean for each batch",
+        )
     elif kind in ("count", "sum") and (below == batches or _is_a_length(division.below)):
         right, what = sum(steps) / one.total, "adds up over the samples"
     else:
@@ -320,7 +416,8 @@ def _wrong_below(loader: LoaderSeen, division: Division, passes: list[Pass], pla
             f"shown {shown:.4g}, right {right:.4g}"
         ),
         cure=(
-            f"{name} += value * len(labels), or divide by the number of batches" if kind == "mean"
+            f"{name} += value * len(labels), or divide by the number of batches"
+            if kind == "mean"
             else "Divide by the number of samples that were counted, as count += len(labels) gives it."
         ),
         place=Place(place.file, division.line),

@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 from netwright.checks.optrace import tensors_in
 from netwright.watch.capture import dataset_of
@@ -88,7 +95,8 @@ def flat(item: Any) -> list[Tensor]:
 def same(one: list[Tensor], other: list[Tensor]) -> bool:
     """Whether two readings are equal."""
     return len(one) == len(other) and all(
-        a.shape == b.shape and bool(torch.equal(a.nan_to_num(), b.nan_to_num())) for a, b in zip(one, other, strict=True)
+        a.shape == b.shape and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))
+        for a, b in zip(one, other, strict=True)
     )
 
 
@@ -96,7 +104,11 @@ def places(loader: Any) -> tuple[Any, frozenset[int] | None]:
     """The innermost data set of a loader and which of its samples it gives; None for these where that is not known."""
     dataset, indices = dataset_of(loader)
     sampler, batches = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
-    if dataset is None or isinstance(dataset, IterableDataset) or (batches is not None and type(batches) is not BatchSampler):
+    if (
+        dataset is None
+        or isinstance(dataset, IterableDataset)
+        or (batches is not None and type(batches) is not BatchSampler)
+    ):
         return dataset, None
     if indices is None:
         with contextlib.suppress(Exception):

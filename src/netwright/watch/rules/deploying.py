@@ -1,4 +1,4 @@
-"""Weights that are loaded, saved and exported: what does not arrive (P01), is frozen (P02), or is left behind (P03)."""
+"""Weights that are loaded and saved: what does not arrive (P01), and what is left behind (P03)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netwright.checks.catalogue import finding
 from netwright.checks.fresh import looks_fresh
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
-from netwright.watch.rules.replays import differ, on_cpu, private, replay
+from netwright.watch.rules.replays import differ, private, replay
 from netwright.watch.scene import MapSeen
 from netwright.watch.trace import BatchSeen, Event, ModelSeen, Trace
 
@@ -105,7 +105,13 @@ def _left_random(trace: Trace, event: Event) -> Finding | None:
     own = dict(module.named_parameters())
     at = next(at for at, one in enumerate(trace.events) if one is event)
     earlier = {key for one in trace.events[:at] if one.kind == "load" for key in one.facts.get("ids", ())}
-    held = {id(one) for seen in trace.optimizers if seen.steps for group in seen.optimizer.param_groups for one in group["params"]}
+    held = {
+        id(one)
+        for seen in trace.optimizers
+        if seen.steps
+        for group in seen.optimizer.param_groups
+        for one in group["params"]
+    }
     drawn = [
         name for name in fit["parameters"]
         if name in own and id(own[name]) not in held | earlier and looks_fresh(module.get_submodule(name.rpartition(".")[0]))
@@ -121,91 +127,6 @@ def _left_random(trace: Trace, event: Event) -> Finding | None:
         f"loaded, no optimizer trained them afterwards, and {event.facts['of']} was used with them as they were drawn",
         "Load them too, or train them before the model is used.",
     )
-
-
-# ------------------------------------------------------------------------------------------------- P02
-
-
-def frozen_exports(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
-    """P02: an export that answers otherwise than the model, in eval mode, on one, three or all samples."""
-    for event in trace.of("export"):
-        module, made = event.facts.get("module"), event.facts.get("made")
-        if not isinstance(module, nn.Module) or event.step != trace.steps:
-            continue
-        if not isinstance(made, nn.Module):
-            continue
-        try:
-            found = _compare(trace, event, module, made)
-        except NotCheckedError:
-            continue
-        if found is not None:
-            yield found
-
-
-def _compare(trace: Trace, event: Event, module: nn.Module, made: nn.Module) -> Finding | None:
-    function = str(event.facts.get("function", "")).rpartition(".")[2] or "export"
-    scripted = function == "script"
-    if scripted and (not made.training or not event.facts.get("active")):
-        return None  # what was scripted can still be put into eval mode
-    copy = private(module)
-    for inputs, what in _tries(trace, event, module):
-        try:
-            with torch.no_grad():
-                right, again = _call(copy, inputs), _call(copy, inputs)
-        except Exception:
-            continue  # the model itself cannot take these
-        if differ(again, right) > SAME:
-            return None  # its answers are random anyhow
-        try:
-            with torch.no_grad():
-                exported = _call(made, inputs)
-        except Exception as error:
-            return _exported(event, f"{what}: the model answers, what {function} made of it raises {type(error).__name__}", shape=True)
-        apart = differ(exported, right)
-        if apart > SAME:
-            return _told(event, function, inputs, what, exported, right)
-    return None
-
-
-def _told(event: Event, function: str, inputs: tuple[Any, ...], what: str, exported: Tensor, right: Tensor) -> Finding:
-    active = [name for name in event.facts.get("active") or () if name]
-    gap = "answers of another shape" if exported.shape != right.shape else (
-        f"answers that differ by up to {float((exported - right).abs().max()):.3g} (they spread by {float(right.float().std()) if right.numel() > 1 else 0:.3g})"
-    )  # fmt: skip
-    text = f"{what}: what {function} made gives {gap} from the model in eval mode"
-    if active and event.facts.get("train"):
-        text += f"; {', '.join(f'`{name}`' for name in active[:3])} were in train mode when it was made"
-        return _exported(event, text, shape=False)
-    shapes = [tuple(one.shape) for one in event.facts.get("inputs") or () if isinstance(one, Tensor)]
-    return _exported(event, f"{text}; it was made with an example of shape {shapes[0] if shapes else '?'}", shape=True)
-
-
-def _exported(event: Event, evidence: str, *, shape: bool) -> Finding:
-    cure = "torch.jit.script(model), or an export with dynamic shapes, for loops and sizes that depend on the input" if shape else "model.eval() before the export"
-    return finding("P02", evidence=evidence, cure=cure, place=event.place, where=None if event.place else "the export")
-
-
-def _tries(trace: Trace, event: Event, module: nn.Module) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Inputs as the export's own, with 1 and 3 samples, and some that the model was really given."""
-    given = tuple(on_cpu(one) for one in event.facts.get("inputs") or ())
-    if given and all(isinstance(one, Tensor) and one.ndim for one in given):
-        yield given, f"{len(given[0])} samples, the export's own example"
-        for count in (1, 3):
-            rows = [torch.cat([one] * count)[:count] if len(one) < count else one[:count] for one in given]
-            if all(len(one) == len(given[0]) for one in given):
-                yield tuple(rows), f"{count} sample{'s' if count > 1 else ''}"
-    seen = next((one for one in trace.models if one.module is module), None)
-    batches = [] if seen is None else [*seen.eval_batches[-1:], *seen.batches[:1]]
-    for batch in batches:
-        if batch.args and not batch.kwargs and all(isinstance(one, Tensor) for one in batch.args):
-            yield on_cpu(batch.args), f"{batch.rows} samples of the script's own data, of shape {tuple(batch.args[0].shape)}"
-
-
-def _call(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
-    from netwright.watch.looks import outputs_in
-
-    found = outputs_in(module(*(one.clone() if isinstance(one, Tensor) else one for one in inputs)))
-    return found[0].detach()
 
 
 # ------------------------------------------------------------------------------------------------- P03
@@ -233,7 +154,11 @@ def _unlike_its_source(trace: Trace, event: Event) -> Finding | None:
     if loaded is None or fit.get("absent") or not event.facts.get("matched"):
         return None
     for source in trace.trained():
-        if source.module is loaded.module or type(source.module) is not type(loaded.module) or not _same_state(source.module, loaded.module):
+        if (
+            source.module is loaded.module
+            or type(source.module) is not type(loaded.module)
+            or not _same_state(source.module, loaded.module)
+        ):
             continue
         batches = [*loaded.eval_batches[:2], *source.eval_batches[-2:], *source.batches[:1]]
         for seen in batches:
@@ -246,14 +171,17 @@ def _unlike_its_source(trace: Trace, event: Event) -> Finding | None:
             if differ(again, right) > SAME or apart <= SAME:
                 return None
             names = _culprits(source.module, loaded.module, seen, right)
-            return _stateless(event, loaded, names, f"{seen.rows} samples: answers differ by up to {apart:.2g} of their spread")
+            return _stateless(
+                event, loaded, names, f"{seen.rows} samples: answers differ by up to {apart:.2g} of their spread"
+            )
     return None
 
 
 def _same_state(one: nn.Module, other: nn.Module) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(
-        not isinstance(value, Tensor) or (value.shape == theirs[name].shape and bool(torch.equal(value.cpu(), theirs[name].cpu())))
+        not isinstance(value, Tensor)
+        or (value.shape == theirs[name].shape and bool(torch.equal(value.cpu(), theirs[name].cpu())))
         for name, value in mine.items()
     )
 
@@ -325,7 +253,11 @@ def _stateless(event: Event, model: ModelSeen, names: list[str], what: str) -> F
 
 def _changed_in_training(trace: Trace, model: ModelSeen) -> Finding | None:
     """Attributes that training changed and that are not saved with the weights, though answers depend on them."""
-    saves = [one for one in trace.of("save") if not one.facts.get("module") and (one.facts.get("taken") or (-1,))[0] == model.number]
+    saves = [
+        one
+        for one in trace.of("save")
+        if not one.facts.get("module") and (one.facts.get("taken") or (-1,))[0] == model.number
+    ]
     if not saves or model.pristine is None:
         return None
     before, after = _plain(model.pristine), _plain(model.module)
@@ -334,7 +266,9 @@ def _changed_in_training(trace: Trace, model: ModelSeen) -> Finding | None:
         try:
             copy = private(model.module)
             right = replay(copy, seen)
-            lasting = [key for key in keys if not _unequal(_plain(copy).get(key), after[key])]  # others are set by forward itself
+            lasting = [
+                key for key in keys if not _unequal(_plain(copy).get(key), after[key])
+            ]  # others are set by forward itself
             names = [key for key in lasting if _matters(model.module, seen, right, key, before[key])]
         except NotCheckedError:
             continue
@@ -369,7 +303,11 @@ def _renumbered(trace: Trace) -> Iterator[Finding]:
 def _unlike_words(trace: Trace, trained: MapSeen, used: MapSeen) -> Finding | None:
     common = [word for word in used.entries if word in trained.entries]
     other = [word for word in common if used.entries[word] != trained.entries[word]]
-    if len(common) < 3 or 2 * len(common) < min(len(used.entries), len(trained.entries)) or 10 * len(other) < len(common):
+    if (
+        len(common) < 3
+        or 2 * len(common) < min(len(used.entries), len(trained.entries))
+        or 10 * len(other) < len(common)
+    ):
         return None
     if max(trained.entries.values()) > 2 * len(trained.entries) + 8:
         return None  # these are counts and not numbers of words
@@ -390,4 +328,4 @@ def _unlike_words(trace: Trace, trained: MapSeen, used: MapSeen) -> Finding | No
     )
 
 
-RULES = (not_loaded, frozen_exports, left_behind)
+RULES = (not_loaded, left_behind)

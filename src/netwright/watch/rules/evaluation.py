@@ -53,7 +53,9 @@ def train_mode(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
 def _last_change(trace: Trace, model: ModelSeen) -> int:
     """The last event that changed the weights of a model."""
     own = {id(one) for one in model.module.parameters()}
-    loads = [at for at, event in enumerate(trace.events) if event.kind == "load" and event.facts.get("ids", set()) & own]
+    loads = [
+        at for at, event in enumerate(trace.events) if event.kind == "load" and event.facts.get("ids", set()) & own
+    ]
     return max(loads, default=-1)
 
 
@@ -98,9 +100,11 @@ def _in_both_modes(trace: Trace, model: ModelSeen, batches: list[BatchSeen], pla
     pairs: list[tuple[BatchSeen, Tensor, Tensor]] = []
     rows = 0
     for seen in batches:
-        torch.manual_seed(0)
         try:
-            pairs.append((seen, replay(as_was, seen), replay(as_should, seen)))
+            torch.manual_seed(0)
+            was = replay(as_was, seen)
+            torch.manual_seed(0)
+            pairs.append((seen, was, replay(as_should, seen)))
         except NotCheckedError:
             continue
         rows += seen.rows
@@ -145,7 +149,9 @@ def _scores(
     return _through_next(trace, known)
 
 
-def _through_next(trace: Trace, known: list[tuple[BatchSeen, Tensor, Tensor, Tensor]]) -> tuple[Score | None, Score | None]:
+def _through_next(
+    trace: Trace, known: list[tuple[BatchSeen, Tensor, Tensor, Tensor]]
+) -> tuple[Score | None, Score | None]:
     """The scores of a model that got these answers as its input."""
     for other in trace.trained():
         losses = loss_names(other)
@@ -187,7 +193,11 @@ def _hint(trace: Trace) -> str:
     """Where ``eval`` stands without its parentheses."""
     for file, tree in trace.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Attribute) and node.value.attr in ("eval", "train"):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Attribute)
+                and node.value.attr in ("eval", "train")
+            ):
                 return f". At {Place(file, node.lineno)} `{ast.unparse(node.value)}` stands without () and does nothing"
     return ""
 

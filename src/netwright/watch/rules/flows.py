@@ -24,7 +24,21 @@ MOVES = frozenset(
 )  # fmt: skip
 # The same number at the same place, as far as order and classes go.
 KEEPS = frozenset(
-    {"float", "double", "half", "bfloat16", "to", "cpu", "detach", "clone", "type", "type_as", "cuda", "numpy", "data.__get__"}
+    {
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "to",
+        "cpu",
+        "detach",
+        "clone",
+        "type",
+        "type_as",
+        "cuda",
+        "numpy",
+        "data.__get__",
+    }
 )
 COMPARES = frozenset({"eq", "__eq__", "ne", "__ne__"})
 LONGEST = 40  # operations between an output and what is made of it

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import SequentialSampler, Subset, TensorDataset
-from torch.utils.data._utils import worker as worker_of_torch
+from torch.utils.data import SequentialSampler, Subset
 
 from netwright.checks.catalogue import finding
 from netwright.checks.sourcecode import Place
-from netwright.checks.subject import NotCheckedError, Subject
+from netwright.checks.subject import Subject
 from netwright.records import Finding
 from netwright.watch.capture import dataset_of
 from netwright.watch.rules.datasets import (
-    is_map_style,
     pairs,
     places,
-    private_copy,
-    read,
-    same,
     same_source,
-    seed_all,
 )
-from netwright.watch.rules.replays import OF_CLASSES, by_site, classes_of, evaluation_of, loss_names, private, replay, target_of
-from netwright.watch.trace import LoaderSeen, ModelSeen, Trace
+from netwright.watch.rules.replays import (
+    OF_CLASSES,
+    loss_names,
+    target_of,
+)
+from netwright.watch.trace import BatchSeen, LoaderSeen, Trace
 
 HELD_OUT = re.compile(r"val|dev|test|eval|hold", re.IGNORECASE)
 TRAINING = re.compile(r"tr(ai)?n", re.IGNORECASE)
@@ -66,14 +63,24 @@ def _by_hand(trace: Trace) -> Iterator[tuple[list[int], list[int]]]:
         batches = [one for one in model.batches if one.used and one.loader < 0]
         labels: list[int] = []
         sizes: list[int] = []
-        for seen in batches:
+        for at, seen in enumerate(batches):
             target = target_of(seen)
-            if target is None or target.is_floating_point() or target.ndim != 1:
-                break
+            if (
+                target is None
+                or target.is_floating_point()
+                or target.ndim != 1
+                or (at and _equal_inputs(seen, batches[0]))
+            ):
+                break  # where the first batch comes again, the next epoch begins
             labels += target.tolist()
             sizes.append(len(target))
-        if labels and len({tuple(labels[: sizes[0]])}) == 1:
+        if labels:
             yield labels, sizes
+
+
+def _equal_inputs(one: BatchSeen, other: BatchSeen) -> bool:
+    mine, theirs = (next((value for value in seen.args if isinstance(value, Tensor)), None) for seen in (one, other))
+    return mine is not None and theirs is not None and mine.shape == theirs.shape and bool(torch.equal(mine, theirs))
 
 
 def _one_by_one(
@@ -86,13 +93,14 @@ def _one_by_one(
     runs = 1 + sum(a != b for a, b in zip(labels, labels[1:], strict=False))
     shares = [labels.count(one) / count for one in classes]
     chance = 1 + (count - 1) * (1 - sum(share**2 for share in shares))
-    passes = 1 if loader is None else max(1, loader.passes)
     # One run of each class, or nearly; by chance there are many more. States that take turns in time are not so.
-    if runs > 2 * len(classes) * (1 if loader is not None else passes) or chance < 4 * runs or _is_a_series(trace, loader):
+    if runs > 2 * len(classes) or chance < 4 * runs or _is_a_series(trace, loader):
         return None
     starts = [sum(sizes[:at]) for at in range(len(sizes))]
     alone = sum(
-        len(set(labels[start : start + size])) == 1 for start, size in zip(starts, sizes, strict=True) if start + size <= count
+        len(set(labels[start : start + size])) == 1
+        for start, size in zip(starts, sizes, strict=True)
+        if start + size <= count
     )
     return finding(
         "D05",
@@ -115,7 +123,12 @@ def _is_a_series(trace: Trace, loader: LoaderSeen | None) -> bool:
             if trace.events[seen.event].facts.get("carried"):
                 return True
             first = next((one for one in seen.args if isinstance(one, Tensor) and one.ndim >= 2), None)
-            if first is not None and len(first) > 2 and first.shape[1] > 2 and torch.equal(first[1:, :-1], first[:-1, 1:]):
+            if (
+                first is not None
+                and len(first) > 2
+                and first.shape[1] > 2
+                and torch.equal(first[1:, :-1], first[:-1, 1:])
+            ):
                 return True
     return False
 
@@ -235,7 +248,10 @@ def _changes_both(trace: Trace, seen_pairs: list[tuple[LoaderSeen, LoaderSeen]])
             before = next((made.get(name, _NONE) for _, dataset, _, made in trace.splits if dataset is first), _NONE)
             if now is _NONE or now is not then or now is before:
                 continue
-            if not _had_another(trace, type(first).__name__, name, value, before) and len({one[3] for one in through if one[2] == name}) < 2:
+            if (
+                not _had_another(trace, type(first).__name__, name, value, before)
+                and len({one[3] for one in through if one[2] == name}) < 2
+            ):
                 continue  # one transform for both, in a roundabout way
             return finding(
                 "D08",
@@ -273,9 +289,18 @@ def _set_through(trace: Trace) -> Iterator[tuple[Place, str, str, str]]:
             if not isinstance(node, ast.Assign):
                 continue
             for target in node.targets:
-                through = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute) and target.value.attr == "dataset"
+                through = (
+                    isinstance(target, ast.Attribute)
+                    and isinstance(target.value, ast.Attribute)
+                    and target.value.attr == "dataset"
+                )
                 if through and not _in_a_loop(node):
-                    yield Place(file, node.lineno), ast.unparse(target.value.value), target.attr, ast.unparse(node.value)  # type: ignore[attr-defined]
+                    yield (
+                        Place(file, node.lineno),
+                        ast.unparse(target.value.value),
+                        target.attr,
+                        ast.unparse(node.value),
+                    )  # type: ignore[attr-defined]
 
 
 def _in_a_loop(node: ast.AST) -> bool:
@@ -287,191 +312,4 @@ def _in_a_loop(node: ast.AST) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------------------- D11
-
-
-def equal_workers(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
-    """D11: random samples that come out the same in each worker, or in each epoch."""
-    for seen in trace.loaders:
-        workers, dataset = getattr(seen.loader, "num_workers", 0), getattr(seen.loader, "dataset", None)
-        if not workers or not is_map_style(dataset) or isinstance(dataset_of(seen.loader)[0], TensorDataset):
-            continue
-        found = _draws(seen, dataset, workers)
-        if found is not None:
-            yield found
-            return
-
-
-def _draws(seen: LoaderSeen, dataset: Any, workers: int) -> Finding | None:
-    """Read the same samples as two workers would, and as one would in the next epoch."""
-    first, second = _as_worker(seen, dataset, 0, 1_000), _as_worker(seen, dataset, min(1, workers - 1), 1_000)
-    later = _as_worker(seen, dataset, 0, 2_000)
-    if first is None or second is None or later is None:
-        return None
-    if all(same(once, again) for once, again in zip(first[0], first[1], strict=True)):
-        return None  # nothing is drawn
-    alike = workers > 1 and all(same(one, other) for one, other in zip(first[0], second[0], strict=True))
-    persistent = bool(getattr(seen.loader, "persistent_workers", False))
-    repeated = not persistent and all(same(one, other) for one, other in zip(first[0], later[0], strict=True))
-    if not alike and not repeated:
-        return None
-    init = getattr(seen.loader, "worker_init_fn", None)
-    what = [f"workers 0 and 1 of {workers} return exactly the same for {len(first[0])} samples, though each draws anew at every reading"] if alike else []
-    what += ["each epoch begins with the draws of the epoch before"] if repeated else []
-    where = f"; worker_init_fn is `{getattr(init, '__name__', init)}`" if init is not None else ""
-    return finding(
-        "D11",
-        title=None if alike else "Each epoch draws the same random numbers",
-        evidence=f"read as {'two workers do' if alike else 'a worker does in two epochs'}, on copies: {', and '.join(what)}{where}",
-        cure=(
-            "def seed_worker(worker_id): dataset = torch.utils.data.get_worker_info().dataset; "
-            "dataset.rng = np.random.default_rng(torch.initial_seed())\nOr draw from torch's generator, which is seeded for each worker."
-        ),
-        place=seen.place,
-        where=None if seen.place else "the workers",
-    )
-
-
-def _as_worker(seen: LoaderSeen, dataset: Any, worker: int, base: int) -> tuple[list[list[Tensor]], list[list[Tensor]]] | None:
-    """The first samples as a worker reads them that has just begun, and read once more."""
-    own = private_copy(dataset)
-    if own is None:
-        return None
-    seed_all(base + worker)
-    before = worker_of_torch._worker_info
-    init = getattr(seen.loader, "worker_init_fn", None)
-    try:
-        worker_of_torch._worker_info = worker_of_torch.WorkerInfo(
-            id=worker, num_workers=seen.loader.num_workers, seed=base + worker, dataset=own
-        )  # type: ignore[assignment]
-        if init is not None:
-            with contextlib.suppress(Exception):
-                init(worker)
-        once = [read(own, at) for at in range(min(READ, len(own)))]
-        again = [read(own, at) for at in range(min(READ, len(own)))]
-    except Exception:
-        return None
-    finally:
-        worker_of_torch._worker_info = before
-    if not once or any(one is None for one in (*once, *again)):
-        return None
-    return [one for one in once if one is not None], [one for one in again if one is not None]
-
-
-# ------------------------------------------------------------------------------------------------- D12
-
-
-def other_numbers(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
-    """D12: the same class has one number in training and another in evaluation."""
-    for seen, last in pairs(trace):
-        found = _by_maps(seen, last)
-        if found is not None:
-            yield found
-            return
-    for model in trace.trained():
-        found = _by_answers(trace, model)
-        if found is not None:
-            yield found
-            return
-
-
-def _by_maps(seen: LoaderSeen, last: LoaderSeen) -> Finding | None:
-    mine, theirs = _class_map(dataset_of(seen.loader)[0]), _class_map(dataset_of(last.loader)[0])
-    common = [name for name in mine if name in theirs]
-    other = [name for name in common if mine[name] != theirs[name]]
-    if len(common) < 2 or not other:
-        return None
-    name = other[0]
-    return finding(
-        "D12",
-        evidence=(
-            f"{len(other)} of {len(common)} classes have another number in evaluation than in training, as {name!r}: {mine[name]} and "
-            f"{theirs[name]}"
-        ),
-        cure="Make the map once, from sorted names of training, and give it to both data sets.",
-        place=seen.place,
-        where=None if seen.place else "the data sets",
-    )
-
-
-def _class_map(dataset: Any) -> dict[str, int]:
-    """The numbers of the classes of a data set, as it keeps them."""
-    own = getattr(dataset, "__dict__", {})
-    for name, value in own.items():
-        if isinstance(value, dict) and re.search(r"class|label|cat|idx|2id|to_id", name, re.I) and len(value) <= MOST_CLASSES:
-            if all(isinstance(key, str) and isinstance(one, int) for key, one in value.items()):
-                return dict(value)
-    names = own.get("classes")
-    if isinstance(names, (list, tuple)) and all(isinstance(one, str) for one in names) and len(names) <= MOST_CLASSES:
-        return {name: at for at, name in enumerate(names)}
-    return {}
-
-
-def _by_answers(trace: Trace, model: ModelSeen) -> Finding | None:
-    """One renumbering of the labels makes the model's wrong answers right ones."""
-    losses = loss_names(model)
-    if not losses & OF_CLASSES:
-        return None
-    for place, batches in by_site(trace, evaluation_of(trace, model)).items():
-        known = [(one, target) for one in batches if isinstance(one.output, Tensor) and (target := target_of(one)) is not None]
-        preds = [classes_of(one.output.cpu(), target, losses) for one, target in known]
-        if not known or any(one is None or one.ndim != 1 for one in preds):
-            continue
-        given = torch.cat([one for one in preds if one is not None])
-        wanted = torch.cat([target.reshape(-1).long() for _, target in known])
-        found = _renumbered(trace, model, given, wanted, place)
-        if found is not None:
-            return found
-    return None
-
-
-def _renumbered(trace: Trace, model: ModelSeen, given: Tensor, wanted: Tensor, place: Place | None) -> Finding | None:
-    if len(given) < 40 or len(given) != len(wanted):
-        return None
-    mapping: dict[int, int] = {}
-    for answer in given.unique().tolist():
-        mine = wanted[given == answer]
-        if len(mine) >= 3:
-            mapping[answer] = int(mine.mode().values)
-    plain = float((given == wanted).float().mean())
-    better = float(torch.tensor([mapping.get(one, -1) == want for one, want in zip(given.tolist(), wanted.tolist(), strict=True)]).float().mean())
-    moved = {answer: label for answer, label in mapping.items() if answer != label}
-    # One label for each answer; a model that is merely bad has no such renumbering, whatever its errors.
-    if len(set(mapping.values())) != len(mapping) or not moved or better < 0.6 or better - plain < 0.3:
-        return None
-    try:
-        learned = _learned(model)
-    except NotCheckedError:
-        return None
-    if learned is None or learned < 0.6:
-        return None
-    named = ", ".join(f"{answer} to {label}" for answer, label in list(moved.items())[:4])
-    seen = next((one for one in trace.loaders if not one.used and one.evaluated), None)
-    at = seen.place if seen is not None and seen.place is not None else place
-    return finding(
-        "D12",
-        evidence=(
-            f"{plain:.3f} of {len(given)} answers agree with the labels of the evaluation, but {better:.3f} do once classes are renumbered "
-            f"({named}); on samples of training {learned:.3f} are right as they are"
-        ),
-        cure="Number the classes once, from training, and use that for every split: encoder.fit(train), encoder.transform(test)",
-        place=at,
-        where=None if at else "the labels",
-    )
-
-
-def _learned(model: ModelSeen) -> float | None:
-    """The share of right answers on samples of training."""
-    copy, hits, count = private(model.module), 0, 0
-    losses = loss_names(model)
-    for seen in [one for one in model.batches if one.used][:8]:
-        target = target_of(seen)
-        if target is None:
-            continue
-        preds = classes_of(replay(copy, seen), target, losses)
-        if preds is not None:
-            hits, count = hits + int((preds == target.long()).sum()), count + target.numel()
-    return hits / count if count else None
-
-
-RULES = (unshuffled, shared_samples, equal_workers, other_numbers)
+RULES = (unshuffled, shared_samples)

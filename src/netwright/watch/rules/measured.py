@@ -52,7 +52,11 @@ def _ignored(model: ModelSeen) -> float | None:
         for loss in seen.losses:
             if loss.name in OF_CLASSES:
                 module = loss.module
-                value = getattr(module, "ignore_index", None) if module is not None else loss.options.get("ignore_index", -100)
+                value = (
+                    getattr(module, "ignore_index", None)
+                    if module is not None
+                    else loss.options.get("ignore_index", -100)
+                )
                 return None if value is None else float(value)
     return None
 
@@ -83,7 +87,9 @@ def _all_count(trace: Trace, look: Looked, step: Step, later: list[Step], labels
     if not any(short(one.op) in ("sum", "count_nonzero") for one in later):
         return False
     seen = look.seen
-    at = [one.turn for one in look.model.recorded if one.loader == seen.loader and one.epoch == seen.epoch].index(seen.turn)
+    at = [one.turn for one in look.model.recorded if one.loader == seen.loader and one.epoch == seen.epoch].index(
+        seen.turn
+    )
     for loop in trace.loops:
         if loop.loader != seen.loader or loop.epoch != seen.epoch or at >= len(loop.values):
             continue
@@ -166,7 +172,11 @@ def _wrong_peak(peak: float, picture: Tensor, place: Place | None, shown: float 
     if signed or (not beyond and span > 0.1 * peak) or span <= 0:
         return None
     change = 20 * math.log10(span / peak)
-    figure = f": shown {shown:.2f} dB, with their own span {shown + change:.2f} dB" if shown is not None else f": {abs(change):.1f} dB apart"
+    figure = (
+        f": shown {shown:.2f} dB, with their own span {shown + change:.2f} dB"
+        if shown is not None
+        else f": {abs(change):.1f} dB apart"
+    )
     return finding(
         "E06",
         title="The PSNR takes normalised pictures for plain ones" if beyond else None,
@@ -184,7 +194,12 @@ def _of_python(trace: Trace, look: Looked) -> Finding | None:
         return None
     for file, tree in trace.sources.trees():
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("math.log10", "np.log10", "numpy.log10", "log10"):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in (
+                "math.log10",
+                "np.log10",
+                "numpy.log10",
+                "log10",
+            ):
                 continue
             peak = _peak_in(node.args[0]) if node.args else None
             if peak is not None and _names_psnr(node):
@@ -225,7 +240,11 @@ def _classes(model: ModelSeen, output: Tensor) -> int | None:
         if not isinstance(seen.output, Tensor) or seen.output.ndim != output.ndim:
             continue
         for step in steps(seen.ops, seen.output):
-            if short(step.op) in ("cross_entropy", "nll_loss", "cross_entropy_loss") and step.raw and step.op.tensors()[0] is step.tensor:
+            if (
+                short(step.op) in ("cross_entropy", "nll_loss", "cross_entropy_loss")
+                and step.raw
+                and step.op.tensors()[0] is step.tensor
+            ):
                 laid = moved(tags(seen.output.shape), step.path)
                 if laid is not None and laid.ndim > 1:
                     return class_axis(laid.movedim(1, -1), tuple(seen.output.shape))
@@ -283,8 +302,6 @@ def _mixed(look: Looked, step: Step, classes: int, along: int, share: float) -> 
         place=place,
         where=None if place else "the metric",
     )
-
-
 
 
 RULES = (measured_elsewhere,)

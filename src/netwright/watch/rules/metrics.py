@@ -47,7 +47,11 @@ def looks(trace: Trace) -> Iterator[Looked]:
     """The passes whose operations were recorded, of evaluation and the first of training."""
     for model in trace.models:
         losses = loss_names(model) or next(
-            (own for other in trace.trained() if type(other.module) is type(model.module) and (own := loss_names(other))),
+            (
+                own
+                for other in trace.trained()
+                if type(other.module) is type(model.module) and (own := loss_names(other))
+            ),
             frozenset(),
         )
         for seen in (*model.recorded, *[one for one in model.batches[:3] if one.ops]):
@@ -75,7 +79,12 @@ def _one_column(look: Looked, step: Step) -> Finding | None:
     """The largest of one number is always that one."""
     op, along = step.op, axis(step.op)
     name = short(op)
-    if name not in ("argmax", "max", "softmax", "topk") or along is None or not op.shapes or step.op.tensors()[0] is not step.tensor:
+    if (
+        name not in ("argmax", "max", "softmax", "topk")
+        or along is None
+        or not op.shapes
+        or step.op.tensors()[0] is not step.tensor
+    ):
         return None
     if op.shapes[0][along] != 1 or step.tensor.numel() < 2 or not _index_is_used(look, step, name):
         return None
@@ -107,7 +116,11 @@ def _index_is_used(look: Looked, step: Step, name: str) -> bool:
         compared = any(short(one) in COMPARES and any(index is each for each in one.tensors()) for one in look.seen.ops)
         return compared or not look.training
     compared = any(short(one.op) in COMPARES for one in later)
-    return compared or not (look.training or name == "softmax") or (name == "softmax" and bool(later) and not look.training)
+    return (
+        compared
+        or not (look.training or name == "softmax")
+        or (name == "softmax" and bool(later) and not look.training)
+    )
 
 
 def _share(look: Looked) -> str:
@@ -186,7 +199,11 @@ def _all_against_all(look: Looked, step: Step) -> Finding | None:
 
 def _is_target(look: Looked, other: Tensor) -> bool:
     target = look.target
-    return target is not None and other.numel() == target.numel() and bool(torch.equal(other.reshape(-1).cpu(), target.reshape(-1).to(other.dtype)))
+    return (
+        target is not None
+        and other.numel() == target.numel()
+        and bool(torch.equal(other.reshape(-1).cpu(), target.reshape(-1).to(other.dtype)))
+    )
 
 
 def _table(step: Step, other: Tensor, one: tuple[int, ...], two: tuple[int, ...], whole: tuple[int, ...]) -> Finding:
@@ -232,7 +249,9 @@ def _threshold(look: Looked, step: Step) -> Finding | None:
             f"{float(values.max()):.2f}; as a probability 0.5 of a logit is 0.62. {between} of {values.numel()} answers in "
             f"this batch lie between and are called negative{_gain(look, values, 0.5, 0.0)}"
         )
-        return finding("E02", evidence=text, cure="predicted = (outputs > 0), or torch.sigmoid(outputs) > 0.5", place=op.place)
+        return finding(
+            "E02", evidence=text, cure="predicted = (outputs > 0), or torch.sigmoid(outputs) > 0.5", place=op.place
+        )
     if cut == 0 and look.losses & OF_PROBABILITIES and not look.losses & WITH_LOGITS and bool((values >= 0).all()):
         text = (
             f"the outputs are probabilities (trained with {sorted(look.losses & OF_PROBABILITIES)[0]}) from {float(values.min()):.2f} "

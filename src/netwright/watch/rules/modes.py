@@ -16,7 +16,7 @@ from netwright.checks.subject import NotCheckedError, Subject, copy_module, set_
 from netwright.records import Finding
 from netwright.watch.looks import active
 from netwright.watch.rules.evaluation import train_mode
-from netwright.watch.rules.story import Story, commonest, story_of, variable
+from netwright.watch.rules.story import Story, commonest, models_of, story_of, variable
 from netwright.watch.trace import Event, ModelSeen, Trace
 
 AGAIN = 3
@@ -26,7 +26,10 @@ PART = 0.05  # share of the training passes
 def trained_in_eval_mode(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     """T07: steps made in eval mode, after an evaluation that had switched to it."""
     story = story_of(trace)
+    learning = {model.number for number in story.steps for model in models_of(trace, number)}
     for model in trace.trained():
+        if model.number not in learning:  # frozen, so that its mode is a choice
+            continue
         layers = _mode_layers(model.module)
         if not layers:
             continue

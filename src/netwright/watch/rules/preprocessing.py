@@ -18,7 +18,16 @@ from netwright.checks.catalogue import finding
 from netwright.checks.sourcecode import Place
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
-from netwright.watch.rules.replays import Score, by_site, evaluation_of, loss_names, private, replay, score_of, target_of
+from netwright.watch.rules.replays import (
+    Score,
+    by_site,
+    evaluation_of,
+    loss_names,
+    private,
+    replay,
+    score_of,
+    target_of,
+)
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
 MOST_ROWS = 1_000
@@ -85,7 +94,8 @@ def _trained_as(trace: Trace, model: ModelSeen) -> ModelSeen | None:
         if type(other.module) is type(model.module) and other.module is not model.module:
             mine, theirs = model.module.state_dict(), other.module.state_dict()
             if mine.keys() == theirs.keys() and all(
-                not isinstance(value, Tensor) or (value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name].cpu()))
+                not isinstance(value, Tensor)
+                or (value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name].cpu()))
                 for name, value in mine.items()
             ):
                 return other
@@ -152,7 +162,10 @@ def _same_samples(line: Line, train: Tensor, others: list[Line]) -> Unlike | Non
             gaps = torch.cdist(turned, theirs).amin(1)
             size = turned.norm(dim=1).clamp_min(1e-6)
             count = int((gaps < 1e-3 * size).sum())
-            if count >= max(3, len(turned) // 2) and int((torch.cdist(mine, theirs).amin(1) < 1e-3 * size).sum()) < count // 4:
+            if (
+                count >= max(3, len(turned) // 2)
+                and int((torch.cdist(mine, theirs).amin(1) < 1e-3 * size).sum()) < count // 4
+            ):
                 return Unlike(
                     f"{count} of {len(turned)} pictures are those that {other.place} gives, with the three channels in reverse order",
                     lambda value: value.flip(1), True, "Bring the channels into one order: picture[:, :, ::-1] turns BGR into RGB",
@@ -172,7 +185,9 @@ def _scaled(mine: Tensor, theirs: Tensor) -> tuple[float, float, int] | None:
     factors = (spread / other[which])[sure]
     shifts = mine.mean(1)[sure] - factors * theirs.mean(1)[which][sure]
     factor, shift = float(factors.median()), float(shifts.median())
-    constant = bool(((factors / factor - 1).abs() < 1e-2).all()) and bool(((shifts - shift).abs() < 1e-2 * float(theirs.std())).all())
+    constant = bool(((factors / factor - 1).abs() < 1e-2).all()) and bool(
+        ((shifts - shift).abs() < 1e-2 * float(theirs.std())).all()
+    )
     changed = abs(factor - 1) > 0.05 or abs(shift) > 0.05 * float(theirs.std())
     return (factor, shift, int(sure.sum())) if constant and changed else None
 
@@ -340,7 +355,11 @@ def _moved_answers(line: Line, found: Unlike, source: ModelSeen) -> str:
 
 def _told(line: Line, found: Unlike, source: ModelSeen, train: Tensor, *, served: bool) -> Finding:
     scores = _scores(line, found, source)
-    text = f"; {scores[0]} as it is, {scores[1].value:.3f} prepared as in training" if scores is not None else _moved_answers(line, found, source)
+    text = (
+        f"; {scores[0]} as it is, {scores[1].value:.3f} prepared as in training"
+        if scores is not None
+        else _moved_answers(line, found, source)
+    )
     return finding(
         "P04" if served else "D03",
         evidence=f"{len(line.inputs)} inputs at this line against {len(train)} of training: {found.what}{text}",

@@ -54,7 +54,8 @@ def evaluation_of(trace: Trace, model: ModelSeen) -> list[BatchSeen]:
     return [
         one
         for one in found
-        if (one.args or one.kwargs) and (one.event > last or (one.turn not in turns and one.turn > 0 and one.loader >= 0))
+        if (one.args or one.kwargs)
+        and (one.event > last or (one.turn not in turns and one.turn > 0 and one.loader >= 0))
     ]
 
 
@@ -124,7 +125,9 @@ def target_of(seen: BatchSeen) -> Tensor | None:
     own = next((one.target for one in seen.losses if isinstance(one.target, Tensor) and not one.inside), None)
     found = own if own is not None else seen.targets
     if found is None and isinstance(seen.output, Tensor):
-        compared = (other for step in steps(seen.ops, seen.output) if short(step.op) in COMPARES for other in others(step))
+        compared = (
+            other for step in steps(seen.ops, seen.output) if short(step.op) in COMPARES for other in others(step)
+        )
         found = next((one for one in compared if one.ndim and len(one) == seen.rows), None)
     return None if found is None else found.detach().cpu()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,18 @@ from typing import Any
 from torch.optim import lr_scheduler
 
 from netwright.checks.catalogue import finding
-from netwright.checks.sourcecode import Place, source_line
+from netwright.checks.sourcecode import Place
 from netwright.checks.subject import Subject
 from netwright.records import Finding
+from netwright.watch.rules.schedulers import (
+    given_a_value,
+    horizon_of,
+    in_the_wrong_mode,
+    made_anew,
+    never_stepped,
+    of_another_optimizer,
+    passes_of,
+)
 from netwright.watch.rules.story import sparkline, variable
 from netwright.watch.trace import SchedulerSeen, Trace
 
@@ -22,7 +30,6 @@ AGAIN = 3
 DEAD = 0.01  # of the highest rate: all of a run's second half below that is no usual schedule's doing
 FAR = 5  # times as many calls as were made: a schedule so far from its end has hardly begun
 NEAR = 0.05  # by which a horizon may miss the run's steps to be meant for them
-SCORE = re.compile(r"acc|score|f1|auc|iou|dice|r2|precision|recall", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +75,13 @@ def misfit(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     """T06: schedulers that are never stepped, stepped too often or too rarely, or belong to another optimizer."""
     inner = {id(one) for seen in trace.schedulers for one in getattr(seen.scheduler, "_schedulers", ())}
     outer = [seen for seen in trace.schedulers if id(seen.scheduler) not in inner]
-    remade = _remade(trace, outer)
+    remade = made_anew(trace, outer)
     if remade is not None:
         yield remade
         return
     told: set[tuple[Place | None, str]] = set()
     for seen in outer:
-        for judge in (_never, _elsewhere, _by_value, _wrong_way):
+        for judge in (never_stepped, of_another_optimizer, given_a_value, in_the_wrong_mode):
             found = judge(trace, seen)
             if found is not None:
                 break
@@ -97,187 +104,9 @@ def _run_of(trace: Trace, seen: SchedulerSeen) -> Run | None:
     changes = [*optimizer.rates, (optimizer.steps, 0.0)]
     for at in range(len(changes) - 1):
         rates += [changes[at][1]] * (changes[at + 1][0] - changes[at][0])
-    passes = _passes(trace, seen.optimizer)
+    passes = passes_of(trace, seen.optimizer)
     each = round(len(rates) / passes) if passes else 0
     return Run(seen, rates, len(seen.steps), passes, each, horizon_of(seen.scheduler))
-
-
-def _passes(trace: Trace, optimizer: int) -> int:
-    """Passes over loaders in which an optimizer stepped."""
-    passes = set()
-    open_pass: tuple[int, int] | None = None
-    begun: Counter[int] = Counter()
-    for event in trace.events:
-        if event.kind == "pass_begin":
-            begun[event.who] += 1
-            open_pass = (event.who, begun[event.who])
-        elif event.kind == "pass_end":
-            open_pass = None
-        elif event.kind == "forward" and event.facts["loader"] >= 0 and event.facts["grad"]:
-            open_pass = (event.facts["loader"], begun[event.facts["loader"]])
-        elif event.kind == "step" and event.who == optimizer and open_pass is not None:
-            passes.add(open_pass)
-    return len(passes)
-
-
-def horizon_of(scheduler: Any) -> int:
-    """The calls that a scheduler was made for; 0 where it has no end."""
-    if isinstance(scheduler, lr_scheduler.OneCycleLR):
-        return int(scheduler.total_steps)
-    if isinstance(scheduler, lr_scheduler.CosineAnnealingLR):
-        return int(scheduler.T_max)
-    if isinstance(scheduler, (lr_scheduler.LinearLR, lr_scheduler.PolynomialLR)):
-        return int(scheduler.total_iters)
-    if isinstance(scheduler, lr_scheduler.SequentialLR):
-        last = horizon_of(scheduler._schedulers[-1])
-        return int(scheduler._milestones[-1]) + last if last else 0
-    if isinstance(scheduler, lr_scheduler.ChainedScheduler):
-        return max((horizon_of(one) for one in scheduler._schedulers), default=0)
-    return 0
-
-
-def _never(trace: Trace, seen: SchedulerSeen) -> Finding | None:
-    """Made and never stepped, though the source has no call that was only not reached."""
-    if seen.steps or seen.optimizer < 0:
-        return None
-    steps = trace.optimizers[seen.optimizer].steps
-    if steps < AGAIN or (_passes(trace, seen.optimizer) < 2 and steps < 20):
-        return None
-    name = _variable_of(trace, seen.place)
-    if name and _is_stepped(trace, seen.place, name):
-        return None
-    first = trace.optimizers[seen.optimizer].rates
-    rate = f" The rate stayed at {first[0][1]:.3g}." if len(first) == 1 else ""
-    bare = f" A line names {name}.step without calling it." if name and _is_named(trace, name) else ""
-    how = "(val_loss)" if isinstance(seen.scheduler, lr_scheduler.ReduceLROnPlateau) else "()"
-    return finding(
-        "T06",
-        place=seen.place,
-        evidence=(
-            f"The {type(seen.scheduler).__name__} was made but never stepped in {steps} steps of its optimizer.{rate}{bare}"
-        ),
-        cure=f"{name or 'scheduler'}.step{how}  # after each epoch, or after each step if it counts those",
-    )
-
-
-def _variable_of(trace: Trace, place: Place | None) -> str:
-    tree = trace.sources.tree(place.file) if place is not None else None
-    if tree is None or place is None:
-        return ""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.lineno <= place.line <= (node.end_lineno or 0):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, (ast.Name, ast.Attribute)):
-                return ast.unparse(target)
-    return ""
-
-
-def _is_stepped(trace: Trace, place: Place | None, name: str) -> bool:
-    """Whether any ``.step`` is called of a thing of that name, or of a like attribute."""
-    last = name.rpartition(".")[2]
-    for _, tree in trace.sources.trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step":
-                if ast.unparse(node.func.value).rpartition(".")[2] == last:
-                    return True
-    return False
-
-
-def _is_named(trace: Trace, name: str) -> bool:
-    wanted = f"{name}.step"
-    return any(
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Attribute) and ast.unparse(node.value) == wanted
-        for _, tree in trace.sources.trees()
-        for node in ast.walk(tree)
-    )
-
-
-def _elsewhere(trace: Trace, seen: SchedulerSeen) -> Finding | None:
-    """Stepped, but of an optimizer that never steps while another does."""
-    if len(seen.steps) < AGAIN or seen.optimizer < 0 or trace.optimizers[seen.optimizer].steps:
-        return None
-    others = [one for one in trace.optimizers if one.steps >= AGAIN]
-    if not others or any(True for _ in trace.of("scaler_step")):
-        return None
-    owner = trace.optimizers[seen.optimizer]
-    made = f"of line {owner.place.line} " if owner.place is not None else ""
-    return finding(
-        "T06",
-        place=seen.place,
-        evidence=(
-            f"The {type(seen.scheduler).__name__} changed the rate of the {type(owner.optimizer).__name__} {made}"
-            f"{len(seen.steps)} times, which never steps; the one that steps kept its rate of "
-            f"{others[0].rates[-1][1] if others[0].rates else float('nan'):.3g}."
-        ),
-        cure="Make the scheduler after the optimizer that steps, and of it.",
-    )
-
-
-def _by_value(trace: Trace, seen: SchedulerSeen) -> Finding | None:
-    """A loss handed to a scheduler that takes it for the number of the epoch."""
-    plain = not isinstance(
-        seen.scheduler, (lr_scheduler.ReduceLROnPlateau, lr_scheduler.CosineAnnealingWarmRestarts)
-    )
-    odd = [value for value in seen.metrics if value != round(value)]
-    if not plain or len(odd) < AGAIN:
-        return None
-    return finding(
-        "T06",
-        place=seen.step_place,
-        evidence=(
-            f"{type(seen.scheduler).__name__}.step() was given {odd[0]:.3g} and {len(odd) - 1} other such numbers, and takes "
-            "them for the number of the epoch."
-        ),
-        cure=f"{variable(seen.step_place, 'step', 'scheduler')}.step()  # without the loss, or ReduceLROnPlateau",
-    )
-
-
-def _wrong_way(trace: Trace, seen: SchedulerSeen) -> Finding | None:
-    """A plateau scheduler that lowers the rate although its score improves, as its mode is the other."""
-    scheduler = seen.scheduler
-    if not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or len(seen.metrics) < 4:
-        return None
-    first, last = seen.metrics[0], seen.metrics[-1]
-    cuts = sum(b < a for (_, a), (_, b) in zip(seen.steps, seen.steps[1:], strict=False))
-    argument = source_line(seen.step_place).partition(".step(")[2]
-    if cuts < 1 or scheduler.mode != "min" or not SCORE.search(argument) or "loss" in argument.lower():
-        return None
-    if not (last > first and 0 <= min(seen.metrics) and max(seen.metrics) <= 100):
-        return None
-    return finding(
-        "T06",
-        place=seen.step_place,
-        evidence=(
-            f"The rate was lowered {cuts} times while the score rose from {first:.3g} to {last:.3g}: mode='min' takes a "
-            "higher score for a worse one."
-        ),
-        cure="ReduceLROnPlateau(optimizer, mode='max')",
-    )
-
-
-def _remade(trace: Trace, schedulers: list[SchedulerSeen]) -> Finding | None:
-    """Made anew again and again for one optimizer, so that it always begins afresh."""
-    lines: dict[tuple[Place | None, int], list[SchedulerSeen]] = defaultdict(list)
-    for seen in schedulers:
-        lines[seen.place, seen.optimizer].append(seen)
-    for (place, number), made in lines.items():
-        if len(made) < AGAIN or number < 0 or not any(one.steps for one in made):
-            continue
-        begun = [one for one in made if len(one.steps) <= 0.2 * (horizon_of(one.scheduler) or 20)]
-        if len(begun) < 0.8 * len(made):
-            continue
-        rates = [rate for _, rate in trace.optimizers[number].rates]
-        return finding(
-            "T06",
-            place=place,
-            evidence=(
-                f"The {type(made[0].scheduler).__name__} was made anew {len(made)} times for the same optimizer and got "
-                f"{max(len(one.steps) for one in made)} call{'s' if len(made[0].steps) > 1 else ''} each time: it always "
-                f"begins afresh, and the rate stayed between {min(rates):.3g} and {max(rates):.3g}."
-            ),
-            cure="Make the scheduler once, before the loop.",
-        )
-    return None
 
 
 def _dies(trace: Trace, run: Run) -> Finding | None:
@@ -317,8 +146,8 @@ def _swings(trace: Trace, run: Run) -> Finding | None:
         "T06",
         place=run.scheduler.step_place or run.scheduler.place,
         evidence=(
-            f"CosineAnnealingLR was stepped {run.calls} times, for each batch, and goes from top to nothing and back every "
-            f"{2 * run.horizon} calls.{same}{run.line}"
+            f"CosineAnnealingLR was stepped {run.calls} times, for each batch, and goes from top to nothing and back "
+            f"every {2 * run.horizon} calls.{same}{run.line}"
         ),
         cure=f"Step it once an epoch, or T_max={run.calls}, the number of all batches.",
     )
@@ -333,6 +162,8 @@ def _hardly_begun(trace: Trace, run: Run) -> Finding | None:
         return None
     steps = len(run.rates)
     meant = abs(planned - steps) <= max(1.0, NEAR * steps)
+    if meant and _is_loop_count(trace, planned):
+        return None  # so many epochs were planned, and the run was stopped early
     if not meant and not (run.each > 1 and planned % run.each == 0 and _counts_batches(trace, run.scheduler.place)):
         return None
     name = variable(run.scheduler.step_place, "step", "scheduler")
@@ -340,8 +171,8 @@ def _hardly_begun(trace: Trace, run: Run) -> Finding | None:
         "T06",
         place=run.scheduler.step_place or run.scheduler.place,
         evidence=(
-            f"{run.kind} is made for {planned} calls, as many as the run has batches, and was stepped {run.calls} times, "
-            f"once an epoch: it came {run.calls / planned:.0%} of its way.{run.line}"
+            f"{run.kind} is made for {planned} calls, as many as the run has batches, and was stepped {run.calls} "
+            f"times, once an epoch: it came {run.calls / planned:.0%} of its way.{run.line}"
         ),
         cure=f"{name}.step()  # after each optimizer.step()",
     )
@@ -371,6 +202,24 @@ def _factor(scheduler: Any) -> Callable[[int], float] | None:
     return None
 
 
+def _is_loop_count(trace: Trace, count: int) -> bool:
+    """Whether a loop of the source is written to run so many times: ``range(100)``, or of a name with that value."""
+    for _, tree in trace.sources.trees():
+        values = {
+            ast.unparse(target): node.value.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.For) and isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "range":
+                for one in node.iter.args:
+                    value = one.value if isinstance(one, ast.Constant) else values.get(ast.unparse(one))
+                    if value == count:
+                        return True
+    return False
+
+
 def _counts_batches(trace: Trace, place: Place | None) -> bool:
     """Whether the line that makes a scheduler counts a loader's batches."""
     tree = trace.sources.tree(place.file) if place is not None else None
@@ -378,8 +227,8 @@ def _counts_batches(trace: Trace, place: Place | None) -> bool:
         return False
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt) and node.lineno <= place.line <= (node.end_lineno or 0):
-            text = ast.unparse(node)
-            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) and re.search(r"len\(\w*load|steps_per_epoch", text):
+            small = not isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            if small and re.search(r"len\(\w*load|steps_per_epoch", ast.unparse(node)):
                 return True
     return False
 
@@ -395,8 +244,8 @@ def _ends_high(trace: Trace, run: Run) -> Finding | None:
         "T06",
         place=run.scheduler.place,
         evidence=(
-            f"CosineAnnealingLR has T_max={run.horizon} and was stepped {run.calls} times: after {run.horizon} the rate "
-            f"climbs again, and training ends at {run.rates[-1]:.3g} of at most {top:.3g}.{run.line}"
+            f"CosineAnnealingLR has T_max={run.horizon} and was stepped {run.calls} times: after {run.horizon} the "
+            f"rate climbs again, and training ends at {run.rates[-1]:.3g} of at most {top:.3g}.{run.line}"
         ),
         cure=f"CosineAnnealingLR(optimizer, T_max={run.calls})",
     )

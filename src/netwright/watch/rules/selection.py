@@ -15,9 +15,10 @@ from netwright.checks.sourcecode import Place
 from netwright.checks.subject import Subject
 from netwright.records import Finding
 from netwright.watch.capture import dataset_of
+from netwright.watch.scene import place_of
 from netwright.watch.trace import Event, LoaderSeen, ModelSeen, Trace
 
-TEST = re.compile(r"(?<![A-Za-z])te?st|Test|TEST")
+TEST = re.compile(r"(?<![A-Za-z])te?st|Test|TEST|(?<![A-Za-z])[Xxy]?_?te(?![A-Za-z])")
 VALIDATION = re.compile(r"val|dev|valid|hold", re.IGNORECASE)
 BEST = re.compile(r"best|snapshot|backup|saved|kept", re.IGNORECASE)
 
@@ -154,14 +155,19 @@ def on_the_test_set(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
     """E04: the weights, or the end of training, are chosen by the samples that the final score is of."""
     chosen = _chosen_by(trace)
     if chosen is None:
+        yield from _whole_tensors(trace)
         return
     seen = chosen.loader
     for other in trace.loaders:
         if other is not seen and not other.used and other.evaluated and _same_data(seen, other):
             if _only_after_training(trace, other):
-                yield _on_test(chosen, f"the loader made at {other.place}, which is evaluated in the end, holds the same samples")
+                yield _on_test(
+                    chosen, f"the loader made at {other.place}, which is evaluated in the end, holds the same samples"
+                )
                 return
-    others = [one for one in trace.loaders if one is not seen and not one.used and one.evaluated and not _same_data(seen, one)]
+    others = [
+        one for one in trace.loaders if one is not seen and not one.used and one.evaluated and not _same_data(seen, one)
+    ]
     named = [name for name in (*seen.names, *seen.dataset_names) if TEST.search(name)]
     validation = [name for name in (*seen.names, *seen.dataset_names) if VALIDATION.search(name)]
     if others or validation or not (named or _says_test(seen)):
@@ -192,31 +198,88 @@ def _on_test(chosen: Chosen, why: str) -> Finding:
 
 def _chosen_by(trace: Trace) -> Chosen | None:
     """The evaluation by which weights were kept in some epochs only, or training was ended."""
-    events, last = trace.events, max((at for at, event in enumerate(trace.events) if event.kind == "backward"), default=-1)
+    events, last = (
+        trace.events,
+        max((at for at, event in enumerate(trace.events) if event.kind == "backward"), default=-1),
+    )
     alone: list[tuple[LoaderSeen, list[int]]] = []
     for seen in trace.loaders:
         if seen.used or not seen.evaluated:
             continue
-        ends = [at for at, event in enumerate(events) if event.kind == "pass_end" and event.who == seen.number and at < last]
+        ends = [
+            at for at, event in enumerate(events) if event.kind == "pass_end" and event.who == seen.number and at < last
+        ]
         if len(ends) >= 2:
             alone.append((seen, ends))
     if len(alone) != 1:
         return None  # with two of them it cannot be told by which
     seen, ends = alone[0]
+    how = _choice(trace, ends)
+    return None if how is None else Chosen(seen, len(ends) + 1, *how)
+
+
+def _choice(trace: Trace, ends: list[int]) -> tuple[str, Place | None] | None:
+    """What was done after only some of the evaluations that ended at these events, and where."""
     where: dict[Place | None, list[int]] = {}
     for at, end in enumerate(ends):
-        for place in {event.place for event in _until_training(events, end) if event.kind in ("state_dict", "save")}:
+        for place in {
+            event.place for event in _until_training(trace.events, end) if event.kind in ("state_dict", "save")
+        }:
             where.setdefault(place, []).append(at)
     for place, windows in where.items():
         if len(windows) < len(ends) and not _regular(windows):
-            return Chosen(seen, len(ends) + 1, f"the weights were kept after only {len(windows)} of them", place)
+            return f"the weights were kept after only {len(windows)} of them", place
     stopped = _stops_early(trace)
     if stopped is not None:
-        return Chosen(seen, len(ends) + 1, "training was ended by them", stopped)
+        return "training was ended by them", stopped
     copied = _copied_if_better(trace)
-    if copied is not None:
-        return Chosen(seen, len(ends) + 1, "the model was kept where they were best", copied)
-    return None
+    return None if copied is None else ("the model was kept where they were best", copied)
+
+
+def _whole_tensors(trace: Trace) -> Iterator[Finding]:
+    """The same for an evaluation without a loader, of a tensor that is named after the test."""
+    events, last = (
+        trace.events,
+        max((at for at, event in enumerate(trace.events) if event.kind == "backward"), default=-1),
+    )
+    if any(one.evaluated and not one.used for one in trace.loaders):
+        return
+    sites: dict[Place | None, list[int]] = {}
+    for at, event in enumerate(events):
+        if (
+            event.kind == "forward"
+            and at < last
+            and event.facts.get("loader", -1) < 0
+            and not (event.facts.get("grad") and event.facts.get("train"))
+        ):
+            sites.setdefault(event.place, []).append(at)
+    named = {
+        place: {
+            name
+            for model in trace.models
+            for seen in model.recorded
+            if place_of(trace, seen) == place
+            for name in seen.names
+        }
+        for place in sites
+    }
+    if len(sites) != 1 or any(VALIDATION.search(name) for names in named.values() for name in names):
+        return
+    place, ends = next(iter(sites.items()))
+    tests = sorted(name for name in named[place] if TEST.search(name))
+    how = _choice(trace, ends) if tests and len(ends) >= 2 else None
+    if how is None:
+        return
+    yield finding(
+        "E04",
+        evidence=(
+            f"`{tests[0]}` was evaluated {len(ends) + 1} times during training and {how[0]}, and no other samples are evaluated. The score of "
+            f"the chosen weights is the luckiest of {len(ends) + 1}, not what new data will show"
+        ),
+        cure="Split a validation set off the training set, choose by that, and look at the test set once.",
+        place=how[1] or place,
+        where=None if how[1] or place else "the choice of the weights",
+    )
 
 
 def _until_training(events: list[Event], start: int) -> Iterator[Event]:
@@ -246,14 +309,34 @@ def _stops_early(trace: Trace) -> Place | None:
     """Where a loop that is broken off stands below a comparison with a best value or a patience."""
     for file, tree in trace.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Break) and any(re.search(r"patience|best|stop", ast.unparse(one.test)) for one in _ifs_above(node)):
+            if not isinstance(node, ast.Break):
+                continue
+            tests = [ast.unparse(one.test) for one in _ifs_above(node)]
+            around = _loop_around(node)
+            compared = (
+                [ast.unparse(one.test) for one in ast.walk(around) if isinstance(one, ast.If)]
+                if around is not None and tests
+                else []
+            )
+            if any(re.search(r"patience|stop", one) for one in tests) or any(
+                re.search("best", one) for one in (*tests, *compared)
+            ):
                 return Place(file, node.lineno)
     return None
 
 
+def _loop_around(node: ast.AST) -> ast.AST | None:
+    above = getattr(node, "parent", None)
+    while above is not None and not isinstance(above, (ast.For, ast.While)):
+        above = getattr(above, "parent", None)
+    return above
+
+
 def _only_after_training(trace: Trace, seen: LoaderSeen) -> bool:
     last = max((at for at, event in enumerate(trace.events) if event.kind == "backward"), default=-1)
-    return all(at > last for at, event in enumerate(trace.events) if event.kind == "pass_begin" and event.who == seen.number)
+    return all(
+        at > last for at, event in enumerate(trace.events) if event.kind == "pass_begin" and event.who == seen.number
+    )
 
 
 def _same_data(one: LoaderSeen, other: LoaderSeen) -> bool:

@@ -79,7 +79,9 @@ def _holds(given: Tensor, truth: Tensor) -> bool:
     """Whether an argument is the truth, or the truth with a token of the start before it."""
     one, other = given.detach().cpu(), truth.reshape(-1)
     parts = [one] if one.ndim < 2 else [one, one[:, 1:], one[1:]]
-    return any(part.numel() == other.numel() and bool(torch.equal(part.reshape(-1).to(other.dtype), other)) for part in parts)
+    return any(
+        part.numel() == other.numel() and bool(torch.equal(part.reshape(-1).to(other.dtype), other)) for part in parts
+    )
 
 
 def _seeded(seed: int) -> None:
@@ -109,11 +111,21 @@ def _changed(
     if given.ndim > 1 and not drawn and forced is None and _of_the_past_only(copy, seen, name, given, right):
         return None  # the likelihood of each token given those before it is meant
     was, should = _share(right, truth), _share(other, truth)
-    text = f"; {was:.3f} of the answers are right with the true labels and {should:.3f} with those of the sample before" if was is not None and should is not None else ""
+    text = (
+        f"; {was:.3f} of the answers are right with the true labels and {should:.3f} with those of the sample before"
+        if was is not None and should is not None
+        else ""
+    )
     moved = float((other != right).reshape(seen.rows, -1).any(1).float().mean())
     free = _free(copy, seen, forced, truth)
     cure = f"model(..., {forced}=0) in evaluation" if forced else "Give no labels in evaluation: model(inputs)"
-    argument = f"`{name}`" if isinstance(name, str) else f"`{_parameters(model.module)[name]}`" if name < len(_parameters(model.module)) else f"argument {name + 1}"
+    argument = (
+        f"`{name}`"
+        if isinstance(name, str)
+        else f"`{_parameters(model.module)[name]}`"
+        if name < len(_parameters(model.module))
+        else f"argument {name + 1}"
+    )
     place = place_of(trace, seen)
     return finding(
         "E07",
@@ -190,9 +202,18 @@ def _fed_step_by_step(trace: Trace, model: ModelSeen) -> Finding | None:
         for place, calls in by_site(trace, batches).items():
             parts = [_part(one) for one in calls]
             sources = {one for one in parts if one is not None}
-            if len(calls) < FEWEST or len(sources) != 1 or None in parts or not all(_carries(trace, one) for one in calls[1:]):
+            if (
+                len(calls) < FEWEST
+                or len(sources) != 1
+                or None in parts
+                or not all(_carries(trace, one) for one in calls[1:])
+            ):
                 continue
-            if any(_part(one) in sources or any(at in sources for _, at, _ in one.sources) for one in batches if one not in calls):
+            if any(
+                _part(one) in sources or any(at in sources for _, at, _ in one.sources)
+                for one in batches
+                if one not in calls
+            ):
                 continue
             return _one_step(model, calls, place, batches[0])
     return None
