@@ -18,6 +18,7 @@ from netwright.watch.trace import LoaderSeen
 
 def around_loader(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Number each loader when it is made, so that its line is known."""
+
     def made(loader: Any, *args: Any, **kwargs: Any) -> None:
         original(loader, *args, **kwargs)
         if eye.mine() and not eye.quiet:
@@ -28,6 +29,7 @@ def around_loader(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_iterator(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a loader's iterator with the loader's number."""
+
     def made(iterator: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
         if eye.mine() and not eye.quiet:
             iterator._netwright_loader = eye.loader_number(loader)
@@ -38,6 +40,7 @@ def around_iterator(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
 
 def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each pass over a loader and look at what it gives."""
+
     def following(iterator: Any) -> Any:
         number = getattr(iterator, "_netwright_loader", None)
         if number is None or eye.quiet or not eye.mine():
@@ -115,6 +118,7 @@ def _are_classes(labels: torch.Tensor) -> bool:
 
 def around_split(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Keep what ``random_split`` made of a data set."""
+
     def split(dataset: Any, *args: Any, **kwargs: Any) -> Any:
         parts = original(dataset, *args, **kwargs)
         if eye.mine() and not eye.quiet:

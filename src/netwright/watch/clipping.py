@@ -16,6 +16,7 @@ CLOSELY = 512  # clips whose norms are taken
 
 def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Note that gradients are clipped, of which parameters and how large they were."""
+
     def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(parameters, *args, **kwargs)
@@ -60,6 +61,7 @@ def _note_clip(eye: Eye, given: list[Any], limit: Any, name: str, exhausted: str
 
 def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that a loss is multiplied by the scale of mixed precision."""
+
     def scaled(scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         returned = original(scaler, outputs, *args, **kwargs)
         if eye.mine() and not eye.quiet:
@@ -71,6 +73,7 @@ def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable[..., Any]:
     """Note a scaler's ``unscale_``, ``step`` or ``update``."""
+
     def called(scaler: Any, *args: Any, **kwargs: Any) -> Any:
         if not eye.mine() or eye.quiet:
             return original(scaler, *args, **kwargs)

@@ -29,6 +29,7 @@ MOST_STATE = 1_000_000  # numbers of a state that is held till the next call
 
 def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each call of a module that is not made by another module."""
+
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if eye.depth or eye.quiet or not eye.mine() or torch.compiler.is_compiling():
             return original(module, *args, **kwargs)
@@ -250,6 +251,7 @@ def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returne
 
 def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Keep what a loss of ``torch.nn.functional`` is given."""
+
     def computed(*args: Any, **kwargs: Any) -> Any:
         if eye.quiet or eye.in_loss or not eye.keeping or not eye.mine():
             return original(*args, **kwargs)

@@ -56,7 +56,7 @@ class Graphs:
             return
         life = Life()
         try:
-            node.metadata[MARK] = life
+            node.metadata[MARK] = life  # type: ignore[index]  # torch's stub calls it a method
         except (AttributeError, RuntimeError, TypeError):
             return
         self.seen.append((weakref.ref(life), batch, turn))
@@ -127,7 +127,7 @@ def _holds(value: Any, wanted: set[int]) -> bool:
             continue
         seen.add(node)
         try:
-            life = node.metadata.get(MARK)
+            life = node.metadata.get(MARK)  # type: ignore[attr-defined]
         except (AttributeError, RuntimeError, TypeError):
             life = None
         if life is not None and id(life) in wanted:

@@ -18,9 +18,9 @@ class Patches:
 
     def around(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Replace ``owner.name`` by what ``make`` makes of it; nothing where there is no such attribute."""
-        original = getattr(owner, name, _MISSING)
-        if original is _MISSING:
+        if not hasattr(owner, name):
             return
+        original: Callable[..., Any] = getattr(owner, name)
         own = vars(owner).get(name, _MISSING)
         replacement = make(original)
         with contextlib.suppress(AttributeError, TypeError):

@@ -14,6 +14,7 @@ from netwright.watch.trace import SchedulerSeen
 
 def around_schedule_made(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Number each scheduler when it is made; its own first step is not noted."""
+
     def made(scheduler: Any, *args: Any, **kwargs: Any) -> None:
         eye.quiet += 1
         try:
@@ -39,6 +40,7 @@ def _scheduler(eye: Eye, scheduler: Any) -> int:
 
 def around_schedule(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each step of a scheduler, with the rate after it."""
+
     def stepped(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(scheduler, *args, **kwargs)

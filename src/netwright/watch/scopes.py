@@ -1,4 +1,4 @@
-"""What the person's running functions hold: numbers that they add up, sizes, names of a thing, maps from words to numbers.
+"""What the person's running functions hold: numbers that they add up, sizes, names of a thing, maps of words.
 
 Reads local variables only; what is read is copied.
 """
@@ -6,10 +6,10 @@ Reads local variables only; what is read is copied.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -57,15 +57,17 @@ def _is_function(value: Any) -> bool:
 
 def attributes(value: Any) -> dict[str, Any]:
     """Attributes of an object of the person's own class; none of a tensor or a module."""
-    if isinstance(value, (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)) or _of_a_library(type(value)):
+    if isinstance(value, (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)) or _of_a_library(
+        cast(Hashable, type(value))
+    ):
         return {}
     own = getattr(value, "__dict__", None)
     return own if isinstance(own, dict) and len(own) <= MOST_ATTRIBUTES else {}
 
 
 @lru_cache(maxsize=512)
-def _of_a_library(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _LIBRARIES
+def _of_a_library(kind: Hashable) -> bool:
+    return str(kind.__module__).partition(".")[0] in _LIBRARIES
 
 
 def numbers(frame: FrameType) -> Numbers:
@@ -130,7 +132,7 @@ def sizes(frame: FrameType) -> Numbers:
 
 
 def named(frame: FrameType) -> Iterator[tuple[str, Any]]:
-    """Variables, attributes of what they hold, and entries of small dicts and lists, each with what one writes for it."""
+    """Variables, attributes of what they hold, and entries of small dicts and lists, each as one writes it."""
     for name, value in variables(frame):
         yield name, value
         if isinstance(value, dict) and len(value) <= 16:

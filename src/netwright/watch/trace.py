@@ -40,7 +40,8 @@ class Event:
             backward ``number``, ``models`` and ``optimizers`` (numbers of those whose gradients it changed), ``loss``,
             ``turn``, ``retain``, ``inputs`` (given), ``forwards`` (events); of a step ``rate``, ``norm``, ``without``,
             ``held`` (ledger.Holding); of a clip ``norm``, ``count``, ``with_grad``, ``limit``, ``ids``, ``followed``,
-            ``fresh``, ``spent`` (gradients that no step has used, or one has), ``exhausted``; of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
+            ``fresh``, ``spent`` (gradients that no step has used, or one has), ``exhausted``;
+            of the scaler's ``enabled``, ``scaler``, ``scale``; of a mode
             ``train``; of a seed ``value``, ``function``; of a load ``shares``, ``missing``, ``unexpected`` …
     """
 

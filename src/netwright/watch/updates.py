@@ -22,6 +22,7 @@ NORMS = 64  # steps at which the norm of the gradients is taken, then at powers 
 
 def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each backward pass; at some look at its graph and at the gradients before and after."""
+
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(tensors, *args, **kwargs)
@@ -151,6 +152,7 @@ def _look_after(eye: Eye, seen: BackwardSeen, before: dict[int, list[Any]]) -> N
 
 def around_optimizer(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Number each optimizer when it is made, and note iterators that it reads to their end."""
+
     def made(optimizer: Any, params: Any, *args: Any, **kwargs: Any) -> None:
         if not eye.mine() or eye.quiet:
             original(optimizer, params, *args, **kwargs)
@@ -244,6 +246,7 @@ def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
 
 def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that gradients are cleared, and how large they were."""
+
     def zeroed(thing: Any, *args: Any, **kwargs: Any) -> Any:
         if not eye.mine() or eye.quiet or eye.depth:
             return original(thing, *args, **kwargs)

@@ -16,6 +16,7 @@ from netwright.watch.trace import StateSeen
 
 def around_mode(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note ``train()`` and ``eval()``."""
+
     def changed(module: nn.Module, mode: bool = True) -> Any:
         if eye.quiet or not eye.mine():
             return original(module, mode)
@@ -32,6 +33,7 @@ def around_mode(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_state_dict(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Remember weakly what ``state_dict()`` returned."""
+
     def state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or eye.depth or not eye.mine():
             return original(module, *args, **kwargs)
@@ -57,6 +59,7 @@ def around_state_dict(eye: Eye, original: Callable[..., Any]) -> Callable[..., A
 
 def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note which weights are loaded, how many fit, and whether they are the very same memory."""
+
     def load(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(module, state_dict, *args, **kwargs)
@@ -72,7 +75,8 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
                 "missing": sorted(set(own) - set(given))[:20], "unexpected": sorted(set(given) - set(own))[:20],
                 "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
                 "trained": eye.trace.steps, "of": type(module).__name__, "module": module,
-                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given), "keys": [str(key) for key in state_dict][:6],
+                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given),
+                "keys": [str(key) for key in state_dict][:6],
             }  # fmt: skip
             returned = original(module, state_dict, *args, **kwargs)
         finally:
@@ -85,6 +89,7 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_save(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that something is saved."""
+
     def save(thing: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.mine() and not eye.quiet:
             eye.event("save", of=type(thing).__name__, taken=_taken(eye, thing), module=isinstance(thing, nn.Module))
@@ -99,6 +104,7 @@ def around_save(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_export(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Keep what is traced or exported, and in which mode."""
+
     def export(*args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(*args, **kwargs)
@@ -122,7 +128,7 @@ def around_export(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _taken(eye: Eye, thing: Any) -> tuple[int, int, Place | None] | None:
-    """Where ``state_dict()`` returned the very tensors that stand in a thing: its model, optimizer steps by then, line."""
+    """Where ``state_dict()`` returned the very tensors that stand in a thing: its model, steps by then, line."""
     held = thing.values() if isinstance(thing, dict) else [thing]
     inner = [one for value in held if isinstance(value, dict) for one in value.values()]
     tensors = {id(one) for one in (*held, *inner) if isinstance(one, Tensor)}

@@ -6,18 +6,31 @@ from typing import Any
 
 from netwright.watch.rules import (
     accumulation,
+    augmented,
+    averages,
     clipping,
+    deploying,
+    evaluation,
+    exports,
     freezing,
     gradients,
     holders,
     iterators,
     kept,
+    loaders,
+    measured,
+    metrics,
     modes,
+    numbering,
     penalties,
+    preprocessing,
     schedule,
+    selection,
+    truth,
     updates,
+    workers,
+    written,
 )
-from netwright.watch.rules import augmented, averages, deploying, evaluation, exports, loaders, measured, metrics, numbering, preprocessing, selection, truth, workers, written
 
 RULES: tuple[Any, ...] = (
     *holders.RULES,

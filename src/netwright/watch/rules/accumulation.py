@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from netwright.checks.catalogue import finding
-from netwright.checks.sourcecode import Place
+from netwright.checks.sourcecode import Place, source_line
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
 from netwright.watch.capture import _reshaped, names_of, targets_of, tensor_arguments
 from netwright.watch.ledger import UNKNOWN
-from netwright.watch.rules.story import Story, models_of, source_line, story_of
+from netwright.watch.rules.story import Story, models_of, story_of
 from netwright.watch.rules.updates import loss_in
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, Trace
 
@@ -247,7 +247,7 @@ def _uneven(
     uneven = [one for one in spreads if one[0] > UNEVEN]
     if len(uneven) < AGAIN or len(uneven) < 0.5 * looked:
         return
-    spread, window, weights = max(uneven, key=lambda one: one[0])
+    spread, window, _ = max(uneven, key=lambda one: one[0])
     apart = _token_gradient(trace, story, uneven, models, subjects)
     compared = (
         f" Done on a copy with all tokens of a window equal, the gradient differs by {apart:.0%}." if apart else ""

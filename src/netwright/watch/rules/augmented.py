@@ -94,7 +94,8 @@ def _changes(trace: Trace, seen: LoaderSeen) -> str | None:
         return ""  # samples are made up anew at each reading
     changed = sum(gap > 0 for gap in gaps)
     return (
-        f"{changed} of {count} samples of the evaluation differ between two readings, by up to {max(gaps):.2g}, though their labels are the "
+        f"{changed} of {count} samples of the evaluation differ between two readings, by up to {max(gaps):.2g}, "
+        "though their labels are the "
         f"same{_other_answers(trace, seen, first, second)}"
     )
 
@@ -193,7 +194,8 @@ def _turns(pictures: Tensor) -> dict[str, Tensor]:
     if pictures.shape[-1] == pictures.shape[-2]:
         ways |= {
             "turned left": pictures.rot90(1, (-2, -1)), "turned right": pictures.rot90(-1, (-2, -1)),
-            "mirrored and turned left": pictures.flip(-1).rot90(1, (-2, -1)), "mirrored and turned right": pictures.flip(-1).rot90(-1, (-2, -1)),
+            "mirrored and turned left": pictures.flip(-1).rot90(1, (-2, -1)),
+            "mirrored and turned right": pictures.flip(-1).rot90(-1, (-2, -1)),
         }  # fmt: skip
     return ways
 
@@ -226,8 +228,10 @@ def _upright(plain: Tensor, changed: Tensor, last: LoaderSeen) -> Finding | None
         "D09",
         title="Augmentation turns pictures that stand upright",
         evidence=(
-            f"{share:.0%} of {len(plain)} training pictures are turned or mirrored ({', '.join(sorted(used)[:3])}); from plain samples alone a "
-            f"small classifier tells '{name}' from plain in {right:.0%} of cases, so they do have a direction, and what evaluation gets has it too"
+            f"{share:.0%} of {len(plain)} training pictures are turned or mirrored ({', '.join(sorted(used)[:3])}); "
+            "from plain samples alone a "
+            f"small classifier tells '{name}' from plain in {right:.0%} of cases, so they do have a direction, and "
+            "what evaluation gets has it too"
         ),
         cure="Leave out turns and mirrors where they make something else of a picture, as of digits and letters.",
         place=place,

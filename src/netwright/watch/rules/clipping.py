@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from netwright.checks.catalogue import finding
-from netwright.checks.sourcecode import Place
+from netwright.checks.sourcecode import Place, source_line
 from netwright.checks.subject import Subject
 from netwright.records import Finding
-from netwright.watch.rules.story import Story, called, commonest, numbers, source_line, story_of, variable
+from netwright.watch.rules.story import Story, called, commonest, numbers, story_of, variable
 from netwright.watch.trace import Event, Trace
 
 AGAIN = 3

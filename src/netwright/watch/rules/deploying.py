@@ -48,12 +48,13 @@ def _nothing(event: Event) -> Finding | None:
     cure = "load_state_dict(...) without strict=False tells what does not fit."
     if renamed is not None:
         why = f"there `{renamed[0]}` is called `{renamed[1]}`"
-        cure = "state = {name.removeprefix('module.'): value for name, value in state.items()}, and load it without strict=False"
+        cure = "state = {key.removeprefix('module.'): one for key, one in state.items()}, loaded strictly"
     elif not facts.get("given"):
         cure = "Load what is inside: model.load_state_dict(checkpoint['state_dict'])"
     return _loaded(
         event,
-        f"0 of {facts['own']} tensors of {facts['of']} ({fit['values']:,} numbers) were in what was loaded: {why}. All weights stay "
+        f"0 of {facts['own']} tensors of {facts['of']} ({fit['values']:,} numbers) were in what was loaded: {why}. "
+        "All weights stay "
         "as they were",
         cure,
     )
@@ -68,9 +69,12 @@ def _renamed(event: Event) -> Finding | None:
     new, old = next(iter(renamed.items()))
     return _loaded(
         event,
-        f"{len(renamed)} of {event.facts['own']} tensors of {event.facts['of']} were not loaded although the file holds tensors of their "
-        f"shapes under other names, as `{old}` for `{new}`; {fit['absent']:,} of {fit['values']:,} numbers stay as they were",
-        f"state = {{name.replace('{old}', '{new}'): value for name, value in state.items()}}, loaded without strict=False",
+        f"{len(renamed)} of {event.facts['own']} tensors of {event.facts['of']} were not loaded although the file "
+        "holds tensors of their "
+        f"shapes under other names, as `{old}` for `{new}`; {fit['absent']:,} of {fit['values']:,} numbers stay as "
+        "they were",
+        f"state = {{name.replace('{old}', '{new}'): value for name, value in state.items()}}, loaded without "
+        "strict=False",
     )
 
 
@@ -83,7 +87,8 @@ def _itself(trace: Trace, event: Event) -> Finding | None:
         return None
     return _loaded(
         event,
-        f"all {facts['own']} tensors that {facts['of']} is given are its own: none of what was read from the file fits by name and "
+        f"all {facts['own']} tensors that {facts['of']} is given are its own: none of what was read from the file "
+        "fits by name and "
         f"shape, so that 0 of {facts['fit']['values']:,} numbers were loaded",
         "Print what is left out: set(state) - set(model.state_dict()), and map the names.",
     )
@@ -114,7 +119,8 @@ def _left_random(trace: Trace, event: Event) -> Finding | None:
     }
     drawn = [
         name for name in fit["parameters"]
-        if name in own and id(own[name]) not in held | earlier and looks_fresh(module.get_submodule(name.rpartition(".")[0]))
+        if name in own and id(own[name]) not in held | earlier
+        and looks_fresh(module.get_submodule(name.rpartition(".")[0]))
     ]  # fmt: skip
     number = next((one.number for one in trace.models if one.module is module), -1)
     used = any(one.kind == "forward" and one.who == number for one in trace.events[at:])
@@ -123,7 +129,8 @@ def _left_random(trace: Trace, event: Event) -> Finding | None:
         return None
     return _loaded(
         event,
-        f"{', '.join(f'`{name}`' for name in drawn[:3])} ({sum(own[name].numel() for name in drawn):,} numbers) were not in what was "
+        f"{', '.join(f'`{name}`' for name in drawn[:3])} ({sum(own[name].numel() for name in drawn):,} numbers) were "
+        "not in what was "
         f"loaded, no optimizer trained them afterwards, and {event.facts['of']} was used with them as they were drawn",
         "Load them too, or train them before the model is used.",
     )
@@ -277,7 +284,8 @@ def _changed_in_training(trace: Trace, model: ModelSeen) -> Finding | None:
             return finding(
                 "P03",
                 evidence=(
-                    f"{said} changed in training and is not in the state_dict that is saved at {saves[-1].place}; with the value "
+                    f"{said} changed in training and is not in the state_dict that is saved at {saves[-1].place}; "
+                    "with the value "
                     f"that it had at first, {seen.rows} samples get other answers"
                 ),
                 cure=f'self.register_buffer("{names[0][1]}", ...), so that it is in the state_dict',
@@ -319,7 +327,8 @@ def _unlike_words(trace: Trace, trained: MapSeen, used: MapSeen) -> Finding | No
         "D12" if classes else "P03",
         title=None if classes else "Words are numbered anew where the model is used",
         evidence=(
-            f"`{used.name}` in {used.function}() gives {len(other)} of {len(common)} words another number than `{trained.name}` in "
+            f"`{used.name}` in {used.function}() gives {len(other)} of {len(common)} words another number than "
+            f"`{trained.name}` in "
             f"{trained.function}() did in training, as {word!r}: {used.entries[word]} and {trained.entries[word]}"
         ),
         cure="Save the map with the weights, torch.save({'model': ..., 'vocab': vocab}), and use it again.",

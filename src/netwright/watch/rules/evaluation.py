@@ -1,9 +1,10 @@
-"""How the evaluation calls the model: in which mode, with or without a graph, with or without the truth (E01, E07, E08)."""
+"""How the evaluation calls the model: in which mode (E01), with or without a graph (E08)."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,11 +114,11 @@ def _in_both_modes(trace: Trace, model: ModelSeen, batches: list[BatchSeen], pla
     apart = max((differ(was, should) for _, was, should in pairs), default=0.0)
     if apart < SAME or apart == float("inf"):
         return None
-    was, should = _scores(trace, model, pairs)
+    had, wanted = _scores(trace, model, pairs)
     layers = [name for name in trace.events[batches[-1].event].facts.get("active") or () if name]
     named = ", ".join(f"`{name}`" for name in layers[:3]) or "layers that depend on the mode"
-    if was is not None and should is not None:
-        text = f"{was.name} {was.value:.4g} as it was, in train mode, and {should.value:.4g} in eval mode"
+    if had is not None and wanted is not None:
+        text = f"{had.name} {had.value:.4g} as it was, in train mode, and {wanted.value:.4g} in eval mode"
     else:
         text = f"its answers move by up to {apart:.2g} of their spread from train to eval mode"
     return finding(
@@ -161,7 +162,7 @@ def _through_next(
             for seen, _, should, target in known:
                 follow = next((one for one in other.eval_batches if _takes(one, seen)), None)
                 if follow is not None and isinstance(follow.output, Tensor):
-                    better = replay(copy, follow, lambda value, should=should, seen=seen: _swap(value, seen, should))
+                    better = replay(copy, follow, partial(_swapped_in, seen, should))
                     chained.append((follow.output.cpu(), better, _fitting(follow, target)))
         except NotCheckedError:
             continue
@@ -213,7 +214,8 @@ def graphs(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
             yield finding(
                 "E08",
                 evidence=(
-                    f"{len(seen)} forward passes of {model.name} with {sum(one.rows for one in seen)} samples kept all that "
+                    f"{len(seen)} forward passes of {model.name} with {sum(one.rows for one in seen)} samples kept "
+                    "all that "
                     "a backward pass needs, and none followed"
                 ),
                 cure="with torch.no_grad(): around the evaluation",
@@ -221,6 +223,10 @@ def graphs(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
                 where=None if place else "the evaluation",
             )
             return
+
+
+def _swapped_in(seen: BatchSeen, should: Any, value: Any) -> Any:
+    return _swap(value, seen, should)
 
 
 RULES = (train_mode, graphs)

@@ -1,4 +1,4 @@
-"""Exports that answer otherwise than the model (P02): made in train mode, or frozen to the example they were made with."""
+"""Exports that answer otherwise than the model (P02): made in train mode, or frozen to one example."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _compare(trace: Trace, event: Event, module: nn.Module, made: nn.Module) -> 
 def _told(event: Event, function: str, inputs: tuple[Any, ...], what: str, exported: Tensor, right: Tensor) -> Finding:
     active = [name for name in event.facts.get("active") or () if name]
     gap = "answers of another shape" if exported.shape != right.shape else (
-        f"answers that differ by up to {float((exported - right).abs().max()):.3g} (they spread by {float(right.float().std()) if right.numel() > 1 else 0:.3g})"
+        f"answers that differ by up to {float((exported - right).abs().max()):.3g} (they spread by "
+        f"{float(right.float().std()) if right.numel() > 1 else 0:.3g})"
     )  # fmt: skip
     text = f"{what}: what {function} made gives {gap} from the model in eval mode"
     if active and event.facts.get("train"):

@@ -1,6 +1,7 @@
 """What became of a model's output after a forward pass: the operations that it went through, one after another.
 
-``tags`` are whole numbers laid out as the output is; moved as the output was, they show which of its numbers stands where.
+``tags`` are whole numbers laid out as the output is; moved as the output was, they show which of its numbers stands
+where.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from netwright.checks.optrace import Op, tensors_in
 MOVES = frozenset(
     {
         "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "movedim", "swapaxes", "contiguous",
-        "squeeze", "unsqueeze", "__getitem__", "expand", "expand_as", "view_as", "reshape_as", "ravel", "select", "narrow",
+        "squeeze", "unsqueeze", "__getitem__", "expand", "expand_as", "view_as", "reshape_as", "ravel",
+        "select", "narrow",
     }
 )  # fmt: skip
 # The same number at the same place, as far as order and classes go.

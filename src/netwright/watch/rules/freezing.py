@@ -103,9 +103,7 @@ def _effect(module: nn.Module, subject: Subject | None, norms: list[NormSeen]) -
 def weights_written(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     """T09: frozen parameters that an optimizer goes on changing, by momentum or weight decay."""
     found: dict[int, list[tuple[str, float, int]]] = defaultdict(list)
-    names = {
-        id(one): (model.module, name) for model in trace.models for name, one in model.module.named_parameters()
-    }
+    names = {id(one): (model.module, name) for model in trace.models for name, one in model.module.named_parameters()}
     for seen in trace.frozen.written.values():
         if seen.steps < 2:
             continue

@@ -50,9 +50,7 @@ def _stale(event: Event) -> Holding | None:
     return None
 
 
-def _uncleared(
-    trace: Trace, story: Story, number: int, steps: int, stale: list[tuple[int, Event, Holding]]
-) -> Finding:
+def _uncleared(trace: Trace, story: Story, number: int, steps: int, stale: list[tuple[int, Event, Holding]]) -> Finding:
     optimizer = trace.optimizers[number]
     most = max((holding for _, _, holding in stale), key=lambda one: len(one.backwards))
     first = stale[0][2]
@@ -212,9 +210,7 @@ def of_another_loss(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
         leaks = [(at, event, pair) for at, event in steps if (pair := _leak(story, number, at, event)) is not None]
         if len(leaks) < AGAIN or len(leaks) < 0.5 * len(steps):
             continue
-        pairs = Counter(
-            (story.backwards[one].place, story.backwards[other].place) for _, _, (one, other) in leaks
-        )
+        pairs = Counter((story.backwards[one].place, story.backwards[other].place) for _, _, (one, other) in leaks)
         (theirs, own), _ = pairs.most_common(1)[0]
         share = _share(trace, number, theirs, own)
         if share is not None and share < LEAST_LEAK:

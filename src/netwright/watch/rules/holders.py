@@ -207,7 +207,8 @@ def _left_out(each: Missing, trace: Trace, stepped: list[OptimizerSeen]) -> Find
             f"them: {tail} in {trace.steps} steps"
         ),
         cure=(
-            f"Add them: Adam([*a.parameters(), *b.parameters()]), with those of {model.name}" if each.whole
+            f"Add them: Adam([*a.parameters(), *b.parameters()]), with those of {model.name}"
+            if each.whole
             else "Add them to a group, or freeze them where that is meant: layer.requires_grad_(False)"
         ),
         place=place or made_at(model.module, first),
@@ -255,10 +256,7 @@ def _trainable(trace: Trace) -> frozenset[int]:
 def only_frozen(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     """O05: an optimizer steps that holds nothing which can be trained."""
     moved = {
-        id(one)
-        for model in trace.models
-        for name, one in model.module.named_parameters()
-        if name in moved_names(model)
+        id(one) for model in trace.models for name, one in model.module.named_parameters() if name in moved_names(model)
     }
     for seen in trace.optimizers:
         tensors = _tensors(seen)

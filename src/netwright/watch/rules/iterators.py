@@ -118,8 +118,10 @@ def _after(scope: ast.AST, node: ast.AST, name: str, made: int) -> bool:
     """Whether a use comes after the optimizer was made and before the name is given another value."""
     line: int = node.lineno  # type: ignore[attr-defined]
     statement = next((one for one in ancestors(node) if isinstance(one, ast.stmt)), None)
-    if statement is not None and statement.lineno <= made <= (statement.end_lineno or made) and not isinstance(
-        statement, (ast.For, ast.While, ast.With, ast.If, ast.FunctionDef)
+    if (
+        statement is not None
+        and statement.lineno <= made <= (statement.end_lineno or made)
+        and not isinstance(statement, (ast.For, ast.While, ast.With, ast.If, ast.FunctionDef))
     ):
         return False
     if name.startswith("self."):
@@ -206,9 +208,10 @@ def _surely_ran(trace: Trace, use: Place) -> bool:
 
 def _in_call(trace: Trace, place: Place, one: IteratorSeen) -> bool:
     """Whether a clip that was told of already got the same iterator through a function's argument."""
-    return any(
-        event.facts["exhausted"] == one.kind for event in trace.of("clip") if event.place == place
-    ) and one.place is not None
+    return (
+        any(event.facts["exhausted"] == one.kind for event in trace.of("clip") if event.place == place)
+        and one.place is not None
+    )
 
 
 RULES = (exhausted,)

@@ -318,9 +318,7 @@ def _draws(trace: Trace) -> bool:
 
 
 def _is_random(model: ModelSeen) -> bool:
-    return any(
-        isinstance(one, torch.nn.modules.dropout._DropoutNd) and one.p > 0 for one in model.module.modules()
-    )
+    return any(isinstance(one, torch.nn.modules.dropout._DropoutNd) and one.p > 0 for one in model.module.modules())
 
 
 RULES = (graphs_kept, state_of_strangers, same_numbers_again)

@@ -1,4 +1,4 @@
-"""What the loaders give: in which order (D05), of which split (D08), with which draws (D11), with which class numbers (D12)."""
+"""What the loaders give: in which order (D05), and of which split (D08)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ MOST_CLASSES = 1_000
 
 def unshuffled(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     """D05: training goes through one class after another, or a tail of sorted classes was split off."""
-    orders = [(one.labels, one.sizes, one.place, one) for one in trace.loaders if one.used and _same_order(one)]
+    orders: list[tuple[list[int], list[int], Any, Any]] = [
+        (one.labels, one.sizes, one.place, one) for one in trace.loaders if one.used and _same_order(one)
+    ]
     orders += [(labels, sizes, None, None) for labels, sizes in _by_hand(trace)]
     for labels, sizes, place, loader in orders:
         found = _one_by_one(trace, labels, sizes, place, loader)
@@ -105,7 +107,8 @@ def _one_by_one(
     return finding(
         "D05",
         evidence=(
-            f"the {count} labels come in {runs} runs, where shuffled ones would make about {chance:.0f}; {alone} of {len(sizes)} batches "
+            f"the {count} labels come in {runs} runs, where shuffled ones would make about {chance:.0f}; {alone} of "
+            f"{len(sizes)} batches "
             f"hold one class only, and each pass has the same order"
         ),
         cure="DataLoader(dataset, batch_size=..., shuffle=True)",
@@ -150,8 +153,10 @@ def _sorted_tail(trace: Trace) -> Finding | None:
             "D05",
             title="The split cuts sorted classes",
             evidence=(
-                f"{unseen:.0%} of the {len(seen.labels)} held-out samples are of classes that training never saw: it has "
-                f"{min(trained)} to {max(trained)}, they have {min(labels)} to {max(labels)}, as a tail of rows sorted by class has"
+                f"{unseen:.0%} of the {len(seen.labels)} held-out samples are of classes that training never saw: it "
+                "has "
+                f"{min(trained)} to {max(trained)}, they have {min(labels)} to {max(labels)}, as a tail of rows "
+                "sorted by class has"
             ),
             cure="Shuffle before the split: random_split, or train_test_split(..., stratify=labels)",
             place=seen.place,
@@ -223,11 +228,14 @@ def _overlapping(seen: LoaderSeen, last: LoaderSeen, share: float) -> Finding:
     if seen is last:
         text = f"{what} is the very loader that the model is trained with"
     else:
-        text = f"{round(share * count)} of the {count} samples that {what} evaluates are also given by the loader that trains, made at {last.place}"
+        text = (
+            f"{round(share * count)} of the {count} samples that {what} evaluates are also given by the loader that "
+            f"trains, made at {last.place}"
+        )
     return finding(
         "D08",
         evidence=f"{text}: the score is that of samples which the model has learned",
-        cure="DataLoader(val_set, ...), with the part that the split made for it, and not `.dataset` or the training set",
+        cure="DataLoader(val_set, ...), with the part that the split made, not its `.dataset` nor the training set",
         place=seen.place,
         where=None if seen.place else "the loaders",
     )
@@ -257,10 +265,16 @@ def _changes_both(trace: Trace, seen_pairs: list[tuple[LoaderSeen, LoaderSeen]])
                 "D08",
                 title="Both parts of a split share one data set",
                 evidence=(
-                    f"`{owner}.dataset.{name} = {value}` changes it for training too: both parts hold the same {type(first).__name__} "
-                    f"({len(both[1])} and {len(both[0])} samples), and the loader that trains now reads with `{value}` as well"  # type: ignore[arg-type]
+                    f"`{owner}.dataset.{name} = {value}` changes it for training too: both parts hold the same "
+                    f"{type(first).__name__} "
+                    f"({len(both[1].indices)} and {len(both[0].indices)} samples), and the loader that trains now "
+                    "reads with "
+                    f"`{value}` as well"
                 ),
-                cure="Give each part a data set of its own: Subset(Data(..., transform=a), rows), Subset(Data(..., transform=b), others)",
+                cure=(
+                    "Give each part a data set of its own: Subset(Data(..., transform=a), rows), "
+                    "Subset(Data(..., transform=b), others)"
+                ),
                 place=place,
             )
     return None
@@ -289,12 +303,12 @@ def _set_through(trace: Trace) -> Iterator[tuple[Place, str, str, str]]:
             if not isinstance(node, ast.Assign):
                 continue
             for target in node.targets:
-                through = (
+                if (
                     isinstance(target, ast.Attribute)
                     and isinstance(target.value, ast.Attribute)
                     and target.value.attr == "dataset"
-                )
-                if through and not _in_a_loop(node):
+                    and not _in_a_loop(node)
+                ):
                     yield (
                         Place(file, node.lineno),
                         ast.unparse(target.value.value),

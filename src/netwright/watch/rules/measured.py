@@ -19,11 +19,12 @@ from netwright.records import Finding
 from netwright.watch.rules.flows import COMPARES, Step, after, axis, class_axis, moved, others, short, steps, tags
 from netwright.watch.rules.metrics import Looked, looks
 from netwright.watch.rules.replays import OF_CLASSES
-from netwright.watch.trace import BatchSeen, ModelSeen, Trace
+from netwright.watch.trace import ModelSeen, Trace
 
 MASKING = frozenset(
     {
-        "__getitem__", "mul", "__mul__", "__and__", "logical_and", "bitwise_and", "masked_select", "where", "masked_fill",
+        "__getitem__", "mul", "__mul__", "__and__", "logical_and", "bitwise_and", "masked_select", "where",
+        "masked_fill",
         "masked_fill_", "index_select", "__setitem__", "__iand__", "__imul__", "mul_", "logical_and_",
     }
 )  # fmt: skip
@@ -106,8 +107,10 @@ def _padded(look: Looked, step: Step, labels: Tensor, ignored: float, counts: in
         "E06",
         title="Padding counts in the metric",
         evidence=(
-            f"{counts} of {labels.numel()} labels in this batch are {ignored:.0f}, which the loss leaves out, and the metric counts them: "
-            f"{float(right.float().mean()):.3f} over all, {float(right[scored].float().mean()):.3f} over those that have a label"
+            f"{counts} of {labels.numel()} labels in this batch are {ignored:.0f}, which the loss leaves out, and "
+            "the metric counts them: "
+            f"{float(right.float().mean()):.3f} over all, {float(right[scored].float().mean()):.3f} over those that "
+            "have a label"
         ),
         cure=f"scored = labels != {ignored:.0f}; correct += (predicted == labels)[scored].sum(); total += scored.sum()",
         place=step.op.place,
@@ -295,10 +298,14 @@ def _mixed(look: Looked, step: Step, classes: int, along: int, share: float) -> 
         "E06",
         title="The metric compares numbers of different places",
         evidence=(
-            f"the classes lie along axis {classes} of the output {tuple(output.shape)}, as the loss takes them, but argmax over axis {along} of "
+            f"the classes lie along axis {classes} of the output {tuple(output.shape)}, as the loss takes them, but "
+            f"argmax over axis {along} of "
             f"{tuple(step.tensor.shape)} compares numbers of different places in {share:.0%} of all rows{figures}"
         ),
-        cure=f"predicted = outputs.argmax(dim={classes}), or outputs.movedim({classes}, -1).reshape(-1, {output.shape[classes]}) before it",
+        cure=(
+            f"predicted = outputs.argmax(dim={classes}), or first "
+            f"outputs.movedim({classes}, -1).reshape(-1, {output.shape[classes]})"
+        ),
         place=place,
         where=None if place else "the metric",
     )

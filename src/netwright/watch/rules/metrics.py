@@ -94,7 +94,9 @@ def _one_column(look: Looked, step: Step) -> Finding | None:
         what = f"softmax over axis {along} of a tensor of shape {op.shapes[0]} divides each number by itself"
     return finding(
         "E02",
-        evidence=f"{what}: all {step.tensor.numel()} predictions are {constant}, whatever the network says{_share(look)}",
+        evidence=(
+            f"{what}: all {step.tensor.numel()} predictions are {constant}, whatever the network says{_share(look)}"
+        ),
         cure=_decide(look.losses),
         place=op.place,
         where=None if op.place else "the metric",
@@ -163,7 +165,7 @@ def _wrong_axis(look: Looked, step: Step) -> Finding | None:
     if along is None and op.argument(1, "dim") is None:
         what = f"argmax() without dim gives one number, {int(op.out)}, for all {rows} samples"
     elif along == 0 and shape[0] == rows:
-        what = f"argmax(dim=0) of a tensor of shape {shape} gives the best sample of each class, not the best class of each sample"
+        what = f"argmax(dim=0) of a tensor of shape {shape} gives the best sample of each class, not the reverse"
     else:
         return None
     return finding(
@@ -211,11 +213,16 @@ def _table(step: Step, other: Tensor, one: tuple[int, ...], two: tuple[int, ...]
     name = short(step.op)
     if name in COMPARES:
         table, own = (first == second).float(), (first.reshape(-1) == second.reshape(-1)).float()
-        text = f"{float(table.mean()):.3f} of the table agree, {float(own.mean()):.3f} of the predictions with their own label"
+        text = (
+            f"{float(table.mean()):.3f} of the table agree, {float(own.mean()):.3f} of the predictions with their label"
+        )
     else:
         table = (first.float() - second.float()) ** 2
         own = (first.float().reshape(-1) - second.float().reshape(-1)) ** 2
-        text = f"the mean square over the table is {float(table.mean()):.4g}, over the pairs that belong together {float(own.mean()):.4g}"
+        text = (
+            f"the mean square over the table is {float(table.mean()):.4g}, over the pairs that belong together "
+            f"{float(own.mean()):.4g}"
+        )
     return finding(
         "E02",
         title="Each prediction is compared with every label",
@@ -245,8 +252,10 @@ def _threshold(look: Looked, step: Step) -> Finding | None:
             return None
         what = "round()" if name in ROUNDS else "the threshold of 0.5"
         text = (
-            f"{what} is applied to logits (trained with {sorted(logits)[0]}), which go from {float(values.min()):.2f} to "
-            f"{float(values.max()):.2f}; as a probability 0.5 of a logit is 0.62. {between} of {values.numel()} answers in "
+            f"{what} is applied to logits (trained with {sorted(logits)[0]}), which go from "
+            f"{float(values.min()):.2f} to "
+            f"{float(values.max()):.2f}; as a probability 0.5 of a logit is 0.62. {between} of {values.numel()} "
+            "answers in "
             f"this batch lie between and are called negative{_gain(look, values, 0.5, 0.0)}"
         )
         return finding(
@@ -254,8 +263,10 @@ def _threshold(look: Looked, step: Step) -> Finding | None:
         )
     if cut == 0 and look.losses & OF_PROBABILITIES and not look.losses & WITH_LOGITS and bool((values >= 0).all()):
         text = (
-            f"the outputs are probabilities (trained with {sorted(look.losses & OF_PROBABILITIES)[0]}) from {float(values.min()):.2f} "
-            f"to {float(values.max()):.2f}: all {values.numel()} are above the threshold of 0{_gain(look, values, 0.0, 0.5)}"
+            f"the outputs are probabilities (trained with {sorted(look.losses & OF_PROBABILITIES)[0]}) from "
+            f"{float(values.min()):.2f} "
+            f"to {float(values.max()):.2f}: all {values.numel()} are above the threshold of "
+            f"0{_gain(look, values, 0.0, 0.5)}"
         )
         return finding("E02", evidence=text, cure="predicted = (outputs > 0.5)", place=op.place)
     return None
@@ -300,8 +311,10 @@ def _twice_squashed(look: Looked, step: Step) -> Finding | None:
     return finding(
         "E02",
         evidence=(
-            f"the outputs are probabilities (trained with {sorted(look.losses & OF_PROBABILITIES)[0]}), and sigmoid of them lies "
-            f"between {float(values.sigmoid().min()):.3f} and {float(values.sigmoid().max()):.3f}: with the threshold of 0.5 all "
+            f"the outputs are probabilities (trained with {sorted(look.losses & OF_PROBABILITIES)[0]}), and sigmoid "
+            "of them lies "
+            f"between {float(values.sigmoid().min()):.3f} and {float(values.sigmoid().max()):.3f}: with the "
+            "threshold of 0.5 all "
             f"{values.numel()} answers are positive{_gain(look, values, -1.0, 0.5)}"
         ),
         cure="predicted = (outputs > 0.5), without another sigmoid",

@@ -54,7 +54,8 @@ def _by_maps(seen: LoaderSeen, last: LoaderSeen) -> Finding | None:
     return finding(
         "D12",
         evidence=(
-            f"{len(other)} of {len(common)} classes have another number in evaluation than in training, as {name!r}: {mine[name]} and "
+            f"{len(other)} of {len(common)} classes have another number in evaluation than in training, as {name!r}: "
+            f"{mine[name]} and "
             f"{theirs[name]}"
         ),
         cure="Make the map once, from sorted names of training, and give it to both data sets.",
@@ -67,13 +68,11 @@ def _class_map(dataset: Any) -> dict[str, int]:
     """The numbers of the classes of a data set, as it keeps them."""
     own = getattr(dataset, "__dict__", {})
     for name, value in own.items():
-        if (
-            isinstance(value, dict)
-            and re.search(r"class|label|cat|idx|2id|to_id", name, re.I)
-            and len(value) <= MOST_CLASSES
-        ):
-            if all(isinstance(key, str) and isinstance(one, int) for key, one in value.items()):
-                return dict(value)
+        named = isinstance(value, dict) and re.search(r"class|label|cat|idx|2id|to_id", name, re.I)
+        if not named or len(value) > MOST_CLASSES:
+            continue
+        if all(isinstance(key, str) and isinstance(one, int) for key, one in value.items()):
+            return dict(value)
     names = own.get("classes")
     if isinstance(names, (list, tuple)) and all(isinstance(one, str) for one in names) and len(names) <= MOST_CLASSES:
         return {name: at for at, name in enumerate(names)}
@@ -132,10 +131,11 @@ def _renumbered(trace: Trace, model: ModelSeen, given: Tensor, wanted: Tensor, p
     return finding(
         "D12",
         evidence=(
-            f"{plain:.3f} of {len(given)} answers agree with the labels of the evaluation, but {better:.3f} do once classes are renumbered "
+            f"{plain:.3f} of {len(given)} answers agree with the labels of the evaluation, but {better:.3f} do once "
+            "classes are renumbered "
             f"({named}); on samples of training {learned:.3f} are right as they are"
         ),
-        cure="Number the classes once, from training, and use that for every split: encoder.fit(train), encoder.transform(test)",
+        cure="Number the classes once, from training, for every split: encoder.fit(train), encoder.transform(test)",
         place=at,
         where=None if at else "the labels",
     )

@@ -65,8 +65,8 @@ def turned_by_clipping(trace: Trace, subjects: dict[int, Subject]) -> Iterator[F
                 place=event.place,
                 severity="error",
                 title="Clipping turns gradients round",
-                evidence=f"max_norm is {limit:g}: a gradient of norm {event.facts.get('norm', float('nan')):.3g} is multiplied "
-                "by a negative number, and steps climb the loss.",
+                evidence=f"max_norm is {limit:g}: a gradient of norm {event.facts.get('norm', float('nan')):.3g} is "
+                "multiplied by a negative number, and steps climb the loss.",
                 cure="max_norm=1.0",
             )
             return

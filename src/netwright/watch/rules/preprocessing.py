@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 MOST_ROWS = 1_000
 FEWEST = 16  # samples at one line from which on their statistics are looked at
 FAR = 3.0  # standard deviations of training beyond which means lie apart; real shifts are far smaller in most columns
+_ONE_ORDER = "Bring the channels into one order: picture[:, :, ::-1] turns BGR into RGB, pictures.flip(1) a batch"
 TWICE = 1.5  # times that a spread is another from which on a scale is suspected
 
 
@@ -150,10 +152,13 @@ def _same_samples(line: Line, train: Tensor, others: list[Line]) -> Unlike | Non
         if found is not None:
             factor, shift, count = found
             return Unlike(
-                f"{count} of {len(mine)} samples are those that {other.place} gives, times {factor:.4g} plus {shift:.4g}: "
-                f"mean {float(mine.mean()):.3g} and spread {float(mine.std()):.3g} here, {float(theirs.mean()):.3g} and "
-                f"{float(theirs.std()):.3g} there and {float(train.mean()):.3g} and {float(train.std()):.3g} in training",
-                lambda value, factor=factor, shift=shift: (value - shift) / factor,
+                f"{count} of {len(mine)} samples are those that {other.place} gives, times {factor:.4g} plus "
+                f"{shift:.4g}: "
+                f"mean {float(mine.mean()):.3g} and spread {float(mine.std()):.3g} here, {float(theirs.mean()):.3g} "
+                "and "
+                f"{float(theirs.std()):.3g} there and {float(train.mean()):.3g} and {float(train.std()):.3g} in "
+                "training",
+                partial(_undo, factor, shift),
                 True,
                 "Prepare inputs here by the same function as those of training.",
             )
@@ -167,8 +172,9 @@ def _same_samples(line: Line, train: Tensor, others: list[Line]) -> Unlike | Non
                 and int((torch.cdist(mine, theirs).amin(1) < 1e-3 * size).sum()) < count // 4
             ):
                 return Unlike(
-                    f"{count} of {len(turned)} pictures are those that {other.place} gives, with the three channels in reverse order",
-                    lambda value: value.flip(1), True, "Bring the channels into one order: picture[:, :, ::-1] turns BGR into RGB",
+                    f"{count} of {len(turned)} pictures are those that {other.place} gives, with the three channels "
+                    "in reverse order",
+                    lambda value: value.flip(1), True, _ONE_ORDER,
                 )  # fmt: skip
     return None
 
@@ -208,7 +214,8 @@ def _raw_pixels(line: Line, train: Tensor, others: list[Line]) -> Unlike | None:
     words = "pixels from 0 to 255" if here else "numbers of scale 1"
     ratio = float(line.inputs.std()) / (float(train.std()) or 1.0)
     return Unlike(
-        f"it gives {words} (mean {float(line.inputs.mean()):.3g}, spread {float(line.inputs.std()):.3g}), while training had mean "
+        f"it gives {words} (mean {float(line.inputs.mean()):.3g}, spread {float(line.inputs.std()):.3g}), while "
+        "training had mean "
         f"{float(train.mean()):.3g} and spread {float(train.std()):.3g}: {ratio:.3g} times as much",
         _matching(line.inputs, train, columns=False), True,
         "Divide by 255 and normalise on both sides, by one function.",
@@ -233,10 +240,13 @@ def _unscaled_columns(line: Line, train: Tensor, others: list[Line]) -> Unlike |
         return None
     at = int(shift.masked_fill(~away, 0).argmax())
     return Unlike(
-        f"{int(away.sum())} of {int(varied.sum())} columns lie wholly outside of what training had, as column {at}: mean "
-        f"{float(line.inputs[:, at].mean()):.3g} and spread {float(line.inputs[:, at].std()):.3g} instead of {float(mean[at]):.3g} and "
+        f"{int(away.sum())} of {int(varied.sum())} columns lie wholly outside of what training had, as column {at}: "
+        "mean "
+        f"{float(line.inputs[:, at].mean()):.3g} and spread {float(line.inputs[:, at].std()):.3g} instead of "
+        f"{float(mean[at]):.3g} and "
         f"{float(std[at]):.3g} ({float(ratio[at]):.2g} times as wide)",
-        _matching(line.inputs, train, columns=True), True, "x_test = (x_test - mean) / std, with those of training: scaler.transform(x_test)",
+        _matching(line.inputs, train, columns=True), True,
+        "x_test = (x_test - mean) / std, with those of training: scaler.transform(x_test)",
     )  # fmt: skip
 
 
@@ -257,10 +267,14 @@ def _missing_shift(line: Line, train: Tensor, others: list[Line]) -> Unlike | No
     if left > 0.1 * spread or factor <= 0 or not apart or not bounded:
         return None
     return Unlike(
-        f"its values go from {float(line.inputs.min()):.3g} to {float(line.inputs.max()):.3g} (mean {float(line.inputs.mean()):.3g}, spread "
-        f"{float(line.inputs.std()):.3g}), those of training from {float(train.min()):.3g} to {float(train.max()):.3g} (mean "
-        f"{float(train.mean()):.3g}, spread {float(train.std()):.3g}); times {factor:.3g} plus {shift:.3g} all quantiles agree",
-        lambda value: factor * value + shift, len(line.inputs) >= 32, "Normalise with the mean and spread of training on both sides.",
+        f"its values go from {float(line.inputs.min()):.3g} to {float(line.inputs.max()):.3g} (mean "
+        f"{float(line.inputs.mean()):.3g}, spread "
+        f"{float(line.inputs.std()):.3g}), those of training from {float(train.min()):.3g} to "
+        f"{float(train.max()):.3g} (mean "
+        f"{float(train.mean()):.3g}, spread {float(train.std()):.3g}); times {factor:.3g} plus {shift:.3g} all "
+        "quantiles agree",
+        lambda value: factor * value + shift, len(line.inputs) >= 32,
+        "Normalise with the mean and spread of training on both sides.",
     )  # fmt: skip
 
 
@@ -280,8 +294,9 @@ def _reversed_channels(line: Line, train: Tensor, others: list[Line]) -> Unlike 
     if train.ndim != 4 or train.shape[1] != 3 or line.inputs.shape[1] != 3:
         return None
     return Unlike(
-        f"the channels' means are {_listed(line.inputs)}, in training {_listed(train)}, and in reverse order {_listed(line.inputs.flip(1))}",
-        lambda value: value.flip(1), False, "Bring the channels into one order: pictures.flip(1), or picture[:, :, ::-1] where they are read",
+        f"the channels' means are {_listed(line.inputs)}, in training {_listed(train)}, and in reverse order "
+        f"{_listed(line.inputs.flip(1))}",
+        lambda value: value.flip(1), False, _ONE_ORDER,
     )  # fmt: skip
 
 
@@ -367,6 +382,11 @@ def _told(line: Line, found: Unlike, source: ModelSeen, train: Tensor, *, served
         place=line.place,
         where=None if line.place else "the evaluation",
     )
+
+
+def _undo(factor: float, shift: float, value: Tensor) -> Tensor:
+    """A value without the scale and shift that it has too many."""
+    return (value - shift) / factor
 
 
 RULES = (prepared_otherwise,)

@@ -135,9 +135,7 @@ def of_another_optimizer(trace: Trace, seen: SchedulerSeen) -> Finding | None:
 
 def given_a_value(trace: Trace, seen: SchedulerSeen) -> Finding | None:
     """A loss handed to a scheduler that takes it for the number of the epoch."""
-    plain = not isinstance(
-        seen.scheduler, (lr_scheduler.ReduceLROnPlateau, lr_scheduler.CosineAnnealingWarmRestarts)
-    )
+    plain = not isinstance(seen.scheduler, (lr_scheduler.ReduceLROnPlateau, lr_scheduler.CosineAnnealingWarmRestarts))
     odd = [value for value in seen.metrics if value != round(value)]
     if not plain or len(odd) < AGAIN:
         return None
@@ -191,7 +189,7 @@ def made_anew(trace: Trace, schedulers: list[SchedulerSeen]) -> Finding | None:
             "T06",
             place=place,
             evidence=(
-                f"The {type(made[0].scheduler).__name__} was made anew {len(made)} times for the same optimizer and got at "
+                f"The {type(made[0].scheduler).__name__} was made anew {len(made)} times for one optimizer and got at "
                 f"most {max(len(one.steps) for one in made)} calls each time: it always begins afresh, and the rate "
                 f"stayed between {min(rates):.3g} and {max(rates):.3g}."
             ),

@@ -61,7 +61,8 @@ def _living(trace: Trace, event: Event, number: int, step: int, place: Place | N
     return finding(
         "E05",
         evidence=(
-            f"what state_dict() gave is {done} at {event.place} after {since} more optimizer steps, but {count} are the model's own "
+            f"what state_dict() gave is {done} at {event.place} after {since} more optimizer steps, but {count} are "
+            "the model's own "
             "memory, no copy: they hold the weights of the last step, not the best ones"
         ),
         cure="best = copy.deepcopy(model.state_dict())",
@@ -84,8 +85,10 @@ def _same_object(trace: Trace, model: ModelSeen) -> Finding | None:
             "E05",
             title="The best model is not a copy",
             evidence=(
-                f"`{name}` and `{others[0] if others else 'the model in training'}` are one and the same {model.name}: after `{name}` "
-                f"was set, {last - first} more backward passes changed it, so that it is the last model and not the best"
+                f"`{name}` and `{others[0] if others else 'the model in training'}` are one and the same "
+                f"{model.name}: after `{name}` "
+                f"was set, {last - first} more backward passes changed it, so that it is the last model and not the "
+                "best"
             ),
             cure=f"{tail} = copy.deepcopy(model)",
             place=place,
@@ -159,12 +162,12 @@ def on_the_test_set(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Find
         return
     seen = chosen.loader
     for other in trace.loaders:
-        if other is not seen and not other.used and other.evaluated and _same_data(seen, other):
-            if _only_after_training(trace, other):
-                yield _on_test(
-                    chosen, f"the loader made at {other.place}, which is evaluated in the end, holds the same samples"
-                )
-                return
+        if other is seen or other.used or not other.evaluated or not _same_data(seen, other):
+            continue
+        if _only_after_training(trace, other):
+            why = f"the loader made at {other.place}, which is evaluated in the end, holds the same samples"
+            yield _on_test(chosen, why)
+            return
     others = [
         one for one in trace.loaders if one is not seen and not one.used and one.evaluated and not _same_data(seen, one)
     ]
@@ -187,7 +190,8 @@ def _on_test(chosen: Chosen, why: str) -> Finding:
     return finding(
         "E04",
         evidence=(
-            f"the same {count} samples were evaluated {chosen.passes} times during training and {chosen.how}; {why}. The score of "
+            f"the same {count} samples were evaluated {chosen.passes} times during training and {chosen.how}; {why}. "
+            "The score of "
             f"the chosen weights is the luckiest of {chosen.passes}, not what new data will show"
         ),
         cure="Split a validation set off the training set, choose by that, and look at the test set once.",
@@ -273,7 +277,8 @@ def _whole_tensors(trace: Trace) -> Iterator[Finding]:
     yield finding(
         "E04",
         evidence=(
-            f"`{tests[0]}` was evaluated {len(ends) + 1} times during training and {how[0]}, and no other samples are evaluated. The score of "
+            f"`{tests[0]}` was evaluated {len(ends) + 1} times during training and {how[0]}, and no other samples "
+            "are evaluated. The score of "
             f"the chosen weights is the luckiest of {len(ends) + 1}, not what new data will show"
         ),
         cure="Split a validation set off the training set, choose by that, and look at the test set once.",
@@ -299,9 +304,9 @@ def _copied_if_better(trace: Trace) -> Place | None:
     """Where a model is copied below a comparison with a best value."""
     for file, tree in trace.sources.trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("copy.deepcopy", "deepcopy"):
-                if any(re.search("best", ast.unparse(one.test)) for one in _ifs_above(node)):
-                    return Place(file, node.lineno)
+            copies = isinstance(node, ast.Call) and ast.unparse(node.func) in ("copy.deepcopy", "deepcopy")
+            if copies and any(re.search("best", ast.unparse(one.test)) for one in _ifs_above(node)):
+                return Place(file, node.lineno)
     return None
 
 
@@ -347,7 +352,8 @@ def _same_data(one: LoaderSeen, other: LoaderSeen) -> bool:
         return at is there is None or (at is not None and there is not None and set(at) == set(there))
     mine, theirs = _tensors(first), _tensors(second)
     return bool(mine) and len(mine) == len(theirs) and at is there is None and all(
-        a.shape == b.shape and (a.data_ptr() == b.data_ptr() or bool(torch.equal(a, b))) for a, b in zip(mine, theirs, strict=True)
+        a.shape == b.shape and (a.data_ptr() == b.data_ptr() or bool(torch.equal(a, b)))
+        for a, b in zip(mine, theirs, strict=True)
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def _answers_follow(trace: Trace, model: ModelSeen, seen: BatchSeen) -> Finding 
 
 
 def _is_the_input(seen: BatchSeen, name: Any) -> bool:
-    """Whether an argument is what the model is for, as of an autoencoder: the loader's first tensor, or the first argument."""
+    """Whether an argument is what the model is for: the loader's first tensor, or the first argument."""
     own = [at for argument, at, _ in seen.sources if argument == name]
     return 0 in own if own else name == 0
 
@@ -130,7 +130,8 @@ def _changed(
     return finding(
         "E07",
         evidence=(
-            f"{argument} of {model.name} holds the labels that its answers are then compared with: given those of other samples, and "
+            f"{argument} of {model.name} holds the labels that its answers are then compared with: given those of "
+            "other samples, and "
             f"all else alike, the outputs of {moved:.0%} of {seen.rows} samples change{text}{free}"
         ),
         cure=cure,
@@ -220,7 +221,7 @@ def _fed_step_by_step(trace: Trace, model: ModelSeen) -> Finding | None:
 
 
 def _part(seen: BatchSeen) -> int | None:
-    """The number of the loader's tensor that the first argument is a part of; None for none, the first, or a whole one."""
+    """The number of the loader's tensor that the first argument is a part of; None for the first, or a whole one."""
     found = [(at, whole) for name, at, whole in seen.sources if name == 0]
     return found[0][0] if found and not found[0][1] and found[0][0] > 0 else None
 
@@ -240,7 +241,8 @@ def _one_step(model: ModelSeen, calls: list[BatchSeen], place: Place | None, fir
         "E07",
         title="A forecast is fed the truth at each step",
         evidence=(
-            f"for each batch {model.name} is called {len(calls)} times in a row with a state, each time with the next part of the "
+            f"for each batch {model.name} is called {len(calls)} times in a row with a state, each time with the "
+            "next part of the "
             f"loader's tensor {(_part(calls[0]) or 0) + 1}, which its answers are compared with{figures}"
         ),
         cure="Feed back the model's own last answer: output, state = model(output, state)",
@@ -254,7 +256,8 @@ def _errors(model: ModelSeen, first: BatchSeen, calls: list[BatchSeen]) -> tuple
     copy = private(model.module)
     chain = [first, *[one for one in calls if one is not first]]
     given = [on_cpu(one.args[0]) for one in chain]
-    was, free = [], []
+    was: list[Any] = []
+    free: list[Any] = []
     for own, errors in ((False, was), (True, free)):
         answer, state = _advance(copy, given[0], None)
         for truth in given[1:]:

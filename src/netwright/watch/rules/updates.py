@@ -144,9 +144,7 @@ def steps_change_nothing(trace: Trace, subjects: dict[int, Subject]) -> Iterator
             yield from _no_length(trace, optimizer, models, steps, held)
 
 
-def _no_gradient(
-    trace: Trace, story: Story, optimizer: OptimizerSeen, models: list[ModelSeen], steps: int
-) -> Finding:
+def _no_gradient(trace: Trace, story: Story, optimizer: OptimizerSeen, models: list[ModelSeen], steps: int) -> Finding:
     bare = _bare(trace, "backward")
     name = " and ".join(dict.fromkeys(model.name for model in models))
     if trace.num_backwards:
@@ -230,9 +228,13 @@ def copy_was_trained(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Fin
 def _same(model: ModelSeen, pristine: nn.Module) -> bool:
     """Whether a module's weights are those of another."""
     own, others = list(model.module.named_parameters()), dict(pristine.named_parameters())
-    return bool(own) and len(own) == len(others) and all(
-        name in others and others[name].shape == one.shape and torch.equal(one.detach().cpu(), others[name].cpu())
-        for name, one in own
+    return (
+        bool(own)
+        and len(own) == len(others)
+        and all(
+            name in others and others[name].shape == one.shape and torch.equal(one.detach().cpu(), others[name].cpu())
+            for name, one in own
+        )
     )
 
 

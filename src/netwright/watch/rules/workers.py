@@ -48,7 +48,8 @@ def _draws(seen: LoaderSeen, dataset: Any, workers: int) -> Finding | None:
     init = getattr(seen.loader, "worker_init_fn", None)
     what = (
         [
-            f"workers 0 and 1 of {workers} return exactly the same for {len(first[0])} samples, though each draws anew at every reading"
+            f"workers 0 and 1 of {workers} return exactly the same for {len(first[0])} samples, though each draws "
+            "anew at every reading"
         ]
         if alike
         else []
@@ -58,10 +59,14 @@ def _draws(seen: LoaderSeen, dataset: Any, workers: int) -> Finding | None:
     return finding(
         "D11",
         title=None if alike else "Each epoch draws the same random numbers",
-        evidence=f"read as {'two workers do' if alike else 'a worker does in two epochs'}, on copies: {', and '.join(what)}{where}",
+        evidence=(
+            f"read as {'two workers do' if alike else 'a worker does in two epochs'}, on copies: "
+            f"{', and '.join(what)}{where}"
+        ),
         cure=(
             "def seed_worker(worker_id): dataset = torch.utils.data.get_worker_info().dataset; "
-            "dataset.rng = np.random.default_rng(torch.initial_seed())\nOr draw from torch's generator, which is seeded for each worker."
+            "dataset.rng = np.random.default_rng(torch.initial_seed())\nOr draw from torch's generator, which is "
+            "seeded for each worker."
         ),
         place=seen.place,
         where=None if seen.place else "the workers",

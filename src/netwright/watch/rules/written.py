@@ -139,7 +139,8 @@ def _judge(look: Looked, flow: Flow, node: ast.Call | ast.Compare, file: str) ->
             yield finding(
                 "E02",
                 evidence=(
-                    f"`{ast.unparse(node)}` of outputs of shape {tuple(output.shape)} takes the largest of one number: all predictions are 0, "
+                    f"`{ast.unparse(node)}` of outputs of shape {tuple(output.shape)} takes the largest of one "
+                    "number: all predictions are 0, "
                     "whatever the network says"
                 ),
                 cure="predicted = outputs > 0 for logits, > 0.5 for probabilities",
@@ -167,8 +168,10 @@ def _threshold(look: Looked, what: str, place: Place) -> Iterator[Finding]:
     yield finding(
         "E02",
         evidence=(
-            f"{what} is applied to logits (trained with {sorted(logits)[0]}), which go from {float(values.min()):.2f} to "
-            f"{float(values.max()):.2f}; as a probability 0.5 of a logit is 0.62. {between} of {values.numel()} answers in this batch lie "
+            f"{what} is applied to logits (trained with {sorted(logits)[0]}), which go from "
+            f"{float(values.min()):.2f} to "
+            f"{float(values.max()):.2f}; as a probability 0.5 of a logit is 0.62. {between} of {values.numel()} "
+            "answers in this batch lie "
             "between and are called negative"
         ),
         cure="predicted = (outputs > 0), or a sigmoid before it",
