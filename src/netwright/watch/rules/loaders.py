@@ -244,8 +244,9 @@ def _overlapping(seen: LoaderSeen, last: LoaderSeen, share: float) -> Finding:
 def _changes_both(trace: Trace, seen_pairs: list[tuple[LoaderSeen, LoaderSeen]]) -> Finding | None:
     """``val_set.dataset.transform = …`` where the training part has the same data set."""
     for seen, last in seen_pairs:
-        both = (getattr(seen.loader, "dataset", None), getattr(last.loader, "dataset", None))
-        if seen is last or not all(isinstance(one, Subset) for one in both):
+        both = [getattr(one.loader, "dataset", None) for one in (last, seen)]
+        parts = [one for one in both if isinstance(one, Subset)]
+        if seen is last or len(parts) != 2:
             continue
         first, second = dataset_of(seen.loader)[0], dataset_of(last.loader)[0]
         if first is not second or not seen.transforms or not last.transforms:
@@ -267,7 +268,7 @@ def _changes_both(trace: Trace, seen_pairs: list[tuple[LoaderSeen, LoaderSeen]])
                 evidence=(
                     f"`{owner}.dataset.{name} = {value}` changes it for training too: both parts hold the same "
                     f"{type(first).__name__} "
-                    f"({len(both[1].indices)} and {len(both[0].indices)} samples), and the loader that trains now "
+                    f"({len(parts[0].indices)} and {len(parts[1].indices)} samples), and the loader that trains now "
                     "reads with "
                     f"`{value}` as well"
                 ),

@@ -109,7 +109,7 @@ def _assigned_if_better(trace: Trace, tail: str) -> Place | None:
                 if isinstance(value, (ast.Name, ast.Attribute)) and _tail(name) == tail
             ]
             if pairs and _below_comparison(node):
-                return Place(file, node.lineno)
+                return Place(file, line)
     return None
 
 
@@ -304,8 +304,10 @@ def _copied_if_better(trace: Trace) -> Place | None:
     """Where a model is copied below a comparison with a best value."""
     for file, tree in trace.sources.trees():
         for node in ast.walk(tree):
-            copies = isinstance(node, ast.Call) and ast.unparse(node.func) in ("copy.deepcopy", "deepcopy")
-            if copies and any(re.search("best", ast.unparse(one.test)) for one in _ifs_above(node)):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("copy.deepcopy", "deepcopy"):
+                continue
+            line: int = node.lineno
+            if any(re.search("best", ast.unparse(one.test)) for one in _ifs_above(node)):
                 return Place(file, node.lineno)
     return None
 
