@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,16 +85,16 @@ def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -
     Raises:
         NotCheckedError: The loss is not known, or takes no such answer.
     """
-    middle = answer.detach().float().mean(0)
+    form = _form(answer.detach().float())
     found: list[float] = []
-    for scale in (0.0, 1.0):
-        guess = (middle * scale).requires_grad_()
+    for start in (torch.zeros(answer.shape[1:]), answer.detach().float().mean(0)):
+        guess = start.clone().requires_grad_()
         optimizer = torch.optim.LBFGS([guess], lr=0.5, max_iter=25)
 
         def closure(guess: Tensor = guess, optimizer: torch.optim.LBFGS = optimizer) -> Tensor:
             optimizer.zero_grad()
-            same = guess.expand(len(answer), *guess.shape).contiguous()
-            loss = subject.loss_of(same, inputs, targets)
+            same = form(guess.expand(len(answer), *guess.shape))
+            loss = subject.loss_of(same.contiguous(), inputs, targets)
             found.append(float(loss.detach()))
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -104,6 +105,18 @@ def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -
     if not finite:
         raise NotCheckedError("the loss of a constant answer could not be found")
     return min(finite)
+
+
+def _form(answer: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes any numbers such as the module gives: log-probabilities, probabilities, or as they are."""
+    if answer.ndim > 1 and bool(((answer >= 0) & (answer <= 1)).all()):
+        rows = answer.sum(1)
+        return partial(torch.softmax, dim=1) if torch.allclose(rows, torch.ones_like(rows), atol=1e-3) else torch.sigmoid
+    if answer.ndim > 1 and bool((answer <= 0).all()):
+        rows = answer.exp().sum(1)
+        if torch.allclose(rows, torch.ones_like(rows), atol=1e-3):
+            return partial(torch.log_softmax, dim=1)
+    return torch.clone
 
 
 def guess_of(subject: Subject) -> float:

@@ -109,7 +109,7 @@ def _assigned_if_better(trace: Trace, tail: str) -> Place | None:
                 if isinstance(value, (ast.Name, ast.Attribute)) and _tail(name) == tail
             ]
             if pairs and _below_comparison(node):
-                return Place(file, line)
+                return Place(file, node.lineno)
     return None
 
 
