@@ -81,9 +81,8 @@ def sweep_of(subject: Subject) -> Sweep:
         NotCheckedError: Loss or optimizer are not known, or the time is too short.
     """
     if "sweep" not in subject.cache:
-        subject.cache["sweep"] = NotCheckedError(
-            "short trainings took too long"
-        )  # once is enough, should it be stopped
+        # What stays, should the time run out: it is tried once.
+        subject.cache["sweep"] = NotCheckedError("short trainings took too long")
         try:
             subject.cache["sweep"] = _sweep(subject)
         except NotCheckedError as reason:

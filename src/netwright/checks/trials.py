@@ -111,7 +111,8 @@ def _form(answer: Tensor) -> Callable[[Tensor], Tensor]:
     """What makes any numbers such as the module gives: log-probabilities, probabilities, or as they are."""
     if answer.ndim > 1 and bool(((answer >= 0) & (answer <= 1)).all()):
         rows = answer.sum(1)
-        return partial(torch.softmax, dim=1) if torch.allclose(rows, torch.ones_like(rows), atol=1e-3) else torch.sigmoid
+        sums_to_one = torch.allclose(rows, torch.ones_like(rows), atol=1e-3)
+        return partial(torch.softmax, dim=1) if sums_to_one else torch.sigmoid
     if answer.ndim > 1 and bool((answer <= 0).all()):
         rows = answer.exp().sum(1)
         if torch.allclose(rows, torch.ones_like(rows), atol=1e-3):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from netwright.checks import CHECKS
 from netwright.checks.catalogue import fold, in_order
-from netwright.checks.runner import run_checks, silence, untouched
+from netwright.checks.runner import USUAL_S, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.subject import Budget, NotCheckedError, Subject, first_line
 from netwright.records import CheckReport, Finding
 from netwright.watch.capture import subject_of
@@ -16,6 +16,7 @@ from netwright.watch.rules import RULES
 from netwright.watch.trace import Trace
 
 MOST_MODELS = 4
+RULE_S = 3.0  # that one rule may take, more where more was asked for
 
 
 class Rule(Protocol):
@@ -48,14 +49,7 @@ def examine(
             except Exception as error:
                 missed.append(f"{model.name}: {type(error).__name__}: {first_line(error)}")
         for rule in RULES:
-            try:
-                found += list(rule(trace, subjects))
-            except NotCheckedError as reason:
-                missed.append(f"{rule.__name__.replace('_', ' ')}: {reason}")
-            except Exception as error:
-                missed.append(
-                    f"{rule.__name__.replace('_', ' ')}: it failed with {type(error).__name__}: {first_line(error)}"
-                )
+            missed += _apply(rule, trace, subjects, budget, found)
         for subject in subjects.values():
             report = run_checks(subject, CHECKS, skip=skip)
             found += report.findings
@@ -71,3 +65,22 @@ def examine(
         skipped=tuple(dict.fromkeys([*silenced, *more])),
         seconds=round(time.perf_counter() - began, 3),
     )
+
+
+def _apply(
+    rule: Rule, trace: Trace, subjects: dict[int, Subject], budget: Budget, found: list[Finding]
+) -> list[str]:
+    """Add what a rule finds, and give back why it could not be done."""
+    most = min(budget.left(), RULE_S * max(1.0, budget.seconds / USUAL_S))
+    what = getattr(rule, "__name__", "a rule").replace("_", " ")
+    try:
+        with time_limit(most):
+            for one in rule(trace, subjects):
+                found.append(one)
+    except NotCheckedError as reason:
+        return [f"{what}: {reason}"]
+    except TimeUpError:
+        return [f"{what}: it took longer than {most:.1f} s"]
+    except Exception as error:
+        return [f"{what}: it failed with {type(error).__name__}: {first_line(error)}"]
+    return []

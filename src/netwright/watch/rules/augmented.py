@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from netwright.checks.catalogue import finding
@@ -13,7 +13,7 @@ from netwright.checks.sourcecode import Place, class_place
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
 from netwright.watch.capture import dataset_of
-from netwright.watch.rules.datasets import pairs, private_copy, read, same, seed_all
+from netwright.watch.rules.datasets import READING_S, pairs, private_copy, readings, same, seed_all
 from netwright.watch.rules.replays import private
 from netwright.watch.scene import transforms_of
 from netwright.watch.trace import LoaderSeen, Trace
@@ -73,15 +73,13 @@ def _changes(trace: Trace, seen: LoaderSeen) -> str | None:
     own = private_copy(dataset)
     if own is None:
         return None
-    count = min(READ, len(own))
     seed_all(1)
-    once = [read(own, at) for at in range(count)]
+    first = readings(own, READ)
     seed_all(2)
-    again = [read(own, at) for at in range(count)]
-    if not once or any(one is None or len(one) < 2 for one in (*once, *again)):
+    second = readings(own, len(first or ()), seconds=2 * READING_S)
+    if not first or not second or len(first) != len(second) or any(len(one) < 2 for one in (*first, *second)):
         return None
-    first = [one for one in once if one is not None]
-    second = [one for one in again if one is not None]
+    count = len(first)
     if all(same(a, b) for a, b in zip(first, second, strict=True)):
         return None
     if not all(_is_label(a[-1], b[-1]) and a[0].is_floating_point() for a, b in zip(first, second, strict=True)):
@@ -165,10 +163,7 @@ def _plain_and_changed(seen: LoaderSeen, last: LoaderSeen) -> tuple[Tensor, Tens
         return None
     own, theirs = transforms_of(inner), transforms_of(other)
     unlike = [name for name in own if name in theirs and own[name] is not theirs[name]]
-    changed, plain = (
-        private_copy(getattr(last.loader, "dataset", None)),
-        private_copy(getattr(last.loader, "dataset", None)),
-    )
+    changed, plain = (private_copy(getattr(last.loader, "dataset", None)) for _ in range(2))
     if not unlike or changed is None or plain is None:
         return None
     innermost = plain
@@ -177,15 +172,26 @@ def _plain_and_changed(seen: LoaderSeen, last: LoaderSeen) -> tuple[Tensor, Tens
     for name in unlike:
         setattr(innermost, name, theirs[name])
     seed_all(1)
-    pairs_read = [(read(plain, at), read(changed, at)) for at in range(min(MOST_TURNED, len(plain)))]
+    upright = readings(plain, MOST_TURNED) or []
+    drawn = readings(changed, len(upright), seconds=2 * READING_S) or []
     kept = [
-        (one[0].float(), two[0].float())
-        for one, two in pairs_read
-        if one and two and one[0].ndim >= 2 and one[0].shape == two[0].shape
+        (_small(one[0]), _small(two[0]))
+        for one, two in zip(upright, drawn, strict=False)
+        if one and two and one[0].ndim >= 2 and one[0].shape == two[0].shape and one[0].shape[-1] > 4  # not HWC
     ]
     if len(kept) < FEWEST_TURNED or any(one.shape != kept[0][0].shape for one, _ in kept):
         return None
     return torch.stack([one for one, _ in kept]), torch.stack([two for _, two in kept])
+
+
+def _small(picture: Tensor) -> Tensor:
+    """A picture of at most 16 pixels each way: enough to see how it stands."""
+    *_, height, width = picture.shape
+    if max(height, width) <= 16:
+        return picture.float()
+    longest = max(height, width)
+    size = (max(1, 16 * height // longest), max(1, 16 * width // longest))
+    return nn.functional.adaptive_avg_pool2d(picture.float().reshape(1, -1, height, width), size)[0]
 
 
 def _turns(pictures: Tensor) -> dict[str, Tensor]:

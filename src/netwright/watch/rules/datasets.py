@@ -30,7 +30,8 @@ from netwright.watch.capture import dataset_of
 from netwright.watch.trace import Event, LoaderSeen, Trace
 
 LARGE = 64  # entries from which on a list is shared and not copied
-SLOW_S = 0.5  # a sample that takes longer to read is not read again and again
+SLOW_S = 0.1  # a sample that takes longer to read is not read again and again
+READING_S = 1.0  # that one reading of several samples may take
 
 
 def private_copy(dataset: Any) -> Any:
@@ -51,13 +52,19 @@ def _share(value: Any, memo: dict[int, Any], depth: int) -> None:
         twin = torch.Generator(device=value.device)
         twin.set_state(value.get_state())
         memo[id(value)] = twin
-    elif isinstance(value, (Tensor, np.ndarray)) or (isinstance(value, (list, tuple, dict)) and len(value) > LARGE):
+    elif _is_large(value):
         memo[id(value)] = value
     elif depth < 5:
         own = value if isinstance(value, dict) else getattr(value, "__dict__", None)
         inner = list(own.values()) if isinstance(own, dict) else list(value) if isinstance(value, (list, tuple)) else []
         for one in inner:
             _share(one, memo, depth + 1)
+
+
+def _is_large(value: Any) -> bool:
+    if isinstance(value, (Tensor, np.ndarray)) or type(value).__module__.startswith("pandas"):
+        return True
+    return isinstance(value, (list, tuple, dict)) and len(value) > LARGE
 
 
 def seed_all(seed: int) -> None:
@@ -77,6 +84,20 @@ def read(dataset: Any, index: int) -> list[Tensor] | None:
     if time.perf_counter() - began > SLOW_S:
         return None
     return flat(item)
+
+
+def readings(dataset: Any, count: int, *, seconds: float = READING_S) -> list[list[Tensor]] | None:
+    """The first samples, as many as can be read in time; None where one cannot be read."""
+    began = time.perf_counter()
+    found: list[list[Tensor]] = []
+    for at in range(min(count, len(dataset))):
+        one = read(dataset, at)
+        if one is None:
+            return None
+        found.append(one)
+        if time.perf_counter() - began > seconds:
+            break
+    return found
 
 
 def flat(item: Any) -> list[Tensor]:

@@ -26,6 +26,7 @@ from netwright.watch.rules.replays import (
     loss_names,
     target_of,
 )
+from netwright.watch.scene import place_of
 from netwright.watch.trace import BatchSeen, LoaderSeen, Trace
 
 HELD_OUT = re.compile(r"val|dev|test|eval|hold", re.IGNORECASE)
@@ -41,7 +42,7 @@ def unshuffled(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Finding]:
     orders: list[tuple[list[int], list[int], Any, Any]] = [
         (one.labels, one.sizes, one.place, one) for one in trace.loaders if one.used and _same_order(one)
     ]
-    orders += [(labels, sizes, None, None) for labels, sizes in _by_hand(trace)]
+    orders += [(labels, sizes, place, None) for labels, sizes, place in _by_hand(trace)]
     for labels, sizes, place, loader in orders:
         found = _one_by_one(trace, labels, sizes, place, loader)
         if found is not None:
@@ -59,7 +60,7 @@ def _same_order(seen: LoaderSeen) -> bool:
     return isinstance(getattr(seen.loader, "sampler", None), SequentialSampler)
 
 
-def _by_hand(trace: Trace) -> Iterator[tuple[list[int], list[int]]]:
+def _by_hand(trace: Trace) -> Iterator[tuple[list[int], list[int], Place | None]]:
     """Labels in the order in which training saw them, of loops without a loader."""
     for model in trace.trained():
         batches = [one for one in model.batches if one.used and one.loader < 0]
@@ -77,7 +78,7 @@ def _by_hand(trace: Trace) -> Iterator[tuple[list[int], list[int]]]:
             labels += target.tolist()
             sizes.append(len(target))
         if labels:
-            yield labels, sizes
+            yield labels, sizes, place_of(trace, batches[0])
 
 
 def _equal_inputs(one: BatchSeen, other: BatchSeen) -> bool:
@@ -108,10 +109,9 @@ def _one_by_one(
         "D05",
         evidence=(
             f"the {count} labels come in {runs} runs, where shuffled ones would make about {chance:.0f}; {alone} of "
-            f"{len(sizes)} batches "
-            f"hold one class only, and each pass has the same order"
+            f"{len(sizes)} batches hold one class only{'' if loader is None else ', and each pass has the same order'}"
         ),
-        cure="DataLoader(dataset, batch_size=..., shuffle=True)",
+        cure="DataLoader(dataset, batch_size=..., shuffle=True), or a torch.randperm of the rows in each epoch",
         place=place,
         where=None if place else "the order of training",
     )

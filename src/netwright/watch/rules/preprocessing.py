@@ -143,7 +143,12 @@ def _judge(line: Line, train: Tensor, others: list[Line], source: ModelSeen) -> 
 
 
 def _same_samples(line: Line, train: Tensor, others: list[Line]) -> Unlike | None:
-    """The very samples of another line, but for one scale and shift, or with their channels reversed."""
+    """The very samples of another line, but for one scale and shift, or with their channels reversed.
+
+    Only where no labels are known: who measures answers to changed samples may want to know how they stand it.
+    """
+    if any(target_of(seen) is not None for seen in line.batches[:8]):
+        return None
     for other in others:
         if other.inputs.shape[1:] != line.inputs.shape[1:] or _agree(other.inputs, train) < _agree(line.inputs, train):
             continue

@@ -306,7 +306,6 @@ def _copied_if_better(trace: Trace) -> Place | None:
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("copy.deepcopy", "deepcopy"):
                 continue
-            line: int = node.lineno
             if any(re.search("best", ast.unparse(one.test)) for one in _ifs_above(node)):
                 return Place(file, node.lineno)
     return None
