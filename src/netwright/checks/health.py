@@ -22,8 +22,8 @@ from netwright.checks.linears import MOVES, Flow, flow_of
 from netwright.checks.optrace import Op, tensors_in
 from netwright.checks.runner import Check
 from netwright.checks.sourcecode import Place, made_at
-from netwright.checks.subject import Inputs, NotCheckedError, Subject, copy_module, pick
-from netwright.checks.sweep import Short, sweep_of
+from netwright.checks.subject import Inputs, NotCheckedError, Subject, copy_module, pick, set_mode
+from netwright.checks.sweep import Short, batches_of, mean_loss, sweep_of
 from netwright.checks.traced import traced
 from netwright.checks.trials import STEPS, against_torch, guess_of, redrawn, short_trained
 from netwright.records import Finding
@@ -315,8 +315,8 @@ def _ended(subject: Subject) -> tuple[nn.Module, str]:
 
 
 def _loss(subject: Subject, model: nn.Module) -> float:
-    inputs, targets = subject.rows(min(128, subject.pool_size))
-    return float(subject.loss(normalising(copy_module(model)), inputs, targets, grad=False))
+    """As the short trainings take it: in train mode, and of the same batches, since a sum grows with the batch."""
+    return mean_loss(subject, set_mode(copy_module(model), train=True), batches_of(subject))
 
 
 def _lower(subject: Subject) -> tuple[float, Short]:

@@ -66,6 +66,7 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             if last is not None and last.loader == number and last.epoch == 0:  # what becomes of all batches together
                 eye.start_recording(last)
             eye.loader, eye.item = (-1, -1), None
+            eye.turn(0, 0, trains=False)
             eye.items += 1
             eye.close_turn()
             kept = eye.graphs.look(eye.items, ended=True)
@@ -76,6 +77,7 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             eye.quiet -= 1
             eye.pause(False)
         eye.loader, eye.item = (number, seen.passes - 1), item
+        eye.turn(seen.batches[-1], seen.passes, trains=seen.used > 0)
         eye.pause(True)
         loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
         eye.items += 1

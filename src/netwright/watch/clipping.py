@@ -18,7 +18,7 @@ def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
     """Note that gradients are clipped, of which parameters and how large they were."""
 
     def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or not eye.mine():
+        if eye.skim or eye.quiet or not eye.mine():
             return original(parameters, *args, **kwargs)
         empty = ""
         if isinstance(parameters, Tensor):
@@ -64,7 +64,7 @@ def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
     def scaled(scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         returned = original(scaler, outputs, *args, **kwargs)
-        if eye.mine() and not eye.quiet:
+        if eye.mine() and not eye.quiet and not eye.skim:
             eye.note("scale", -1, _scaler_facts(eye, scaler))
         return returned
 
@@ -75,7 +75,7 @@ def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable
     """Note a scaler's ``unscale_``, ``step`` or ``update``."""
 
     def called(scaler: Any, *args: Any, **kwargs: Any) -> Any:
-        if not eye.mine() or eye.quiet:
+        if eye.skim or not eye.mine() or eye.quiet:
             return original(scaler, *args, **kwargs)
         optimizer = args[0] if args else kwargs.get("optimizer")
         paused = eye.pause(True)

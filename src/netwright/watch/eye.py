@@ -26,6 +26,9 @@ from netwright.watch.scene import Scene
 from netwright.watch.trace import BatchSeen, Event, LoaderSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_EVENTS = 50_000
+FULL_TURNS = 512  # backward passes, and passes over a loader, till which all turns are looked at
+FULL_PASSES = 3
+EVERY, IN_A_ROW = 64, 4  # later the first turns of so many: several in a row, so that one can be told from the next
 CLOSE_LOOKS = 4  # of the first backward passes; then at powers of two
 SHARE = 0.06  # of the script's time that close looks may take, after the first ones
 
@@ -68,6 +71,7 @@ class Eye:
         self.frozen: list[tuple[Tensor, int]] = []
         self.last_step: Event | None = None
         self.graphs = Graphs()
+        self.skim = False  # whether this turn of a long training is only counted
         self.keeping = False  # whether the last forward pass was kept: then losses made of it are kept too
         self.weighted: dict[int, bool] = {}  # ids of modules, whether they have parameters
         self.scene = Scene()
@@ -190,6 +194,28 @@ class Eye:
             return True
         rare = done & (done - 1) == 0
         return rare and self.trace.overhead_s < SHARE * (time.perf_counter() - self.began)
+
+    def turn(self, batch: int, passes: int, *, trains: bool) -> None:
+        """A new batch has come: of a long training only some turns are looked at, since a loop repeats itself.
+
+        Args:
+            batch: Its place in the pass.
+            passes: Over this loader, with this one.
+            trains: Whether the loader has been trained on; evaluation is always looked at.
+        """
+        skim = trains and passes > FULL_PASSES and self.trace.num_backwards > FULL_TURNS and batch % EVERY >= IN_A_ROW
+        if self.skim and not skim:
+            self.ledger.resume()
+        self.skim = skim
+        self.keeping = self.keeping and not skim
+
+    def count_backward(self) -> None:
+        """Count a backward pass of a turn that is not looked at."""
+        self.trace.num_backwards += 1
+        for model in self.trace.models:
+            model.backwards += model.backwards > 0
+        if self.loader[0] >= 0:
+            self.trace.loaders[self.loader[0]].used += 1
 
     def start_recording(self, seen: BatchSeen) -> None:
         """Record operations from now on, of this batch."""

@@ -33,6 +33,12 @@ def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if eye.depth or eye.quiet or not eye.mine() or torch.compiler.is_compiling():
             return original(module, *args, **kwargs)
+        if eye.skim and module.training and torch.is_grad_enabled():
+            eye.depth += 1
+            try:
+                return original(module, *args, **kwargs)
+            finally:
+                eye.depth -= 1
         began = time.perf_counter()
         seen = _before_forward(eye, module, args, kwargs)
         in_loss, eye.in_loss = eye.in_loss, seen is None  # what a loss module calls is not another loss

@@ -103,6 +103,17 @@ class Ledger:
             grad = slot.parameter.grad
             slot.stamp = None if grad is None else (id(grad), grad._version)
 
+    def resume(self) -> None:
+        """Look again after turns that were not looked at: of gradients that wait for a step, parts may be unknown."""
+        for slots in self.slots.values():
+            for slot in slots:
+                grad = slot.parameter.grad
+                slot.stamp = None if grad is None else (id(grad), grad._version)
+                if grad is None:
+                    slot.held, slot.used, slot.touched = [], 0, False
+                elif len(slot.held) > slot.used or not slot.held:
+                    slot.held, slot.used = [UNKNOWN], 0
+
     def thin(self) -> None:
         """Follow the first, a middle and the last parameter of each optimizer only: a loop repeats itself."""
         self.most = 3

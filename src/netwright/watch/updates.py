@@ -13,7 +13,7 @@ from netwright.checks.sourcecode import caller
 from netwright.watch.eye import MOST_EVENTS, Eye
 from netwright.watch.graph import read_graph
 from netwright.watch.looks import holders, norm
-from netwright.watch.trace import BackwardSeen, Event, IteratorSeen
+from netwright.watch.trace import BackwardSeen, Event, IteratorSeen, OptimizerSeen
 
 MOST_GRADIENTS = 20_000_000  # numbers of a gradient that is looked at
 CLOSELY = 256  # backward passes after which fewer parameters are followed
@@ -26,6 +26,13 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         if eye.quiet or not eye.mine():
             return original(tensors, *args, **kwargs)
+        if eye.skim:
+            eye.quiet += 1
+            try:
+                return original(tensors, *args, **kwargs)
+            finally:
+                eye.quiet -= 1
+                eye.count_backward()
         began = time.perf_counter()
         eye.pause(True)
         if not isinstance(tensors, (Tensor, tuple, list)):
@@ -185,15 +192,16 @@ def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Note an optimizer's step; where a closure computes the gradients, after it."""
     if not eye.mine() or eye.quiet:
         return
-    began = time.perf_counter()
-    eye.pause(True)
     number = eye.optimizer(optimizer)
     seen = eye.trace.optimizers[number]
+    if eye.skim:
+        _note_rate(seen, optimizer)
+        return
+    began = time.perf_counter()
+    eye.pause(True)
     if not seen.steps:
         seen.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    rate = float(optimizer.param_groups[0]["lr"]) if optimizer.param_groups else 0.0
-    if (not seen.rates or seen.rates[-1][1] != rate) and len(seen.rates) < MOST_EVENTS:
-        seen.rates.append((seen.steps, rate))
+    _note_rate(seen, optimizer)
     eye.ledger.follow(number, optimizer)
     if closure_in(args, kwargs):
         eye.pause(False)  # what the closure does is the script's
@@ -202,6 +210,12 @@ def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
         done = seen.steps
         eye.frozen = _versions_of_frozen(optimizer) if done < NORMS or done % 8 == 0 or eye.trace.frozen.written else []
     eye.spend(began)
+
+
+def _note_rate(seen: OptimizerSeen, optimizer: Any) -> None:
+    rate = float(optimizer.param_groups[0]["lr"]) if optimizer.param_groups else 0.0
+    if (not seen.rates or seen.rates[-1][1] != rate) and len(seen.rates) < MOST_EVENTS:
+        seen.rates.append((seen.steps, rate))
 
 
 def _note_step(eye: Eye, optimizer: Any, number: int) -> None:
@@ -228,8 +242,12 @@ def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Count an optimizer's step."""
     if not eye.mine() or eye.quiet:
         return
-    began = time.perf_counter()
     number = eye.optimizer(optimizer)
+    if eye.skim:
+        eye.trace.optimizers[number].steps += 1
+        eye.trace.steps += 1
+        return
+    began = time.perf_counter()
     if closure_in(args, kwargs):
         _note_step(eye, optimizer, number)
     if eye.frozen and eye.last_step is not None:
@@ -248,7 +266,7 @@ def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that gradients are cleared, and how large they were."""
 
     def zeroed(thing: Any, *args: Any, **kwargs: Any) -> Any:
-        if not eye.mine() or eye.quiet or eye.depth:
+        if eye.skim or not eye.mine() or eye.quiet or eye.depth:
             return original(thing, *args, **kwargs)
         is_model = isinstance(thing, nn.Module)
         number = eye.numbers.get(id(thing), ("", -1))[1] if is_model else eye.optimizer(thing)

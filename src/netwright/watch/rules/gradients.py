@@ -115,7 +115,7 @@ def erased_unused(trace: Trace, subjects: dict[int, Subject]) -> Iterator[Findin
             continue
         if not any(number in story.steps for one in lost for number in wasted[one]):
             continue  # T05 tells of an optimizer that never steps
-        partly = len(lost) < len(ran)
+        partly = any(one in story.used for one in ran)  # a last one that nothing has cleared yet was not used either
         if partly or (_stepped_in_turn(story, lost) and not reads_gradients(trace)):
             yield _some_erased(trace, story, line, lost, len(ran))
 

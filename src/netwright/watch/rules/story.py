@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netwright.checks.sourcecode import Place, source_line
+from netwright.watch.eye import FULL_TURNS
 from netwright.watch.trace import Event, ModelSeen, OptimizerSeen, Trace
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -58,6 +59,8 @@ def models_of(trace: Trace, optimizer: int) -> list[ModelSeen]:
 def called(trace: Trace, optimizer: OptimizerSeen) -> str:
     """What to call an optimizer: where several step, by the name it is stepped with, else with the model it is for."""
     kind = type(optimizer.optimizer).__name__
+    if optimizer.steps > FULL_TURNS:
+        kind += f", {optimizer.steps:,} steps in all"  # of which some were looked at
     if sum(bool(one.steps) for one in trace.optimizers) < 2:
         return f"the optimizer ({kind})"
     name = variable(commonest(event.place for event in trace.of("step") if event.who == optimizer.number), "step", "")
