@@ -139,6 +139,8 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     model = copy_module(session.model).to(device)
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as the person calls it
     batch = _pool(data, session.batch_size)
+    if spec.task == "forecasting":
+        batch = _scaled(batch)
     recipe = state.recipe
     binding, objective = session.binding, recipe.objective
     fields = (*binding.positional, *(field for _, field in binding.keywords))
@@ -149,6 +151,8 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
 
     def loss_of(found: Any, inputs: Inputs, targets: Any) -> Tensor:
         ids = torch.arange(len(next(iter(inputs.values()))))
+        if spec.task == "forecasting":
+            inputs = inputs | {name: batch.inputs[name][: len(ids)] for name in ("loc", "scale")}  # all alike
         return objective(_whole(found, binding, inputs), Batch(inputs, targets, ids))
 
     subject = Subject(
@@ -188,6 +192,21 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     subject.cache["datasets"] = {name: one.dataset for name, one in sources.items() if hasattr(one, "dataset")}
     subject.cache["data"] = data
     return subject
+
+
+def _scaled(batch: Batch) -> Batch:
+    """Windows with their targets as the loss sees them, so that each sample is whole without its scale.
+
+    Of windows whose future is known in full, where there are enough.
+    """
+    loc, scale = batch.inputs["loc"], batch.inputs["scale"]
+    targets = batch.target
+    shape = targets.shape
+    targets = ((targets.reshape(len(targets), -1, loc.shape[1]) - loc[:, None]) / scale[:, None]).reshape(shape)
+    known = ~targets.isnan().flatten(1).any(1)
+    kept = known if int(known.sum()) >= min(8, len(known)) else torch.ones_like(known)
+    inputs = batch.inputs | {"loc": torch.zeros_like(loc), "scale": torch.ones_like(scale)}
+    return Batch({name: value[kept] for name, value in inputs.items()}, targets[kept], batch.sample_ids[kept])
 
 
 def _whole(found: Any, binding: Binding, inputs: Inputs) -> Any:

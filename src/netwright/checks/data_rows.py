@@ -24,6 +24,7 @@ CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 WEIGHTS = (nn.Linear, *CONVS, nn.RNN, nn.LSTM, nn.GRU)
 MOST_FEATURES = 20_000
 TABLE_COLUMNS = 400  # more numbers in a row are a picture, a spectrum or a sound
+MEASURED_BITS = 64.0
 LOOKED_AT = 256  # samples that are sent through for what reaches the first layer
 
 
@@ -88,23 +89,25 @@ def classes_in(subject: Subject, samples: Samples) -> NDArray[np.int64] | None:
     return found
 
 
-def bits(rows: NDArray[Any]) -> float:
-    """How much a row says, in bits and rather too little: columns may depend on each other.
+def bits(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """How much each row says, in bits and rather too little, (N,): columns may depend on each other.
 
-    A column whose values nearly all differ is a measurement, and two equal ones are no chance; of other columns a third
-    of their entropy is counted, since they may say the same.
+    A value of a column whose values nearly all differ, but for a few as what stands for a missing one, is a
+    measurement, and two equal ones are no chance; of other values a third of their surprise is counted, since columns
+    may say the same.
     """
-    flat = np.unique(rows.reshape(len(rows), -1), axis=0)
-    count, total = len(flat), 0.0
+    flat, place = np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)
+    count, total = len(flat), np.zeros(len(flat))
     if count < 8:
-        return 0.0
+        return np.zeros(len(rows))
     for column in flat.T[:2_000]:
-        _, each = np.unique(column, return_counts=True)
-        if len(each) > 0.9 * count:
-            return 64.0
-        share = each / count
-        total += float(-(share * np.log2(share)).sum()) / 3
-    return total
+        _, at, each = np.unique(column, return_inverse=True, return_counts=True)
+        often = each[at]
+        rare = often <= max(2, count // 100)
+        measured = bool(rare.any()) and len(np.unique(column[rare])) > 0.9 * rare.sum()
+        total += np.where(rare & measured, MEASURED_BITS, np.log2(count / often) / 3)
+    found: NDArray[np.float64] = total[place.reshape(-1)]
+    return found
 
 
 def spread(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ MARGIN_BITS = 10.0
 GROUPED = 0.5  # of the test samples must lie in a small cluster of training samples
 APART = 1.25  # ratio of the distance to the next one outside of it
 MOST_IN_GROUP = 24
+Pair = tuple[int, list[int]]  # a sample of another split, and its twins in training
 WORDS = re.compile(
     r"(?:^|_)(speakers?|patients?|subjects?|persons?|users?|authors?|participants?|sessions?|customers?|donors?|groups?|"
     r"drivers?|writers?|households?|sites?|scenes?|videos?)(?:_?ids?)?(?:$|_)",
@@ -70,7 +71,8 @@ def _twins(subject: Subject, train: Samples, other: Samples, split: str) -> Iter
     for at, key in enumerate(_keys(subject, train)):
         places[key].append(at)
     pairs = [(at, places[key]) for at, key in enumerate(_keys(subject, other)) if key in places]
-    if len(pairs) >= FEWEST and _no_chance(subject, train, other):
+    pairs = _no_chance(subject, train, len(other), pairs)
+    if len(pairs) >= FEWEST:
         yield _told(subject, train, other, split, pairs, "the same, number for number,", list(places.values()))
         return
     near = twins_of_texts(train.texts, other.texts) if train.texts and other.texts else _near_pictures(train, other)
@@ -79,17 +81,20 @@ def _twins(subject: Subject, train: Samples, other: Samples, split: str) -> Iter
         yield _told(subject, train, other, split, pairs, "nearly the same", [])
 
 
-def _no_chance(subject: Subject, train: Samples, other: Samples) -> bool:
-    """Whether rows say so much that equal ones cannot be chance."""
-    if train.texts is not None:
-        return True  # only texts of some length have keys of their own
+def _no_chance(subject: Subject, train: Samples, others: int, pairs: list[Pair]) -> list[Pair]:
+    """The pairs whose rows say so much that they cannot be equal by chance."""
+    if train.texts is not None or not pairs:
+        return pairs  # only texts of some length have keys of their own
     try:
         rows = matrix(subject, train)
     except NotCheckedError:
         arrays = list(named_inputs(subject, train).values())
         rows = np.concatenate([one.reshape(len(one), -1).astype(np.float64) for one in arrays], axis=1)
-    pairs = math.log2(max(2, len(train) * len(other)))
-    return bits(rows[:2_000]) > pairs + MARGIN_BITS
+    wanted = math.log2(max(2, len(train) * others)) + MARGIN_BITS
+    twins = [places[0] for _, places in pairs[:2_000]]
+    says = bits(np.concatenate([rows[twins], rows[:2_000]]))
+    kept = [pair for pair, bit in zip(pairs, says, strict=False) if bit > wanted]
+    return kept + (pairs[2_000:] if len(kept) > 1_000 else [])
 
 
 def _told(
@@ -97,7 +102,7 @@ def _told(
     train: Samples,
     other: Samples,
     split: str,
-    pairs: list[tuple[int, list[int]]],
+    pairs: list[Pair],
     how: str,
     inside: list[list[int]],
 ) -> Finding:
@@ -131,7 +136,7 @@ def _told(
 
 
 def _copied_class(
-    labels: NDArray[np.int64] | None, pairs: list[tuple[int, list[int]]], inside: list[list[int]]
+    labels: NDArray[np.int64] | None, pairs: list[Pair], inside: list[list[int]]
 ) -> str | None:
     """That nearly all twins, also within training, are of one class of several, in words."""
     if labels is None or len(np.unique(labels)) < 2 or len(pairs) < 8:
