@@ -176,7 +176,7 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
     if len(torn) < 3:
         return
     rows = np.concatenate([one.reshape(len(one), -1) for one in arrays], axis=1)[:2_000]
-    if np.median(bits(rows)) < 2 * np.log2(len(samples)) + 10:  # few different rows are possible: equal ones are natural
+    if np.median(bits(rows)) < 2 * np.log2(len(samples)) + 10:  # few different rows are possible, so equal ones natural
         return
     subject.cache["conflicts"] = count
     first = torn[0]

@@ -137,7 +137,8 @@ def _parse(file: str) -> ast.Module | None:
 
 def file_of(kind: type) -> str | None:
     """The file of a class; None where it has none, as in a notebook."""
-    for function in vars(kind).values():  # a script that has ended is no longer the module that inspect asks for
+    for value in vars(kind).values():  # a script that has ended is no longer the module that inspect asks for
+        function = getattr(value, "__func__", value)  # of a static method, as those of an autograd.Function
         if inspect.isfunction(function) and function.__module__ == kind.__module__:
             file: str = inspect.unwrap(function).__code__.co_filename
             if not file.startswith("<string"):

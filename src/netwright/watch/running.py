@@ -66,15 +66,15 @@ def run_script(
     observer = Observer()
     watched = Watched(observer.trace)
     observer.trace.sources.add(str(path.resolve()))
-    argv, folders = sys.argv, list(sys.path)
+    argv, folders, others = sys.argv, list(sys.path), set(sys.modules)
     sys.argv, sys.path[0:0] = [script, *arguments], [str(path.resolve().parent)]
     try:
         with observer:
             watched.code = _run(script)
     finally:
         sys.argv, sys.path[:] = argv, folders
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
+    for name in set(sys.modules) - others:  # what was there before is not the script's, as the tests that run it
+        file = getattr(sys.modules[name], "__file__", None)
         if isinstance(file, str) and persons(file) and file.endswith(".py"):
             observer.trace.sources.add(file)
     watched.report = examine(observer.trace, seconds=seconds, skip=skip, name=script)
