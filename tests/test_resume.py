@@ -137,7 +137,7 @@ def kill_and_resume(folder: Path, name: str, index: int, generator: np.random.Ge
     return run
 
 
-@pytest.mark.parametrize("index", range(20))
+@pytest.mark.parametrize("index", [pytest.param(at, marks=[pytest.mark.soak] if at % 3 else []) for at in range(20)])
 def test_a_run_killed_at_any_moment_ends_as_the_unbroken_one(unbroken: Path, index: int) -> None:
     """SIGKILL, resume, and the whole last state is equal: weights, averages, optimizer, generators, position."""
     generator = np.random.default_rng(index)

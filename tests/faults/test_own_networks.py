@@ -51,7 +51,7 @@ def check_starter(starter: str, data: nw.Data, folder: Path) -> CheckReport:
     """A starter with the sizes that the data ask for, as the command makes it."""
     entry = f"{write_starter(starter, folder)[0]}:Net"
     torch.manual_seed(0)
-    return nw.check(load_model(entry, arguments_from(entry, data.spec)), data, seconds=60)
+    return nw.check(load_model(entry, arguments_from(entry, data.spec)), data, seconds=20)
 
 
 @pytest.mark.parametrize("starter", STARTERS)
