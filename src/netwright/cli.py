@@ -96,7 +96,8 @@ def _run(argv: list[str]) -> int:
         return 0
     run: Callable[[argparse.Namespace], int] = arguments.run
     with warnings.catch_warnings():
-        _warn_once()
+        if arguments.verb != "watch":  # a script that is watched warns as Python does
+            _warn_once()
         return run(arguments)
 
 

@@ -135,6 +135,19 @@ def test_watch_keeps_output_and_exit_code(tmp_path: Path) -> None:
     assert plain.stdout.endswith(b"--json x\n")
 
 
+def test_a_watched_script_warns_as_python_does(tmp_path: Path) -> None:
+    """Each warning as often and in the same words, and none more from the examination afterwards."""
+    script = tmp_path / "loop.py"
+    script.write_text(LOOP.replace("nn.Dropout(", "nn.Dropout2d("))
+    plain, seen = (
+        subprocess.run([*command, str(script)], capture_output=True, text=True, timeout=300).stderr
+        for command in ([sys.executable], [str(Path(sys.executable).parent / "netwright"), "watch"])
+    )
+    assert plain.count("UserWarning") == 1
+    assert seen.startswith(plain)
+    assert seen.count("Warning") == plain.count("Warning")
+
+
 def test_watch_shows_what_the_script_raised(tmp_path: Path) -> None:
     """As Python does, with exit code 1 and no line of ours in the traceback."""
     script = tmp_path / "broken.py"

@@ -135,9 +135,7 @@ def _told(
     )
 
 
-def _copied_class(
-    labels: NDArray[np.int64] | None, pairs: list[Pair], inside: list[list[int]]
-) -> str | None:
+def _copied_class(labels: NDArray[np.int64] | None, pairs: list[Pair], inside: list[list[int]]) -> str | None:
     """That nearly all twins, also within training, are of one class of several, in words."""
     if labels is None or len(np.unique(labels)) < 2 or len(pairs) < 8:
         return None

@@ -5,6 +5,7 @@ ops = record(lambda: subject.call(model, inputs))
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode, get_overridable_functions, resolve_name
 
 from netwright.checks.sourcecode import Place, place_of_frame
 
@@ -106,15 +107,21 @@ def _version(tensor: Tensor) -> int:
 
 
 _UNSEEN = {torch.Tensor.shape.__get__, torch.Tensor.dtype.__get__, torch.Tensor.device.__get__}  # type: ignore[attr-defined]
-_NAMES: dict[Any, str] = {}
+
+
+@functools.cache
+def names_of_functions() -> dict[Any, str]:
+    """What torch calls its functions, as torch.Tensor.add.
+
+    All at once: each look that torch takes makes Python forget which warnings were shown already.
+    """
+    every = (function for functions in get_overridable_functions().values() for function in functions)
+    return {function: name for function in every if (name := resolve_name(function))}
 
 
 def _name(func: Any) -> str:
-    name = _NAMES.get(func)
-    if name is None:
-        name = resolve_name(func) or getattr(func, "__name__", str(func))
-        _NAMES[func] = name
-    return name
+    name = names_of_functions().get(func)
+    return name if name is not None else getattr(func, "__name__", str(func))
 
 
 def record(call: Callable[[], Any]) -> tuple[Any, list[Op]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -39,7 +40,8 @@ def examine(
     found: list[Finding] = []
     missed: list[str] = []
     silenced: list[str] = []
-    with untouched():
+    with untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the script has warned of the same already
         subjects: dict[int, Subject] = {}
         for model in trace.trained()[:MOST_MODELS]:
             try:
@@ -67,9 +69,7 @@ def examine(
     )
 
 
-def _apply(
-    rule: Rule, trace: Trace, subjects: dict[int, Subject], budget: Budget, found: list[Finding]
-) -> list[str]:
+def _apply(rule: Rule, trace: Trace, subjects: dict[int, Subject], budget: Budget, found: list[Finding]) -> list[str]:
     """Add what a rule finds, and give back why it could not be done."""
     most = min(budget.left(), RULE_S * max(1.0, budget.seconds / USUAL_S))
     what = getattr(rule, "__name__", "a rule").replace("_", " ")

@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loaders_of_torch
 
+from netwright.checks.optrace import names_of_functions
 from netwright.watch import batches, clipping, forwards, schedules, updates, weights
 from netwright.watch.eye import Eye
 from netwright.watch.looks import copied
@@ -50,6 +51,7 @@ class Observer:
     def __enter__(self) -> Observer:
         """Begin to watch."""
         eye, around = self._eye, self._patches.around
+        names_of_functions()
         eye.began = time.perf_counter()
         around(nn.Module, "__call__", partial(forwards.around_call, eye))
         around(nn.Module, "train", partial(weights.around_mode, eye))
