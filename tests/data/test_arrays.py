@@ -244,3 +244,33 @@ def test_channels_that_cannot_be_told_are_a_choice(shape: tuple[int, ...], value
     (choice,) = [choice for choice in data.spec.choices if choice.name == "channels"]
     assert choice.value == value
     assert str(shape) in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("targets", "task", "shape"),
+    [
+        (np.arange(40) % 2 == 1, "classification", ()),
+        ((np.arange(40) % 2)[:, None].astype(np.float64), "classification", ()),
+        (np.eye(4)[np.arange(40) % 4], "classification", ()),
+        (np.stack([np.arange(40) % 2, np.arange(40) % 3 == 0, np.ones(40)], 1), "multi_label", (3,)),
+        ((np.arange(40) % 3 / 2).astype(np.float32), "regression", ()),
+    ],
+)
+def test_real_zeros_and_ones_are_classes(targets: Any, task: str, shape: tuple[int, ...]) -> None:
+    """As binary losses want them; one-hot rows are classes, several ones in a row are labels."""
+    data = nd.load((np.random.default_rng(0).normal(size=(40, 3)), targets.astype(np.float32)))
+    assert (data.spec.task, data.spec.target.shape) == (task, shape)
+
+
+def test_one_hot_rows_are_the_classes_that_they_say() -> None:
+    """With a validation split given, so that the order stays."""
+    targets = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]]
+    data = nd.load((np.zeros((4, 3), np.float32), targets), val=(np.zeros((4, 3), np.float32), targets[::-1].copy()))
+    assert data.train.gather(np.arange(4))[1].tolist() == [2, 0, 3, 1]
+    assert data.split("val").gather(np.arange(4))[1].tolist() == [1, 3, 0, 2]
+
+
+def test_zeros_and_ones_can_be_numbers() -> None:
+    """Where that is asked for."""
+    targets = (np.arange(40) % 2).astype(np.float32)
+    assert nd.load((np.zeros((40, 3), np.float32), targets), task="regression").spec.task == "regression"

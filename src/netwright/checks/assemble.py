@@ -21,6 +21,7 @@ from netwright.checks import CHECKS
 from netwright.checks.catalogue import finding, in_order
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.overridden import replaced_in
+from netwright.checks.refused import code_of, fits_plainly
 from netwright.checks.roles import add_roles
 from netwright.checks.runner import Check, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.sourcecode import Sources, class_place
@@ -37,6 +38,7 @@ from netwright.session import Session, prepare
 from netwright.tasks.objective import LogOfProbabilities
 
 SECONDS = 10.0  # for all checks, beside what making the module ready takes
+FEW = 7
 MOST_POOL = 256
 MOST_SAMPLES = 2_000
 MOST_SAMPLE_BYTES = 256_000_000
@@ -80,6 +82,10 @@ def check(
         except NotCheckedError as reason:
             return CheckReport(subject=name, not_checked=(f"everything: {reason}",))
         except NetwrightError as error:
+            if fits_plainly(model, data.spec, _pool(data, FEW), given.loss):
+                why = f"everything: netwright cannot train this itself ({error.where}: {error.got}); "
+                what = "a script of your own that can is checked by `netwright watch`"
+                return CheckReport(subject=name, not_checked=(why + what,))
             return _refused(model, error, name, sources, skip, budget)
         except TypeError:
             told = list(replaced_in(model))  # a method as `eval(self, x, y)`, which cannot be called as torch calls it
@@ -112,8 +118,6 @@ def _refused(
     model: nn.Module, error: NetwrightError, name: str, sources: Sources, skip: frozenset[str], budget: Budget
 ) -> CheckReport:
     """What keeps a module from being trained at all is a finding as well."""
-    from netwright.checks.refused import code_of
-
     told = finding(
         code_of(model, error),
         severity="error",
@@ -138,7 +142,7 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     device = torch.device("cpu")
     model = copy_module(session.model).to(device)
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as the person calls it
-    batch = _pool(data, session.batch_size)
+    batch = _pool(data)
     if spec.task == "forecasting":
         batch = _scaled(batch)
     recipe = state.recipe
@@ -217,9 +221,9 @@ def _whole(found: Any, binding: Binding, inputs: Inputs) -> Any:
     return found
 
 
-def _pool(data: Data, batch_size: int) -> Batch:
+def _pool(data: Data, most: int = MOST_POOL) -> Batch:
     """Up to some hundred training samples in random order; of a person's own loader its first ones."""
-    size = max(2, min(MOST_POOL, len(data.train)))
+    size = max(2, min(most, len(data.train)))
     if isinstance(data.train, LoaderSource):
         inputs, targets = next(iter(data.train.in_order()))
         from netwright.data.batches import _typed
@@ -227,7 +231,6 @@ def _pool(data: Data, batch_size: int) -> Batch:
         return Batch(inputs, _typed(targets, data), torch.arange(len(next(iter(inputs.values())))))
     largest = max((int(np.prod([abs(one) for one in field.shape] or [1])) for field in data.spec.inputs), default=1)
     size = max(2, min(size, 32_000_000 // max(1, largest)))
-    del batch_size
     return next(iter(train_batches(data, batch_size=size, seed=0, epoch=0, augment=(), workers=0)))
 
 

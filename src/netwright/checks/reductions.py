@@ -222,9 +222,16 @@ def _truths(answer: Tensor, targets: Tensor, num_classes: int | None) -> list[tu
                 found.append((right, wrong))
             found.append((right.log_softmax(1), wrong.log_softmax(1)))
             found.append((right.softmax(1), wrong.softmax(1)))
-    elif targets.is_floating_point() and targets.shape == answer.shape and float(targets.std()) > 0:
+    elif flags and _distributions(answer.exp()):  # log-probabilities, as KLDivLoss takes them
+        found.append((targets.clamp_min(1e-6).log(), targets.flip(-1).clamp_min(1e-6).log()))
+    elif flags and float(targets.std()) > 0:
         found.append((targets.clone(), targets.flip(0) + 3 * targets.std()))
     return found
+
+
+def _distributions(rows: Tensor) -> bool:
+    """Whether each row sums to 1."""
+    return rows.ndim == 2 and rows.shape[1] > 1 and bool(((rows.sum(1) - 1).abs() < 1e-4).all())
 
 
 def weights(subject: Subject) -> Iterator[Finding]:

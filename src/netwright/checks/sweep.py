@@ -100,6 +100,8 @@ def _sweep(subject: Subject) -> Sweep:
         raise NotCheckedError("the optimizer and its rate are not known")
     if facts.kind == "LBFGS":
         raise NotCheckedError("LBFGS searches its own step")
+    if any(group.options.get("maximize") for group in facts.groups):
+        raise NotCheckedError("the optimizer maximizes")
     batches = batches_of(subject)
     began = time.perf_counter()
     train(subject, batches, factor=1.0, steps=2)

@@ -153,6 +153,13 @@ def _answer(name: str, targets: dict[str, Arrays], options: LoadOptions, choices
     """What one target is; its values are put in the form that losses want."""
     asked = asked_task(options, ("classification", "multi_label", "regression"), data="arrays")
     every = [held[name] for held in targets.values()]
+    if asked is None and (found := _only_flags(every)) is not None:
+        asked, why = found
+        choices.append(why)
+        for held in targets.values():  # float 0 and 1, as binary losses want them, are no numbers to regress on
+            one = held[name].astype(np.int64)
+            held[name] = one if asked == "multi_label" else one.argmax(1) if one.shape[1:] > (1,) else one.reshape(-1)
+        every = [held[name] for held in targets.values()]
     if asked == "regression" or (asked is None and every[0].dtype.kind == "f"):
         for held in targets.values():
             held[name] = _as_values(held[name])
@@ -171,6 +178,27 @@ def _answer(name: str, targets: dict[str, Arrays], options: LoadOptions, choices
         held[name] = own
     target = FieldSpec(name=name or "label", shape=(), dtype="int64")
     return AnswerSpec(name=name, task="classification", target=target, classes=classes)
+
+
+def _only_flags(every: list[NDArray[Any]]) -> tuple[str, Choice] | None:
+    """The task of real numbers that are all 0 or 1, both among them, and why; None of others."""
+    train = every[0]
+    if (
+        train.dtype.kind != "f"
+        or train.ndim > 2
+        or train.size == 0
+        or any(one.shape[1:] != train.shape[1:] for one in every)
+    ):
+        return None
+    if not all(((one == 0) | (one == 1)).all() for one in every) or train.min() == train.max():
+        return None
+    if train.ndim == 1 or train.shape[1] == 1:
+        task, reason = "classification", "all targets are 0 or 1"
+    elif all((one.sum(1) == 1).all() for one in every):
+        task, reason = "classification", "in each row of the targets one is 1, and the others are 0"
+    else:
+        task, reason = "multi_label", "all targets are 0 or 1, several in a row"
+    return task, Choice(name="task", value=task, reason=f"{reason}; with task='regression' they are numbers")
 
 
 def _split_specs(answer: AnswerSpec, targets: Arrays, *, several: bool) -> dict[str, SplitSpec]:

@@ -261,7 +261,8 @@ def _constant(data: Data) -> list[Finding]:
                 examples = ", ".join(source.name(int(index)) for index in same[:3])
                 found.append(
                     Finding(
-                        code="D105", severity="warning", title="images of one colour", where=name,
+                        code="D105", severity="warning" if len(same) > 0.01 * len(source) else "note",
+                        title="images of one colour", where=name,
                         evidence=f"{len(same)} in {name}: {examples}.",
                         cure="Look at them; remove them if they are empty.",
                     )

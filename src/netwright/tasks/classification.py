@@ -30,6 +30,7 @@ from netwright.tasks.objective import (
     one_hot,
     refuse_distances,
     signs,
+    takes,
 )
 from netwright.tasks.protocol import Running
 
@@ -98,6 +99,8 @@ class Classification:
             else:
                 chosen = like_outputs
                 reason = "asked for; targets take the shape of the outputs, so nothing broadcasts"
+        elif _of_one_value(loss_fn, outputs, batch):
+            chosen, reason = like_outputs, "asked for; it takes targets in the shape of the outputs"
         return Objective(loss_fn, chosen, name, reason)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
@@ -154,6 +157,13 @@ class Classification:
             confidence=float(row[best]),
             probabilities={label: float(value) for label, value in zip(self.classes, row, strict=True)},
         )
+
+
+def _of_one_value(loss_fn: LossFunction, outputs: Tensor, batch: Batch) -> bool:
+    """Whether a person's loss takes targets as its one value a sample is, so that nothing broadcasts."""
+    if isinstance(loss_fn, nn.CrossEntropyLoss | nn.NLLLoss) or outputs[0].numel() != 1:
+        return False
+    return takes(loss_fn, *like_outputs(outputs, batch))
 
 
 def refuse_classes(loss_fn: LossFunction, targets: Tensor) -> None:

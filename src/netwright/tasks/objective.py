@@ -97,6 +97,15 @@ def by_position(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return outputs.flatten(0, 1), batch.target.flatten()
 
 
+def takes(loss_fn: LossFunction, *given: Any) -> bool:
+    """Whether a loss can be called with these."""
+    try:
+        with torch.no_grad():
+            return bool(torch.isfinite(loss_fn(*given)).all())
+    except Exception:
+        return False
+
+
 def loss_name(loss_fn: LossFunction) -> str:
     """What to call a loss: its class or function."""
     return type(loss_fn).__name__ if isinstance(loss_fn, nn.Module) else getattr(loss_fn, "__name__", "loss")
