@@ -264,8 +264,8 @@ def test_real_zeros_and_ones_are_classes(targets: Any, task: str, shape: tuple[i
 
 def test_one_hot_rows_are_the_classes_that_they_say() -> None:
     """With a validation split given, so that the order stays."""
-    targets = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]]
-    data = nd.load((np.zeros((4, 3), np.float32), targets), val=(np.zeros((4, 3), np.float32), targets[::-1].copy()))
+    targets, inputs = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]], np.zeros((4, 3), np.float32)
+    data = nd.load((inputs, targets), val=(inputs, targets[::-1].copy()), test=(inputs, targets))
     assert data.train.gather(np.arange(4))[1].tolist() == [2, 0, 3, 1]
     assert data.split("val").gather(np.arange(4))[1].tolist() == [1, 3, 0, 2]
 
