@@ -84,16 +84,18 @@ def ask(route: str, file: Path) -> Outcome | None:
 def netwright(route: str, files: Sequence[Path], jobs: int) -> dict[Path, Outcome]:
     """The answers of one route, in worker processes that run program after program."""
     answers: dict[Path, Outcome] = {}
-    # spawned, and anew after 40 programs: what one program leaves behind stays small
+    # Spawned, and anew after 40 programs each: what one program leaves behind stays small. By pools of their own, since
+    # max_tasks_per_child waits for ever in Python 3.11.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=40) as pool:
-        waiting = [pool.submit(ask, route, file) for file in files]
-        for number, future in enumerate(as_completed(waiting), 1):
-            outcome = future.result()
-            if outcome is not None:
-                answers[outcome.file] = outcome
-            if number % 10 == 0:
-                print(f"{route}: {number} of {len(files)}", file=sys.stderr, flush=True)
+    for first in range(0, len(files), 40 * jobs):
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            waiting = [pool.submit(ask, route, file) for file in files[first : first + 40 * jobs]]
+            for number, future in enumerate(as_completed(waiting), first + 1):
+                outcome = future.result()
+                if outcome is not None:
+                    answers[outcome.file] = outcome
+                if number % 10 == 0:
+                    print(f"{route}: {number} of {len(files)}", file=sys.stderr, flush=True)
     return answers
 
 
