@@ -47,6 +47,7 @@ bench: $(STAMP)
 #: make bench-faults  recall and false alarms of the checks, beside three rivals in an environment of their own
 bench-faults: $(STAMP)
 	$(BIN)/python bench/faults.py $(BENCH_ARGS)
+	$(BIN)/python bench/fault_costs.py
 
 clean:
 	rm -rf $(VENV) .venv-bench runs .pytest_cache .ruff_cache .mypy_cache

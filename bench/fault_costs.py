@@ -1,7 +1,12 @@
-"""What finding faults costs: checking the tutorial network, and a loop that is watched against a plain one."""
+"""What finding faults costs: checking the tutorial network, and a loop that is watched against a plain one.
+
+    python bench/fault_costs.py            # some three minutes, on a machine that does nothing else
+    python bench/fault_costs.py --write    # also into bench/results/fault_costs.md
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,9 +15,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common import ROOT, spread
+from common import ROOT, machine, spread, use_shared_data
 
 REPEATS = 5
+RESULTS = ROOT / "bench" / "results" / "fault_costs.md"
 NETWRIGHT = [sys.executable, "-m", "netwright"]
 # The original recipe of the tutorial, as bench/tutorial_mnist.py has it.
 CHECK = [
@@ -85,3 +91,24 @@ def costs() -> Iterator[str]:
     """All of it, as lines of Markdown."""
     yield from check_time()
     yield from overhead()
+
+
+def main() -> int:
+    """Print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
+    asked = parser.parse_args()
+    use_shared_data()
+    lines = ["# What finding faults costs", "", f"{time.strftime('%Y-%m-%d')}, {machine()}.", ""]
+    print(*lines, sep="\n")
+    for line in costs():
+        print(line, flush=True)
+        lines.append(line)
+    if asked.write:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,8 +5,9 @@
     python bench/faults.py --jobs 2 --write        # also into bench/results/faults.md
 
 Runs every program of tests/faults: sick ones, healthy twins, lookalikes and the zoo, which runs where all is asked for
-or ``zoo`` is among ``--only``. The rivals are installed from PyPI into .venv-bench. Where all is asked for the costs
-follow: ``netwright check`` of the tutorial network, and the observer's share of two loops.
+or ``zoo`` is among ``--only``. The rivals are installed from PyPI into .venv-bench.
+
+What it costs: bench/fault_costs.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from common import ROOT, machine, use_shared_data
-from fault_costs import costs
 from fault_tables import Program, both, code_table, family_table, rest, tool_table
 from rivals import RIVALS, Outcome, install, run_rival
 
@@ -142,7 +142,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="beginnings of codes, as M,L05; zoo for the healthy models")
     parser.add_argument("--no-rivals", action="store_true")
-    parser.add_argument("--no-costs", action="store_true", help="leave the time of check and the overhead out")
     parser.add_argument("--jobs", type=int, default=1, help="programs at a time; 1, which times best")
     parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
     asked = parser.parse_args()
@@ -155,8 +154,6 @@ def main() -> int:
     page = Page()
     page.say("# Faults found", "", f"{time.strftime('%Y-%m-%d')}, {machine()}, {asked.jobs} at a time.", "")
     measure(programs, page, rivals=not asked.no_rivals, jobs=asked.jobs)
-    if not only and not asked.no_costs:
-        page.say("## Costs", "", *costs())
     if asked.write:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
