@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,16 @@ from netwright.optim import Schedule, needs_closure
 from netwright.tasks import Objective, Running, Task
 
 StepFunction = Callable[[nn.Module, Batch], Tensor]
+
+
+class Program(Protocol):
+    """An update as one piece."""
+
+    def takes(self, state: TrainState, batch: Batch) -> bool:
+        """Whether it can do this update."""
+
+    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
+        """Do the update of a state whose optimizer holds its rates already."""
 
 
 @dataclass(slots=True)
@@ -48,11 +58,28 @@ class Sums:
         self.loss += loss * count
         self.count += count
         for name, (total, answers) in metrics.items():
-            if name not in self.metrics:
-                self.metrics[name] = (_nothing(self.loss.device), _nothing(self.loss.device))
-            held = self.metrics[name]
+            held = self.held(name)
             held[0].add_(total)
             held[1].add_(answers)
+
+    def held(self, name: str) -> tuple[Tensor, Tensor]:
+        """The sums of a metric; zero where nothing was added yet."""
+        if name not in self.metrics:
+            self.metrics[name] = (_nothing(self.loss.device), _nothing(self.loss.device))
+        return self.metrics[name]
+
+    def take(self, other: Sums) -> None:
+        """Hold the values of other sums, in the same tensors as before."""
+        self.loss.copy_(other.loss)
+        self.count.copy_(other.count)
+        for name, pair in self.metrics.items():
+            for mine, theirs in zip(pair, other.held(name), strict=True):
+                mine.copy_(theirs)
+
+    def copied(self) -> Sums:
+        """The same sums in tensors of their own."""
+        metrics = {name: (total.clone(), count.clone()) for name, (total, count) in self.metrics.items()}
+        return Sums(self.loss.clone(), self.count.clone(), metrics)
 
     def means(self) -> tuple[float, dict[str, float]]:
         """Mean loss and mean of each metric. Synchronises with the device."""
@@ -101,6 +128,7 @@ class TrainState:
         batch: Batches done in the present epoch.
         saved: Step, epoch and batch of the last checkpoint that this process wrote.
         closure: Whether the optimizer asks for the loss itself; found once, since looking takes 10 microseconds.
+        program: Does an update in place of ``train_step``'s own operations, for the batches that it takes.
     """
 
     model: nn.Module
@@ -119,6 +147,7 @@ class TrainState:
     best: dict[str, Any] = field(default_factory=dict)
     epoch_random: dict[str, Any] = field(default_factory=dict)
     closure: bool = False
+    program: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +183,10 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     factor = recipe.schedule(state.step)
     for group, base in zip(optimizer.param_groups, state.base_lrs, strict=True):
         group["lr"] = base * factor
-    if state.closure:
+    if state.program is not None and state.program.takes(state, batch):
+        done = state.program(state, batch)
+        loss, finite = done.loss, done.finite
+    elif state.closure:
         loss, finite = _closure_step(state, batch)
     else:
         optimizer.zero_grad()
@@ -181,7 +213,7 @@ def _all_finite(state: TrainState, loss: Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class Outcome:
     """What a forward pass gave: the loss, the count it was divided by, and what the metrics are made of."""
 
     loss: Tensor
@@ -189,12 +221,12 @@ class _Outcome:
     metrics: Running
 
 
-def _gradients(state: TrainState, batch: Batch) -> _Outcome:
+def _gradients(state: TrainState, batch: Batch) -> Outcome:
     """Forward and backward over all micro-batches; the outcome of the whole batch."""
     recipe = state.recipe
     parts = batch.split(recipe.micro_batches)
     if len(parts) == 1:
-        outcome = _forward(state, batch)
+        outcome = forward(state, batch)
         backward(state, outcome.loss)
         return replace(outcome, loss=outcome.loss.detach())
     counts = [_count(recipe, part) for part in parts]
@@ -204,7 +236,7 @@ def _gradients(state: TrainState, batch: Batch) -> _Outcome:
     for part, part_count in zip(parts, counts, strict=True):
         if isinstance(part_count, Tensor) and not bool(part_count):  # all targets ignored: the mean would be 0 / 0
             continue
-        outcome = _forward(state, part)
+        outcome = forward(state, part)
         share = outcome.loss if recipe.objective.sums else outcome.loss * (part_count / total)
         backward(state, share)
         losses.append(share.detach())
@@ -212,31 +244,32 @@ def _gradients(state: TrainState, batch: Batch) -> _Outcome:
             held = metrics.get(name)
             metrics[name] = (value, answers) if held is None else (held[0] + value, held[1] + answers)
     if not losses:  # what a whole batch without a target gives too
-        return _Outcome(torch.full((), math.nan, device=state.device), total, {})
-    return _Outcome(torch.stack(losses).sum(), total, metrics)
+        return Outcome(torch.full((), math.nan, device=state.device), total, {})
+    return Outcome(torch.stack(losses).sum(), total, metrics)
 
 
-def _forward(state: TrainState, batch: Batch) -> _Outcome:
+def forward(state: TrainState, batch: Batch) -> Outcome:
+    """The loss of a batch, with its graph, and what the metrics are made of."""
     recipe = state.recipe
     amp: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if recipe.amp_dtype is not None:
         amp = torch.autocast(state.device.type, dtype=recipe.amp_dtype)
     with amp:
         if recipe.step_fn is not None:
-            return _Outcome(recipe.step_fn(state.model, batch), len(batch), {})
+            return Outcome(recipe.step_fn(state.model, batch), len(batch), {})
         outputs = ask(recipe.binding, state.model, batch.inputs)
     if recipe.amp_dtype is not None:
         outputs = in_full(outputs)  # the loss sums many small numbers, and targets must not be rounded
     loss = recipe.objective(outputs, batch)
     with torch.no_grad():
-        return _Outcome(loss, recipe.objective.count(batch), recipe.task.running(outputs, batch))
+        return Outcome(loss, recipe.objective.count(batch), recipe.task.running(outputs, batch))
 
 
 def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
     return len(batch) if recipe.step_fn is not None else recipe.objective.count(batch)
 
 
-def _add(state: TrainState, outcome: _Outcome) -> None:
+def _add(state: TrainState, outcome: Outcome) -> None:
     """Add an update to the running sums, its loss as a mean."""
     loss = outcome.loss
     if state.recipe.step_fn is None:
@@ -270,7 +303,7 @@ class _NotFiniteError(ArithmeticError):
 
 def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
     """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
-    first: list[_Outcome] = []
+    first: list[Outcome] = []
 
     def closure() -> Tensor:
         state.optimizer.zero_grad()

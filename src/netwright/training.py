@@ -24,6 +24,7 @@ from netwright.given import Given
 from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
+from netwright.plans.adopting import adopt
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
@@ -63,6 +64,7 @@ def train(
     progress = progress or Silent()
     session = prepare(model, data, settings, given or Given())
     found = check_before(session, given or Given(), progress)
+    session = adopt(session)
     folder = start_run(
         session,
         None if run is None else Path(run),
@@ -107,6 +109,7 @@ def resume(
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
+        session = adopt(session, folder.read_plan())
         _loop(session, folder, progress)
     return folder
 

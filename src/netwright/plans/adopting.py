@@ -1,0 +1,55 @@
+"""Put a plan in force for a session: found by measuring, or the one that a run was begun with."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import replace
+
+from netwright.batch import Batch
+from netwright.data.batches import train_batches, undisturbed
+from netwright.data.sources import LoaderSource
+from netwright.plans.choosing import Chosen, choose
+from netwright.records import Choice, Plan
+from netwright.session import Session
+
+LOOKED_AT = 8  # batches
+
+
+def adopt(session: Session, begun: Plan | None = None) -> Session:
+    """The session with its way of doing updates chosen, and told in its plan.
+
+    Args:
+        begun: The plan of the run that is resumed, which is done as it was begun.
+    """
+    asked = session.settings.plan
+    if begun is not None:
+        asked = begun["plan"]
+    chosen = _chosen(session, asked)
+    session.state.program = chosen.program
+    others = [one for one in session.plan.choices if one.name != "plan"]
+    return replace(session, plan=Plan(choices=(*others, chosen.choice)))
+
+
+def _chosen(session: Session, asked: str) -> Chosen:
+    if isinstance(session.data.train, LoaderSource) and asked != "eager":
+        return Chosen(None, Choice(name="plan", value="eager", reason="a loader of your own is not read ahead"))
+    session.model.train()
+    left = session.total_steps - session.state.step
+    batches: list[Batch] = []
+    if asked != "eager":
+        batches = undisturbed(lambda: _some(session))
+    return choose(session.state, batches, steps=left, asked=asked)
+
+
+def _some(session: Session) -> list[Batch]:
+    found = train_batches(
+        session.data,
+        batch_size=session.batch_size,
+        seed=session.settings.seed,
+        epoch=session.state.epoch,
+        augment=tuple(session.plan["augment"]),
+        workers=0,
+    )
+    with contextlib.closing(found) as batches:  # type: ignore[type-var]
+        return [batch.to(session.state.device) for batch in itertools.islice(batches, LOOKED_AT)]

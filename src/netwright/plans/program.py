@@ -1,0 +1,151 @@
+"""An update as one program: compiled for the processor or the GPU, or captured as a CUDA graph."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netwright.batch import Batch
+from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device
+from netwright.step import StepResult, Sums, TrainState
+
+Run = Callable[[list[Tensor]], Any]
+WARM_UP = 3  # updates on a side stream before a CUDA graph is captured, as torch's documentation asks
+
+
+@dataclass(slots=True)
+class Program:
+    """Stands in for an update's operations where a batch is as the one that it was made for.
+
+    Attributes:
+        run: Takes all arguments in the layout's order, changes them in place, gives the loss and whether all is finite.
+        shapes: Of a batch's arguments, each with its strides and dtype.
+    """
+
+    run: Run
+    layout: Layout
+    rates: Tensor
+    shapes: tuple[Any, ...]
+    fixed: list[Tensor] = field(default_factory=list)
+    sums: Sums | None = None
+
+    def takes(self, state: TrainState, batch: Batch) -> bool:
+        """Whether a batch is like the one it was made for, and the optimizer has its state, as after an update."""
+        if self.shapes != _shapes(self.layout.of_batch(batch)):
+            return False
+        return self.sums is not None or self.layout.ready(state)
+
+    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
+        """Do one update; the state's rates are set already."""
+        if state.sums is not self.sums:  # a new pass has new sums
+            self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+        for place, group in enumerate(state.optimizer.param_groups):
+            self.rates[place] = group["lr"]
+        loss, finite = self.run([*self.fixed, *self.layout.of_batch(batch)])
+        return StepResult(loss, not state.recipe.check_each_loss or bool(finite))
+
+
+@dataclass(slots=True)
+class Captured(Program):
+    """A program whose kernels are recorded once as a CUDA graph, and then started all together.
+
+    Attributes:
+        held: The arguments that a batch is copied into.
+    """
+
+    held: list[Tensor] = field(default_factory=list)
+    graph: Any = None
+    found: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
+        """Do one update; the first call records it."""
+        brought = self.layout.of_batch(batch)
+        rates = [float(group["lr"]) for group in state.optimizer.param_groups]
+        if self.graph is None:
+            self._record(state, brought)
+        elif state.sums is not self.sums and self.sums is not None:
+            self.sums.take(state.sums)  # a new pass: its sums go on in the recorded tensors
+            state.sums = self.sums
+        self.rates.copy_(torch.tensor(rates, dtype=torch.float64), non_blocking=True)
+        for place, value in zip(self.held, brought, strict=True):
+            place.copy_(value, non_blocking=True)
+        self.graph.replay()
+        loss, finite = self.found or (self.rates, self.rates)
+        return StepResult(loss.clone(), not state.recipe.check_each_loss or bool(finite))
+
+    def _record(self, state: TrainState, brought: list[Tensor]) -> None:
+        put_steps_on_device(state)
+        self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+        self.held = [one.clone() for one in brought]
+        drawn = torch.cuda.get_rng_state(state.device)
+        aside = torch.cuda.Stream(state.device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(state.device))
+        with torch.cuda.stream(aside):
+            spare = [one.clone() for one in (*self.fixed, *self.held)]
+            for _ in range(WARM_UP):
+                self.run(spare)
+        torch.cuda.current_stream(state.device).wait_stream(aside)
+        del spare
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.found = self.run([*self.fixed, *self.held])
+        torch.cuda.set_rng_state(drawn, state.device)
+
+
+def _shapes(values: list[Tensor]) -> tuple[Any, ...]:
+    return tuple((one.shape, one.stride(), one.dtype) for one in values)
+
+
+def compiled(traced: Traced) -> Run:
+    """A traced update, compiled by torch's inductor; what was compiled before is taken from the user's cache.
+
+    Raises:
+        NoProgramError: It cannot be compiled here, as without a C++ compiler.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    import torch._inductor.config as config
+    from torch._inductor import compile as compile_graph
+
+    try:
+        with warnings.catch_warnings(), config.patch(fallback_random=True, fx_graph_cache=True), torch.no_grad():
+            warnings.simplefilter("ignore")
+            made = compile_graph(traced.graph, list(traced.example))
+    except Exception as error:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise NoProgramError(f"it cannot be compiled: {text[:160]}") from error
+
+    def run(given: list[Tensor]) -> Any:
+        with torch.no_grad():
+            return made(*given)
+
+    return run
+
+
+def _cache() -> Path:
+    """Where compiled programs are kept from run to run."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
+
+
+def plainly(traced: Traced) -> Run:
+    """A traced update, one operation after the other."""
+
+    def run(given: list[Tensor]) -> Any:
+        with torch.no_grad():
+            return traced.graph(*given)
+
+    return run
+
+
+def program_of(traced: Traced, run: Run) -> Program:
+    """A program for the state that a trace was made of, or for a copy of it; on a GPU it will be recorded."""
+    places, device = traced.layout.groups, traced.example[0].device
+    rates = torch.zeros(places, dtype=torch.float64, device=device)
+    kind = Captured if device.type == "cuda" else Program
+    return kind(run, traced.layout, rates, _shapes(traced.example[-traced.layout.brought :]))

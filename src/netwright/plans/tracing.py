@@ -1,0 +1,306 @@
+"""The whole update – forward, loss, backward, clipping, the optimizer, sums – as one graph of torch operations.
+
+traced = trace(state, batch)
+loss, finite = traced.graph(*traced.arguments(state, batch))   # all that changes is changed in place
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netwright.batch import Batch
+from netwright.plans.updates import Rule, rule_of
+from netwright.step import TrainState, forward, random_state, set_random_state
+
+# Where a module keeps functions that are called beside forward; a program would run them once, while it is made.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class NoProgramError(Exception):
+    """Why an update cannot be one program."""
+
+
+@dataclass(slots=True)
+class Layout:
+    """Which tensor stands where among a program's arguments.
+
+    Attributes:
+        weights: Names of parameters, then of buffers.
+        trained: Of the parameters those that the optimizer moves: their name and the number of its group.
+        slots: Of each of these the names in the optimizer's state.
+        metrics: Names of the sums beside the loss.
+        fields: Names of the inputs; ``answers`` those of the targets where there are several.
+        groups: How many the optimizer has.
+    """
+
+    weights: tuple[str, ...]
+    trained: tuple[tuple[str, int], ...]
+    slots: tuple[tuple[str, ...], ...]
+    metrics: tuple[str, ...]
+    fields: tuple[str, ...]
+    answers: tuple[str, ...] | None
+    groups: int
+
+    @property
+    def brought(self) -> int:
+        """How many arguments a batch brings; they are the last."""
+        return len(self.fields) + (1 if self.answers is None else len(self.answers))
+
+    def ready(self, state: TrainState) -> bool:
+        """Whether the optimizer has its state, as after a first update."""
+        parameters = dict(state.model.named_parameters())
+        held = (state.optimizer.state.get(parameters[name], {}) for name, _ in self.trained)
+        return all(slot in one for one, slots in zip(held, self.slots, strict=True) for slot in slots)
+
+    def fixed(self, state: TrainState, rates: Tensor) -> list[Tensor]:
+        """All arguments that stay the same objects from update to update, in a program's order."""
+        held = tensors_of(state.model)
+        parameters = dict(state.model.named_parameters())
+        values: list[Tensor] = [rates, state.sums.loss, state.sums.count]
+        for name in self.metrics:
+            values += state.sums.held(name)
+        values += [held[name].detach() for name in self.weights]
+        for (name, _), slots in zip(self.trained, self.slots, strict=True):
+            values += [state.optimizer.state[parameters[name]][slot] for slot in slots]
+        return values
+
+    def of_batch(self, batch: Batch) -> list[Tensor]:
+        """The arguments that a batch brings."""
+        targets = [batch.target] if self.answers is None else [batch.targets[name] for name in self.answers]  # type: ignore[index]
+        return [*(batch.inputs[name] for name in self.fields), *targets]
+
+
+class Whole(nn.Module):
+    """A module with its loss and its metrics, so that all its tensors can be handed over in one call."""
+
+    def __init__(self, state: TrainState) -> None:
+        super().__init__()
+        self.model = state.model
+        self._state = [state]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor | int]]]:
+        """The loss, its mean times its count, and what the metrics are made of."""
+        state = self._state[0]
+        outcome = forward(state, batch)
+        objective = state.recipe.objective
+        mean = objective.mean(outcome.loss.detach(), outcome.count)
+        return outcome.loss, mean * outcome.count, {"": (mean, outcome.count), **outcome.metrics}
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def refuse(state: TrainState) -> Rule:
+    """The optimizer's rule.
+
+    Raises:
+        NoProgramError: The update cannot be one program, whatever the module does.
+    """
+    recipe = state.recipe
+    reasons = {
+        "a step of your own is run as you wrote it": recipe.step_fn is not None,
+        "gradients are gathered over several micro-batches": recipe.micro_batches > 1,
+        "float16 scales its loss as it goes": state.scaler is not None,
+        f"{type(state.optimizer).__name__} asks for the loss itself": state.closure,
+        "the module has hooks": any(getattr(one, name) for one in state.model.modules() for name in HOOKS),
+        "a gradient has hooks": any(one._backward_hooks for one in state.model.parameters()),
+        "a parameter is sparse or complex": any(one.is_sparse or one.is_complex() for one in state.model.parameters()),
+        "an embedding gives sparse gradients": any(getattr(one, "sparse", False) for one in state.model.modules()),
+        "the loss has parameters of its own": _has_parameters(recipe.objective.loss_fn),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise NoProgramError(reason)
+    rule = rule_of(state.optimizer)
+    if isinstance(rule, str):
+        raise NoProgramError(rule)
+    return rule
+
+
+def _has_parameters(loss_fn: Any) -> bool:
+    return isinstance(loss_fn, nn.Module) and next(loss_fn.parameters(), None) is not None
+
+
+def put_steps_on_device(state: TrainState) -> None:
+    """Counts of steps where the parameters are: torch keeps them on the CPU, where no GPU program can count."""
+    for parameter, held in state.optimizer.state.items():
+        step = held.get("step")
+        if isinstance(step, Tensor) and step.device != parameter.device:
+            held["step"] = step.to(parameter.device)
+
+
+@dataclass(slots=True)
+class Traced:
+    """A graph that does an update in place, and where its arguments come from."""
+
+    graph: torch.fx.GraphModule
+    layout: Layout
+    example: list[Tensor]
+
+
+def trace(state: TrainState, batch: Batch) -> Traced:
+    """The update of a state by batches like this one, as a graph. The state is a copy that may be changed.
+
+    Args:
+        state: Whose optimizer has done an update already, so that its own state is there.
+
+    Raises:
+        NoProgramError: It cannot be one graph, and why.
+    """
+    rule = refuse(state)
+    put_steps_on_device(state)
+    layout = _layout(state, batch)
+    rates = torch.zeros(len(state.optimizer.param_groups), dtype=torch.float64, device=state.device)
+    example = [*layout.fixed(state, rates), *layout.of_batch(batch)]
+    before = _attributes(state.model)
+
+    def call() -> torch.fx.GraphModule:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made: torch.fx.GraphModule = make_fx(_update_of(state, layout, rule))(*[one.clone() for one in example])
+            return made
+
+    drawn = random_state(state.device)
+    try:
+        graph = call()
+        _refuse_draws(drawn, random_state(state.device))
+    except NoProgramError:
+        raise
+    except Exception as error:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise NoProgramError(f"it cannot be traced: {text[:160]}") from error
+    finally:
+        set_random_state(drawn, state.device)
+    changed = sorted(name for name, value in _attributes(state.model).items() if before.get(name, value) != value)
+    if changed:
+        raise NoProgramError(f"forward changes {changed[0]}, which a program would not")
+    return Traced(graph, layout, example)
+
+
+def _refuse_draws(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A program draws from torch's generators alone; what Python and NumPy gave would be the same in each update."""
+    if before["python"] != after["python"]:
+        raise NoProgramError("forward draws from Python's random")
+    if any(
+        (one != other if not hasattr(one, "shape") else (one != other).any())
+        for one, other in zip(before["numpy"], after["numpy"], strict=True)
+    ):
+        raise NoProgramError("forward draws from NumPy's random")
+
+
+def _layout(state: TrainState, batch: Batch) -> Layout:
+    names = {id(value): name for name, value in state.model.named_parameters()}
+    trained: list[tuple[str, int]] = []
+    slots: list[tuple[str, ...]] = []
+    for number, group in enumerate(state.optimizer.param_groups):
+        for parameter in group["params"]:
+            if id(parameter) not in names:
+                raise NoProgramError("the optimizer holds a parameter that is not the module's")
+            if parameter.grad is None:
+                continue
+            held = state.optimizer.state.get(parameter, {})
+            trained.append((names[id(parameter)], number))
+            slots.append(tuple(name for name, value in held.items() if isinstance(value, Tensor)))
+            if any(value is not None and not isinstance(value, Tensor) for value in held.values()):
+                raise NoProgramError("the optimizer's state is not made of tensors")
+    if not trained:
+        raise NoProgramError("no parameter has a gradient yet")
+    counts: dict[int, set[float]] = {}
+    parameters = dict(state.model.named_parameters())
+    for name, number in trained:
+        step = state.optimizer.state.get(parameters[name], {}).get("step")
+        counts.setdefault(number, set()).add(0.0 if step is None else float(step))
+    if any(len(one) > 1 for one in counts.values()):
+        raise NoProgramError("parameters have had different numbers of updates")
+    return Layout(
+        weights=tuple(tensors_of(state.model)),
+        trained=tuple(trained),
+        slots=tuple(slots),
+        metrics=tuple(state.sums.metrics),
+        fields=tuple(batch.inputs),
+        answers=tuple(batch.targets) if isinstance(batch.targets, dict) else None,
+        groups=len(state.optimizer.param_groups),
+    )
+
+
+def _update_of(state: TrainState, layout: Layout, rule: Rule) -> Any:
+    """A function of all arguments that changes them as an update does; it gives the loss and whether all is finite."""
+    whole = Whole(state).train()
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in state.optimizer.param_groups]
+    recipe, sums = state.recipe, 3 + 2 * len(layout.metrics)
+
+    def update(*given: Tensor) -> tuple[Tensor, Tensor]:
+        rates, total, count = given[:3]
+        weights = dict(zip(layout.weights, given[sums:], strict=False))
+        at = sums + len(layout.weights)
+        states = []
+        for slots in layout.slots:
+            states.append(dict(zip(slots, given[at:], strict=False)))
+            at += len(slots)
+        batch = _batch(layout, given[at:])
+        leaves = {name: weights[name].detach().requires_grad_() for name, _ in layout.trained}
+        named = {f"model.{name}": leaves.get(name, value) for name, value in weights.items()}
+        loss, weighed, metrics = torch.func.functional_call(whole, named, (batch,))
+        gradients = list(torch.autograd.grad(loss, list(leaves.values()), allow_unused=True))
+        if any(one is None for one in gradients):
+            raise NoProgramError("a parameter has a gradient in some updates and none in others")
+        norm = nn.utils.get_total_norm(gradients)
+        finite = torch.isfinite(loss.detach() + norm)
+        if recipe.max_grad_norm is not None:
+            scale = torch.clamp(recipe.max_grad_norm / (norm + 1e-6), max=1.0)
+            gradients = [one * scale for one in gradients]
+        pairs: list[tuple[Tensor, Tensor]] = []
+        counters: dict[int, Tensor] = {}
+        for (name, number), gradient, held in zip(layout.trained, gradients, states, strict=True):
+            # one count of steps a group: its powers are then computed once
+            own = held | ({"step": counters.setdefault(number, held["step"])} if "step" in held else {})
+            new, kept = rule.update(weights[name], gradient, own, rates[number], groups[number])
+            pairs += [(weights[name], new), *((held[slot], value) for slot, value in kept.items())]
+        pairs += [(total, total + weighed), (count, count + metrics[""][1])]
+        for place, name in enumerate(layout.metrics):
+            for old, more in zip(given[3 + 2 * place : 5 + 2 * place], metrics[name], strict=True):
+                pairs.append((old, old + more))
+        for old, new in pairs:
+            old.copy_(torch.where(finite, new, old) if recipe.check_each_loss else new)
+        return loss.detach(), finite
+
+    return update
+
+
+def _batch(layout: Layout, given: tuple[Tensor, ...]) -> Batch:
+    inputs = dict(zip(layout.fields, given, strict=False))
+    rest = given[len(layout.fields) :]
+    targets: Any = rest[0] if layout.answers is None else dict(zip(layout.answers, rest, strict=True))
+    size = len(next(iter(inputs.values())))
+    return Batch(inputs, targets, torch.zeros(size, dtype=torch.int64))  # ids are for people
+
+
+def _attributes(model: nn.Module) -> Mapping[str, Any]:
+    """Plain values and tensors that modules hold beside parameters and buffers, so that a change of them is seen."""
+    return dict(_walk(model))
+
+
+def _walk(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, (int, float, str, bool, tuple, type(None))) and name != "training":
+                yield f"{path}.{name}".strip("."), value if not isinstance(value, tuple) else repr(value)
+            elif isinstance(value, Tensor):
+                yield f"{path}.{name}".strip("."), (id(value), value._version)
+            elif isinstance(value, (list, set)) or (isinstance(value, dict) and not name.startswith("_")):
+                yield f"{path}.{name}".strip("."), (id(value), len(value))
+
+
+def like(state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
+    """A state of another module and optimizer at the same place, with sums of its own."""
+    return replace(state, model=model, optimizer=optimizer, sums=state.sums.copied(), program=None)

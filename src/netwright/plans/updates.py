@@ -1,0 +1,115 @@
+"""What torch's optimizers do to parameters, written without reading a number, so that it can stand in a program.
+
+Each takes one parameter with its gradient and its state, and gives the new values. Formulas and their order are those
+of ``torch.optim``'s single-tensor code; a plan is compared with the optimizer itself before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Options = Mapping[str, Any]
+# New parameter and state, of the parameter, its gradient, its state, the rate (float64, 0-d) and the group's options.
+Update = Callable[[Tensor, Tensor, dict[str, Tensor], Tensor, Options], tuple[Tensor, dict[str, Tensor]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an optimizer updates, and which options of a group it does not know here.
+
+    Attributes:
+        refused: Options that must be false.
+    """
+
+    update: Update
+    refused: tuple[str, ...] = ("differentiable",)
+
+
+def rule_of(optimizer: torch.optim.Optimizer) -> Rule | str:
+    """The rule of an optimizer, or why there is none."""
+    kind = type(optimizer)
+    rule = RULES.get(kind)
+    if rule is None:
+        return f"the update of {kind.__name__} is not one that can be put into a program"
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    if any(hooks):
+        return "the optimizer has hooks"
+    for group in optimizer.param_groups:
+        for name in rule.refused:
+            if group.get(name):
+                return f"{kind.__name__} with {name}"
+        if any(isinstance(group.get(name), Tensor) for name in ("lr", "betas", "weight_decay")):
+            return "an option of the optimizer is a tensor"
+    return rule
+
+
+def _sgd(
+    param: Tensor, grad: Tensor, state: dict[str, Tensor], lr: Tensor, options: Options
+) -> tuple[Tensor, dict[str, Tensor]]:
+    if options["maximize"]:
+        grad = -grad
+    if options["weight_decay"]:
+        grad = grad + options["weight_decay"] * param
+    momentum, kept = options["momentum"], {}
+    if momentum:
+        kept["momentum_buffer"] = buffer = momentum * state["momentum_buffer"] + (1 - options["dampening"]) * grad
+        grad = grad + momentum * buffer if options["nesterov"] else buffer
+    return param - lr.to(param.dtype) * grad, kept
+
+
+def _adam(
+    param: Tensor, grad: Tensor, state: dict[str, Tensor], lr: Tensor, options: Options
+) -> tuple[Tensor, dict[str, Tensor]]:
+    first, second = options["betas"]
+    decay = options["weight_decay"]
+    if options["maximize"]:
+        grad = -grad
+    step = state["step"] + 1
+    if decay and options.get("decoupled_weight_decay"):
+        param = param * (1 - lr * decay).to(param.dtype)
+    elif decay:
+        grad = grad + decay * param
+    exp_avg = state["exp_avg"] + (grad - state["exp_avg"]) * (1 - first)
+    exp_avg_sq = state["exp_avg_sq"] * second + grad * grad * (1 - second)
+    kept = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    largest = exp_avg_sq
+    if options["amsgrad"]:
+        kept["max_exp_avg_sq"] = largest = torch.maximum(state["max_exp_avg_sq"], exp_avg_sq)
+    wide = step.double()
+    size = lr / (1 - torch.pow(torch.full_like(wide, first), wide))
+    root = (1 - torch.pow(torch.full_like(wide, second), wide)).sqrt()
+    spread = largest.sqrt() / root.to(param.dtype) + options["eps"]
+    return param - size.to(param.dtype) * (exp_avg / spread), kept
+
+
+def _rmsprop(
+    param: Tensor, grad: Tensor, state: dict[str, Tensor], lr: Tensor, options: Options
+) -> tuple[Tensor, dict[str, Tensor]]:
+    alpha = options["alpha"]
+    if options["maximize"]:
+        grad = -grad
+    if options["weight_decay"]:
+        grad = grad + options["weight_decay"] * param
+    square = state["square_avg"] * alpha + grad * grad * (1 - alpha)
+    kept = {"step": state["step"] + 1, "square_avg": square}
+    spread = square
+    if options["centered"]:
+        kept["grad_avg"] = mean = state["grad_avg"] + (grad - state["grad_avg"]) * (1 - alpha)
+        spread = square - mean * mean
+    change = grad / (spread.sqrt() + options["eps"])
+    if options["momentum"]:
+        kept["momentum_buffer"] = change = options["momentum"] * state["momentum_buffer"] + change
+    return param - lr.to(param.dtype) * change, kept
+
+
+RULES: dict[type, Rule] = {
+    torch.optim.SGD: Rule(_sgd),
+    torch.optim.Adam: Rule(_adam),
+    torch.optim.AdamW: Rule(_adam),
+    torch.optim.RMSprop: Rule(_rmsprop),
+}

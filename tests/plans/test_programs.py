@@ -1,0 +1,245 @@
+"""An update as one program does what the plain update does, or says why it cannot be."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import netwright as nw
+from netwright.data.batches import train_batches
+from netwright.given import Given
+from netwright.plans.choosing import choose, copied, try_plan
+from netwright.plans.program import plainly, program_of
+from netwright.plans.tracing import NoProgramError, trace
+from netwright.progress import Silent
+from netwright.records import Settings
+from netwright.session import Session, prepare
+from netwright.step import train_step
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+
+
+def table(count: int = 330) -> nw.Data:
+    """Rows of 8 numbers in 3 classes; the last batch of 32 is smaller."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(count, 8)).astype(np.float32)
+    pair = (inputs, inputs[:, :3].argmax(1))
+    return nw.load(pair, val=(inputs[:60], pair[1][:60]), test=(inputs[:60], pair[1][:60]))
+
+
+class Net(nn.Module):
+    """Normalisation with its buffers, and dropout with its draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.drop = nn.Linear(8, 32), nn.BatchNorm1d(32), nn.Dropout(0.3)
+        self.out = nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, 8) to logits (B, 3)."""
+        return self.out(self.drop(self.norm(self.first(x)).relu()))
+
+
+def session_of(model: nn.Module, given: Given | None = None, **options: Any) -> Session:
+    torch.manual_seed(0)
+    options = {"batch_size": 32, "epochs": 3} | options
+    session = prepare(model, table(), Settings(**options), given or Given())
+    session.model.train()
+    return session
+
+
+def batches_of(session: Session, count: int = 6) -> list[Any]:
+    found = train_batches(session.data, batch_size=session.batch_size, seed=0, epoch=0, augment=(), workers=0)
+    return [batch.to(session.state.device) for _, batch in zip(range(count), found, strict=False)]
+
+
+def test_a_compiled_run_is_the_plain_one_to_a_rounding(tmp_path: Path) -> None:
+    """Rows of metrics and weights; and the plan is told with its time and what it was compared with."""
+    rows, weights = {}, {}
+    for plan in ("eager", "compiled"):
+        torch.manual_seed(0)
+        net = Net()
+        run = nw.train(net, table(), run=tmp_path / plan, epochs=3, batch_size=32, plan=plan, report=False, skip="all")
+        rows[plan] = [row for row in run.read_metrics() if row["split"] == "train"]
+        weights[plan] = net.state_dict()
+        told = next(choice for choice in run.read_plan().choices if choice.name == "plan")
+        assert told.value == plan
+    assert "updates parameters part by" in told.reason
+    for first, second in zip(rows["eager"], rows["compiled"], strict=True):
+        assert first["step"] == second["step"]
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
+        assert second["accuracy"] == pytest.approx(first["accuracy"], abs=0.01)
+    for name, value in weights["eager"].items():
+        if name != "first.bias":  # its gradient is nothing but rounding, since a normalisation follows
+            torch.testing.assert_close(weights["compiled"][name], value, rtol=0.02, atol=0.02)
+
+
+def test_a_compiled_run_resumes_to_the_bit(tmp_path: Path) -> None:
+    """Stopped after its first pass, it ends with the weights of the unbroken one, by the plan it was begun with."""
+
+    class Stop(Silent):
+        def row(self, row: Any) -> None:
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    def begun(name: str, progress: Any) -> nw.Run:
+        torch.manual_seed(0)
+        settings = Settings(epochs=3, batch_size=32, plan="compiled", skip=("all",))
+        from netwright.training import train
+
+        return train(Net(), table(), run=tmp_path / name, settings=settings, progress=progress)
+
+    whole = begun("whole", Silent())
+    with pytest.raises(KeyboardInterrupt):
+        begun("broken", Stop())
+    again = Net()
+    resumed = nw.resume(tmp_path / "broken", model=again, data=table(), report=False)
+    assert resumed.read_plan()["plan"] == "compiled"
+    expected, found = load_file(whole.weights_file), load_file(resumed.weights_file)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
+@cuda
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
+    """On a GPU: kernels recorded once, with the random draws of dropout and sums that go on over passes."""
+    session = session_of(Net(), dtype=dtype)
+    batches = batches_of(session)
+    train_step(session.state, batches[0])
+    program, measured, _ = try_plan(session.state, batches, plainly)
+    assert measured.apart < 1e-2
+    session.state.program = program
+    before = session.state.sums.means()[0]
+    for batch in batches:
+        train_step(session.state, batch)
+    assert session.state.sums.means()[0] != before
+    assert session.state.sums.count.item() == 32 * 7
+
+
+class Counts(Net):
+    """Remembers how often it was called."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As it is."""
+        self.calls += 1
+        return super().forward(x)
+
+
+class Draws(Net):
+    """Draws from Python's generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As it is, times a number."""
+        return super().forward(x) * (1 + random.random())
+
+
+class NumpyDraws(Net):
+    """Draws from NumPy's generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As it is, times a number."""
+        return super().forward(x) * (1 + np.random.rand())
+
+
+class Branches(Net):
+    """Looks at a number before it goes on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As it is, or its negative."""
+        found = super().forward(x)
+        return found if found.mean() > 0 else -found
+
+
+def hooked() -> nn.Module:
+    net = Net()
+    net.out.register_forward_hook(lambda *given: None)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "words"),
+    [
+        (Counts, {}, "calls"),
+        (Draws, {}, "Python's random"),
+        (NumpyDraws, {}, "NumPy's random"),
+        (Branches, {}, "traced"),
+        (hooked, {}, "hooks"),
+        (Net, {"optimizer": "LBFGS"}, "LBFGS"),
+        (Net, {"optimizer": "Adagrad"}, "Adagrad"),
+        (Net, {"gradient_accumulation_steps": 2}, "micro-batches"),
+    ],
+)
+def test_what_cannot_be_one_program_is_said(make: Callable[[], nn.Module], options: dict[str, Any], words: str) -> None:
+    """By name, and the run goes on with the plain update."""
+    session = session_of(make(), **options)
+    batches = batches_of(session)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_step(session.state, batches[0])
+        with pytest.raises(NoProgramError, match=words):
+            trace(session.state, batches[0])
+        chosen = choose(session.state, batches, steps=100, asked="compiled")
+    assert chosen.program is None
+    assert chosen.choice.value == "eager"
+    assert words in chosen.choice.reason
+
+
+def test_choosing_leaves_the_state_as_it_was() -> None:
+    """Weights, the optimizer's state, sums and the random generators."""
+    session = session_of(Net())
+    batches = batches_of(session)
+    train_step(session.state, batches[0])
+    before = [one.clone() for one in session.model.state_dict().values()]
+    total, drawn = session.state.sums.loss.clone(), torch.get_rng_state()
+    held = [value.clone() for one in session.state.optimizer.state.values() for value in one.values()]
+    chosen = choose(session.state, batches, steps=20, asked="auto")
+    assert "less than another plan would pay for" in chosen.choice.reason
+    after = list(session.model.state_dict().values())
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    now = [value for one in session.state.optimizer.state.values() for value in one.values()]
+    assert all(torch.equal(one, other) for one, other in zip(held, now, strict=True))
+    assert torch.equal(total, session.state.sums.loss)
+    assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_a_wrong_program_is_not_taken() -> None:
+    """One that does nothing, in place of a compiled one."""
+    session = session_of(Net())
+    batches = batches_of(session)
+
+    def idle(traced: Any) -> Any:
+        return lambda given: (torch.tensor(1.0), torch.tensor(True))
+
+    with pytest.raises(NoProgramError, match=r"loss|part"):
+        try_plan(session.state, batches, idle)
+
+
+def test_a_loss_that_is_no_number_changes_nothing() -> None:
+    """As in the plain update: neither weights nor the optimizer's state nor the sums."""
+    session = session_of(Net(), on_nonfinite="skip")
+    batches = batches_of(session)
+    train_step(session.state, batches[0])
+    trial = copied(session.state)
+    train_step(trial, batches[0])
+    traced = trace(trial, batches[0])
+
+    session.state.program = program_of(traced, plainly(traced))
+    before = {name: value.clone() for name, value in session.model.named_parameters()}
+    total = session.state.sums.loss.clone()
+    spoilt = batches[1]
+    spoilt.inputs[next(iter(spoilt.inputs))][0] = float("nan")
+    assert not train_step(session.state, spoilt).finite
+    assert all(torch.equal(value, before[name]) for name, value in session.model.named_parameters())
+    assert torch.equal(session.state.sums.loss, total)
+    assert train_step(session.state, batches[2]).finite
