@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from netwright.binding import Binding, ask, in_full
 from netwright.optim import Schedule, needs_closure
 from netwright.tasks import Objective, Running, Task
 
+UNCHANGED = contextlib.nullcontext()
 StepFunction = Callable[[nn.Module, Batch], Tensor]
 
 
@@ -55,6 +56,15 @@ class Sums:
 
     def update(self, loss: Tensor, count: Tensor | int, metrics: Running) -> None:
         """Add a batch: its mean loss times its count of targets, and what its metrics are made of."""
+        if self.loss.device.type == "cpu":  # reading a number there costs less than an operation on it
+            counted = float(count)
+            _more(self.loss, float(loss) * counted)
+            _more(self.count, counted)
+            for name, (total, answers) in metrics.items():
+                held = self.held(name)
+                _more(held[0], float(total))
+                _more(held[1], float(answers))
+            return
         self.loss += loss * count
         self.count += count
         for name, (total, answers) in metrics.items():
@@ -87,6 +97,11 @@ class Sums:
         means = {name: total / count if count else math.nan for name, (total, count) in held.items()}
         count = self.count.item()
         return (self.loss.item() / count if count else math.nan), means
+
+
+def _more(held: Tensor, value: float) -> None:
+    """Add to a 0-d tensor of the CPU without an operation of torch."""
+    held.numpy()[()] += value
 
 
 def _nothing(device: torch.device) -> Tensor:
@@ -129,6 +144,7 @@ class TrainState:
         saved: Step, epoch and batch of the last checkpoint that this process wrote.
         closure: Whether the optimizer asks for the loss itself; found once, since looking takes 10 microseconds.
         program: Does an update in place of ``train_step``'s own operations, for the batches that it takes.
+        parameters: The model's, found once: to walk through a large module takes longer than a small update.
     """
 
     model: nn.Module
@@ -148,6 +164,10 @@ class TrainState:
     epoch_random: dict[str, Any] = field(default_factory=dict)
     closure: bool = False
     program: Program | None = None
+    parameters: tuple[nn.Parameter, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.parameters = tuple(self.model.parameters())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +225,21 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
 
 
 def _all_finite(state: TrainState, loss: Tensor) -> bool:
-    """Whether the loss and the norm of all gradients are numbers."""
-    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+    """Whether the loss and all gradients are numbers."""
+    if not math.isfinite(float(loss)):
+        return False
+    gradients = [parameter.grad for parameter in state.parameters if parameter.grad is not None]
     if state.scaler is not None or not gradients:  # the scaler looks at the gradients itself
-        return bool(torch.isfinite(loss))
-    return bool(torch.isfinite(loss + nn.utils.get_total_norm(gradients)))
+        return True
+    if any(one.is_sparse for one in gradients):
+        return bool(torch.isfinite(nn.utils.get_total_norm(gradients)))
+    norms = torch._foreach_norm(gradients)
+    return all(map(math.isfinite, torch.stack(list(norms)).tolist() if _alike(norms) else map(float, norms)))
+
+
+def _alike(values: Sequence[Tensor]) -> bool:
+    first = values[0]
+    return all(one.dtype == first.dtype and one.device == first.device for one in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +258,7 @@ def _gradients(state: TrainState, batch: Batch) -> Outcome:
     if len(parts) == 1:
         outcome = forward(state, batch)
         backward(state, outcome.loss)
-        return replace(outcome, loss=outcome.loss.detach())
+        return Outcome(outcome.loss.detach(), outcome.count, outcome.metrics)
     counts = [_count(recipe, part) for part in parts]
     total = sum(counts[1:], start=counts[0])
     losses: list[Tensor] = []
@@ -251,9 +281,7 @@ def _gradients(state: TrainState, batch: Batch) -> Outcome:
 def forward(state: TrainState, batch: Batch) -> Outcome:
     """The loss of a batch, with its graph, and what the metrics are made of."""
     recipe = state.recipe
-    amp: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if recipe.amp_dtype is not None:
-        amp = torch.autocast(state.device.type, dtype=recipe.amp_dtype)
+    amp = UNCHANGED if recipe.amp_dtype is None else torch.autocast(state.device.type, dtype=recipe.amp_dtype)
     with amp:
         if recipe.step_fn is not None:
             return Outcome(recipe.step_fn(state.model, batch), len(batch), {})
@@ -289,7 +317,7 @@ def update(state: TrainState) -> None:
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
     if state.recipe.max_grad_norm is not None:
-        nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
+        nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
     if state.scaler is None:
         state.optimizer.step()
     else:
@@ -309,7 +337,7 @@ def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
         state.optimizer.zero_grad()
         outcome = _gradients(state, batch)
         if state.recipe.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), state.recipe.max_grad_norm)
+            nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
         if not first:
             first.append(outcome)
             if not _all_finite(state, outcome.loss):

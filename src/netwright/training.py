@@ -19,7 +19,7 @@ from netwright.checks.before import check_before
 from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.errors import NonFiniteError, RunError, UsageError
+from netwright.errors import NonFiniteError, UsageError
 from netwright.given import Given
 from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
@@ -151,27 +151,34 @@ def _loop(session: Session, run: Run, progress: Progress) -> None:
 
 def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
     state = session.state
-    with stop_on_signals() as stopper, Journal(session, run, progress) as journal:
+    with (
+        stop_on_signals() as stopper,
+        Journal(session, run, progress) as journal,
+        checkpoints.Beside() as beside,
+    ):
         if state.step == 0:
             save_checkpoint(session, run)
         every = session.settings.checkpoint_every_steps
         for step in run_steps(session):
             journal.step(step.index)
             if step.epoch_end:
-                if not _end_epoch(session, run, journal, stopper):
+                if not _end_epoch(session, run, journal, stopper, beside):
                     break
             elif every is not None and step.index % every == 0:
-                _save_or_say(session, run, journal)
+                _save_beside(session, run, journal, beside)
             elif step.index % session.settings.log_every_steps == 0:
                 _check_loss(session, journal.log_train(step.epoch, current_lr(session)))
             if stopper.asked():
                 break
+        _say_failed(journal, beside.wait())
         if stopper.received is not None:
             save_checkpoint(session, run)
             raise Interrupted(stopper.received, run.path)
 
 
-def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -> bool:
+def _end_epoch(
+    session: Session, run: Run, journal: Journal, stopper: Stopper, beside: checkpoints.Beside
+) -> bool:
     """Evaluate, keep the best weights, save. False where training is to end here."""
     state = session.state
     monitor = session.plan["monitor"]
@@ -191,6 +198,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
         loss = scores.get("val/loss", scores["train/loss"])
         state.best = {"value": scores[monitor], "loss": loss, "epoch": epoch, "step": state.step}
     if better or session.settings.keep == "last":
+        _say_failed(journal, beside.wait())
         checkpoints.write_weights(run.weights_file, final_weights(session))
     finish_epoch(session)
     patience = session.settings.patience
@@ -198,7 +206,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper) -
     if tired:
         journal.say(f"no better {monitor} for {patience} epochs: stopped, best was epoch {state.best['epoch']}")
         state.epoch = session.epochs
-    _save_or_say(session, run, journal)
+    _save_beside(session, run, journal, beside)
     return not tired
 
 
@@ -251,23 +259,39 @@ def final_weights(session: Session) -> dict[str, Tensor]:
 
 def save_checkpoint(session: Session, run: Run) -> None:
     """Save everything that is needed to go on; nothing where it was saved already."""
-    place = (session.state.step, session.state.epoch, session.state.batch)
+    place = _place(session)
     if session.state.saved == place:
         return
-    state = {
-        "train": pack_state(session.state),
-        "loader": loader_random(session.data.train, session.state.device),
-    }
-    checkpoints.save(run.checkpoints, state, step=session.state.step)
+    checkpoints.save(run.checkpoints, _all_of(session), step=session.state.step)
     session.state.saved = place
 
 
-def _save_or_say(session: Session, run: Run, journal: Journal) -> None:
-    """Save; where the disk refuses, say so and train on: the generation before is whole, and the next save may do."""
-    try:
-        save_checkpoint(session, run)
-    except RunError as error:
-        journal.say(f"checkpoint of update {session.state.step:,} not saved: {error}")
+def _place(session: Session) -> tuple[int, int, int]:
+    return session.state.step, session.state.epoch, session.state.batch
+
+
+def _all_of(session: Session) -> dict[str, Any]:
+    state = session.state
+    return {"train": pack_state(state), "loader": loader_random(session.data.train, state.device)}
+
+
+def _save_beside(session: Session, run: Run, journal: Journal, beside: checkpoints.Beside) -> None:
+    """Save while training goes on; where the disk refuses, say so: the generation before is whole, and the next may do.
+
+    What a checkpoint holds is copied at once; ``saved`` is set when it is on the disk.
+    """
+    state, place, packed = session.state, _place(session), checkpoints.copied(_all_of(session))
+
+    def work() -> None:
+        checkpoints.save(run.checkpoints, packed, step=place[0])
+        state.saved = place
+
+    _say_failed(journal, beside.do(f"checkpoint of update {place[0]:,}", work))
+
+
+def _say_failed(journal: Journal, failed: str | None) -> None:
+    if failed is not None:
+        journal.say(failed)
 
 
 def _check_loss(session: Session, scores: dict[str, float]) -> None:

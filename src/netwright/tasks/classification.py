@@ -46,6 +46,7 @@ class Classification:
     classes: tuple[str, ...]
     kind: OutputKind
     evidence: str
+    whole: bool = False  # every sample of every split has a class: none is to be ignored
 
     @classmethod
     def fit(cls, spec: DataSpec, outputs: Tensor, batch: Batch) -> Classification:
@@ -65,7 +66,7 @@ class Classification:
                 got=f"{columns} column(s): shape {shape}",
                 cure=f"Give the last layer {len(names)} outputs, as nn.Linear(…, {len(names)}).",
             )
-        return cls(names, *output_kind(outputs))
+        return cls(names, *output_kind(outputs), whole=_whole(spec))
 
     def propose_loss(self, weight: Tensor | None) -> Objective:
         """Cross entropy in the form that fits what the module emits."""
@@ -73,7 +74,7 @@ class Classification:
             loss = nn.BCEWithLogitsLoss(pos_weight=None if weight is None else weight[1] / weight[0])
             return Objective(loss, like_outputs, "BCEWithLogitsLoss", f"two classes, {self.evidence}")
         if self.kind == "log_probs":
-            return Objective(nn.NLLLoss(weight), as_given, "NLLLoss", self.evidence)
+            return self._of_classes(nn.NLLLoss(weight), as_given, "NLLLoss", self.evidence)
         if self.kind == "probs" and self.evidence.startswith("one value"):
             no_weights(weight, "BCELoss")
             return Objective(nn.BCELoss(), like_outputs, "BCELoss", f"two classes, {self.evidence}")
@@ -83,7 +84,7 @@ class Classification:
         if self.kind == "sigmoids":
             no_weights(weight, "BCELoss")
             return Objective(nn.BCELoss(), one_hot, "BCELoss", self.evidence)
-        return Objective(nn.CrossEntropyLoss(weight), as_given, "CrossEntropyLoss", self.evidence)
+        return self._of_classes(nn.CrossEntropyLoss(weight), as_given, "CrossEntropyLoss", self.evidence)
 
     def use_loss(self, loss_fn: LossFunction, outputs: Tensor, batch: Batch) -> Objective:
         """A person's loss; one that compares values one by one is handed classes in that form."""
@@ -101,7 +102,14 @@ class Classification:
                 reason = "asked for; targets take the shape of the outputs, so nothing broadcasts"
         elif _of_one_value(loss_fn, outputs, batch):
             chosen, reason = like_outputs, "asked for; it takes targets in the shape of the outputs"
-        return Objective(loss_fn, chosen, name, reason)
+        return self._of_classes(loss_fn, chosen, name, reason)
+
+    def _of_classes(self, loss_fn: LossFunction, hand: Hand, name: str, reason: str) -> Objective:
+        """Where no class is ignored nor weighed, the divisor of a mean is the number of samples, without a look."""
+        counted = None
+        if self.whole and isinstance(loss_fn, nn.CrossEntropyLoss | nn.NLLLoss):
+            counted = len if loss_fn.weight is None and loss_fn.ignore_index < 0 else None
+        return Objective(loss_fn, hand, name, reason, counted)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Outputs as probabilities, float32 (B, C)."""
@@ -124,7 +132,7 @@ class Classification:
             right = ((outputs.reshape(-1) > threshold) == targets).sum()
         else:
             right = (outputs.argmax(1) == targets).sum()
-        return {"accuracy": (right, (targets >= 0).sum())}
+        return {"accuracy": (right, len(batch) if self.whole else (targets >= 0).sum())}
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Probabilities (B, C)."""
@@ -157,6 +165,11 @@ class Classification:
             confidence=float(row[best]),
             probabilities={label: float(value) for label, value in zip(self.classes, row, strict=True)},
         )
+
+
+def _whole(spec: DataSpec) -> bool:
+    counts = [(split.class_counts, split.count) for split in spec.splits.values()]
+    return all(each is not None and sum(each) == count for each, count in counts)
 
 
 def _of_one_value(loss_fn: LossFunction, outputs: Tensor, batch: Batch) -> bool:
