@@ -24,8 +24,18 @@ from netwright.data.chunks import gathers_rows, row_batches
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
-from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, Targets, stack_or_error
+from netwright.data.sources import (
+    DatasetSource,
+    LoaderSource,
+    PathSource,
+    SeededItems,
+    Source,
+    Targets,
+    stack,
+    stack_or_error,
+)
 from netwright.data.streams import StreamSource
+from netwright.data.threads import lists_ahead
 from netwright.errors import NetwrightError
 
 
@@ -114,6 +124,13 @@ def _read(
 def _reader(
     source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Targets]]:
+    if isinstance(source, PathSource) and source.decoded is not None:  # no file is read, so no worker is needed
+        for batch in lists_ahead(source.gather, ([part] for part in parts)):
+            yield from batch
+        return
+    if isinstance(source, PathSource) and not workers:
+        yield from map(stack, lists_ahead(source.item, (part.tolist() for part in parts)))
+        return
     if isinstance(source, PathSource | DatasetSource) and workers:
         items: Any = SeededItems(source, seed, epoch)  # torch asks for its own base class; it needs only the methods
         loader: DataLoader[Any] = DataLoader(

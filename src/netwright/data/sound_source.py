@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from netwright.data.images import in_threads, watched
 from netwright.data.ragged import Ragged
+from netwright.data.threads import in_threads, watched
 from netwright.errors import DataError
 from netwright.metrics import IGNORE_INDEX
 from netwright.records import Unreadable
