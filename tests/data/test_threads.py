@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from netwright.data.threads import AHEAD, lists_ahead
+from netwright.data.threads import AHEAD, TRIED, in_threads_if_slow, lists_ahead
 
 
 def slow(number: int) -> int:
@@ -60,3 +60,21 @@ def test_who_stops_early_leaves_no_thread() -> None:
     results.close()
     assert threading.active_count() == before
     assert len(done) <= 10 * (AHEAD + 1)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.001])
+@pytest.mark.parametrize("count", [0, 5, TRIED, 3 * TRIED])
+def test_quick_items_stay_on_one_thread(pause: float, count: int) -> None:
+    """Slow ones are spread; the results are the same, in order."""
+    threads = set()
+
+    def call(number: int) -> int:
+        threads.add(threading.get_ident())
+        time.sleep(pause)
+        return number * number
+
+    assert list(in_threads_if_slow(call, range(count))) == [one * one for one in range(count)]
+    if count <= TRIED:
+        assert threads <= {threading.get_ident()}
+    elif pause:
+        assert len(threads) > 1

@@ -24,6 +24,7 @@ from netwright.data.chunks import gathers_rows, row_batches
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
+from netwright.data.sound_source import SoundSource
 from netwright.data.sources import (
     DatasetSource,
     LoaderSource,
@@ -124,7 +125,8 @@ def _read(
 def _reader(
     source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Targets]]:
-    if isinstance(source, PathSource) and source.decoded is not None:  # no file is read, so no worker is needed
+    cached = isinstance(source, PathSource) and source.decoded is not None  # no file is read, so no worker is needed
+    if cached or (isinstance(source, SoundSource) and source.values is None):
         for batch in lists_ahead(source.gather, ([part] for part in parts)):
             yield from batch
         return
