@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
 
 import netwright.data as nd
 from netwright.batch import Batch
@@ -18,6 +19,7 @@ from netwright.data.batches import eval_batches, train_batches
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.streams import StreamSource
+from netwright.data.tensor_rows import tensor_rows
 from netwright.records import LoadOptions
 
 WHOLE = LoadOptions(val_fraction=0, test_fraction=0)
@@ -61,7 +63,12 @@ def stream(folder: Path) -> Data:
     return nd.load(folder / "s.txt", max_length=16)
 
 
-KINDS = (columns, pictures, as_they_are, several, table, series, stream)
+def dataset(_: Path) -> Data:
+    held = TensorDataset(torch.from_numpy(RNG.normal(size=(300, 4))), torch.arange(300) % 3)
+    return nd.load(Subset(held, RNG.permutation(300)[:ROWS].tolist()), val_fraction=0.2)
+
+
+KINDS = (dataset, columns, pictures, as_they_are, several, table, series, stream)
 
 
 def one_by_one(data: Data, indices: list[np.ndarray[Any, Any]], *, training: bool) -> list[Batch]:
@@ -172,3 +179,28 @@ def test_a_batch_that_is_there_already_is_not_made_again(tmp_path: Path) -> None
         assert batch.to(torch.device("cpu")) is batch
         away = batch.to(torch.device("meta"))
         assert {value.device.type for value in (*away.inputs.values(), *by_name(away.targets).values())} == {"meta"}
+
+
+class Doubled(TensorDataset):
+    """Does more than a TensorDataset."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        inputs, target = super().__getitem__(index)
+        return 2 * inputs, target
+
+
+def test_a_data_set_of_tensors_is_gathered_as_its_items_are(tmp_path: Path) -> None:
+    """Those of a subclass are read one by one: its items may be something else."""
+    inputs, targets = torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 3
+    for kind, factor in ((TensorDataset, 1), (Doubled, 2)):
+        held = kind(inputs, targets)
+        data = nd.load(held, options=WHOLE)
+        assert chunks.gathers_rows(data.train) == (kind is TensorDataset)
+        for batch in train(data, 7):
+            items = [held[int(index)] for index in batch.sample_ids]
+            assert torch.equal(batch.inputs["inputs"], torch.stack([one for one, _ in items]))
+            assert torch.equal(batch.inputs["inputs"], factor * inputs[batch.sample_ids])
+            assert torch.equal(batch.target, torch.stack([one for _, one in items]))
+    gradients = TensorDataset(inputs.clone().requires_grad_(), targets)
+    assert tensor_rows(gradients, np.arange(3)) is None
+    assert tensor_rows(TensorDataset(targets), np.arange(3)) is None

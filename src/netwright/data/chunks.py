@@ -16,9 +16,10 @@ from torch import Tensor
 
 from netwright.batch import Batch
 from netwright.data.series import SeriesSource
-from netwright.data.sources import Source, Targets, TensorSource
+from netwright.data.sources import DatasetSource, Source, Targets, TensorSource
 from netwright.data.streams import StreamSource
 from netwright.data.tables import TableSource
+from netwright.data.tensor_rows import tensor_rows
 
 # Gathered at once: half of a usual second-level cache. Four times as much was no faster for 64 rows of 20 numbers.
 CHUNK_BYTES = 1 << 18
@@ -33,6 +34,8 @@ def gathers_rows(source: Source) -> bool:
     """Whether a sample is a row that no other one changes, and gathering it reads memory alone."""
     if isinstance(source, TableSource):
         return all(one.pixels is not None for one in source.pictures)
+    if isinstance(source, DatasetSource):
+        return tensor_rows(source.dataset, np.zeros(0, dtype=np.int64)) is not None
     return isinstance(source, TensorSource | SeriesSource | StreamSource)
 
 
