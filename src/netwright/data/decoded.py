@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import features
 
 from netwright.data.download import store
-from netwright.data.threads import cores, in_threads, watched
+from netwright.data.threads import in_threads, watched
 from netwright.disk import DISK, discard, remove_strays, temporary
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Preprocess, Resize, decode
@@ -217,7 +217,7 @@ def _write(path: Path, paths: Sequence[Path], preprocess: Preprocess, shape: tup
     kept, bad, sums = [], [], []
     try:
         with beside.open("xb") as file:
-            results = in_threads(partial(_with_sum, preprocess), paths, cores())
+            results = in_threads(partial(_with_sum, preprocess), paths)
             for index, (result, checksum) in enumerate(watched(results, len(paths), "decoding images")):
                 if isinstance(result, Unreadable):
                     bad.append((result.name, result.reason))

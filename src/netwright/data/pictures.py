@@ -16,7 +16,6 @@ from netwright.data.decoded import decode_once, row_shape
 from netwright.data.facts import asked_task, channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_all, check_unreadable, decode_all
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource, at
-from netwright.data.threads import cores
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
@@ -118,7 +117,7 @@ def _read(
         kept, bad = list(decoded.kept), decoded.bad
         images = decoded.pixels if small else None
     elif small:
-        images, kept, bad = decode_all(paths, decoder, cores())
+        images, kept, bad = decode_all(paths, decoder)
     else:
         kept, bad = check_all(paths, decoder)
     where = np.asarray(kept, dtype=np.int64)
