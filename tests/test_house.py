@@ -169,5 +169,5 @@ def test_settings_are_a_frozen_list() -> None:
     assert list(LoadOptions.model_fields) == [
         "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "horizon",
         "context", "test_group", "sample_rate", "max_seconds", "task", "input", "target", "tokenizer", "vocab_size",
-        "max_length", "max_unreadable",
+        "max_length", "cache_gb", "max_unreadable",
     ]  # fmt: skip

@@ -40,6 +40,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``; itself where it is there already."""
+        targets = self.targets.values() if isinstance(self.targets, dict) else (self.targets,)
+        if all(value is None or value.device == device for value in (*self.inputs.values(), *targets)):
+            return self
         return replace(
             self,
             inputs=_each(self.inputs, lambda value: value.to(device, non_blocking=True)),

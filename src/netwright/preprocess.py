@@ -221,8 +221,12 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
             image = image if image is not None else read_image(raw, mode)
             if image.size != (operation.width, operation.height):
                 image = image.resize((operation.width, operation.height), Image.Resampling.BILINEAR)
-    array = np.asarray(image if image is not None else read_image(raw, mode), dtype=np.uint8)
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+    image = image if image is not None else read_image(raw, mode)
+    bands = [image] if image.mode == "L" else [image.getchannel(band) for band in range(3)]
+    pixels = np.empty((len(bands), image.height, image.width), dtype=np.uint8)
+    for plane, band in zip(pixels, bands, strict=True):  # half the time of the pixels at once, put in another order
+        plane[:] = np.frombuffer(band.tobytes(), dtype=np.uint8).reshape(plane.shape)
+    return pixels
 
 
 def tokenise(operation: Tokenise, texts: Sequence[str]) -> list[NDArray[np.int32]]:

@@ -127,6 +127,9 @@ class LoadOptions(Record):
     max_length: int | None = Field(
         default=None, ge=1, description="Tokens after which a text is cut; of a running one those of a window."
     )
+    cache_gb: float = Field(
+        default=4.0, ge=0, description="Most disk for decoded pictures, in GB, of all data sets; 0 keeps none."
+    )
     max_unreadable: float = Field(default=0.01, ge=0, le=1, description="Share of samples that may be unreadable.")
 
     @field_validator("task", mode="before")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from netwright.data.order import item_seed, keyed_uniform, permutation
+from netwright.data.order import item_seed, keyed_uniform, permutation, stable_order
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,3 +93,16 @@ def test_each_item_has_a_seed_of_its_own(field: str) -> None:
     seeds = {item_seed(**{"seed": 1, "epoch": 2, "index": 3, field: value}) for value in range(1000)}
     assert len(seeds) >= 999  # two alike among 1,000 of 2**32: one chance in 8,600
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4_000, 4_001, 50_000, 131_073])
+def test_sorting_by_counting_changes_no_order(count: int) -> None:
+    """Whichever way of sorting is the faster one, the order is the stable argsort of the words."""
+    words = np.random.Philox(np.random.SeedSequence([5, 9])).random_raw(count)
+    assert np.array_equal(permutation(count, seed=5, epoch=9), np.argsort(words, kind="stable"))
+
+
+def test_equal_words_keep_their_places() -> None:
+    """As a stable sort has them, so that the order is one on every machine."""
+    words = np.random.default_rng(0).integers(0, 3, 20_000).astype(np.uint64) << np.uint64(40)
+    assert np.array_equal(stable_order(words), np.argsort(words, kind="stable"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import resample_poly
 
 import netwright.data as nd
 from netwright.cli import main
@@ -341,3 +343,38 @@ def test_the_spoken_digits_have_the_split_of_their_source() -> None:
     assert held.spec.splits["test"].count == 500
     assert all("theo" in held.test.name(at) for at in range(500))
     assert not any("theo" in held.train.name(at) for at in range(len(held.train)))
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 15_999, 16_001, 22_050, 44_100, 44_101, 48_000])
+def test_resampling_is_scipys_own(rate: int) -> None:
+    """To the last bit: that its filter is made once changes nothing."""
+    samples = np.random.default_rng(rate).normal(size=3_001).astype(np.float32)
+    ratio = Fraction(16_000, rate).limit_denominator(2_000)
+    for _ in range(2):
+        assert np.array_equal(
+            resample(samples, rate, 16_000), resample_poly(samples, ratio.numerator, ratio.denominator)
+        )
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
+@pytest.mark.parametrize("count", [1 << 16, 3 << 16, 70_001])
+def test_files_with_16_bits_are_taken_as_they_are(suffix: str, count: int, tmp_path: Path) -> None:
+    """Which is what comes of reading them as real numbers and rounding these to 16 bits, full scale included."""
+    whole = np.random.default_rng(count).integers(-32_768, 32_768, count).astype(np.int16)
+    whole[:2] = (-32_768, 32_767)
+    soundfile.write(tmp_path / f"s{suffix}", whole, 16_000, subtype="PCM_16")
+    operation = DecodeSound(sample_rate=16_000, max_seconds=60)
+    real, _ = soundfile.read(tmp_path / f"s{suffix}", dtype="float32")
+    made = decode_sound(operation, tmp_path / f"s{suffix}")
+    assert made.dtype == np.int16
+    assert np.array_equal(made, whole)
+    assert np.array_equal(made, decode_sound(operation, real))
+
+
+def test_waves_are_samples_divided_by_full_scale() -> None:
+    """Exactly, in an array of one's own too."""
+    samples = np.arange(-32_768, 32_768).astype(np.int16)
+    out = np.zeros(len(samples) + 2, dtype=np.float32)
+    as_waves(samples, out=out[1:-1])
+    assert np.array_equal(as_waves(samples), samples.astype(np.float32) / np.float32(32_768))
+    assert np.array_equal(out, np.concatenate(([0], as_waves(samples), [0])))

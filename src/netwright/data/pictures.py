@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from netwright import preprocess
 from netwright.data.dataset import Data
+from netwright.data.decoded import decode_once, row_shape
 from netwright.data.facts import asked_task, channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_all, check_unreadable, decode_all
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource, at
@@ -47,8 +50,9 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     total = sum(len(split.targets) for split in given.values() if split is not None)
     for name, split in given.items():
         if split is not None:
-            read[name], kept, bad = _read(split, decoder, name)
+            read[name], kept, bad, cached = _read(split, decoder, name, options)
             unreadable += bad
+            choices += cached if name == "train" else ()
             if name == "train" and groups is not None:
                 groups = [groups[index] for index in kept]
     check_unreadable(tuple(unreadable), total + len(raw.unreadable), options)
@@ -93,34 +97,36 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 
 
-def _read(split: RawSplit, decoder: Preprocess, name: str) -> tuple[Source, list[int], tuple[Unreadable, ...]]:
-    """A split as a source; which of its samples could be read, and which not."""
-    everything = list(range(len(split.targets)))
+def _read(
+    split: RawSplit, decoder: Preprocess, name: str, options: LoadOptions
+) -> tuple[Source, list[int], tuple[Unreadable, ...], tuple[Choice, ...]]:
+    """A split as a source; which of its samples could be read, and which not; and whether they are kept decoded."""
     if split.images is not None:
-        images = split.images
-        resize = next((one for one in decoder.operations if isinstance(one, Resize)), None)
-        if (
-            resize is not None
-            and images.shape[-2:] != (resize.height, resize.width)
-            or decoder.operations[0] != DecodeImage(mode="L" if images.shape[1] == 1 else "RGB")
-        ):
-            images = np.stack([preprocess.decode(decoder, image) for image in images])
-        targets = torch.from_numpy(split.targets)
-        return TensorSource({"image": torch.from_numpy(images)}, targets, split.names, name), everything, ()
-    paths = split.paths or ()
-    resize = next((one for one in decoder.operations if isinstance(one, Resize)), None)
-    channels = 1 if decoder.operations[0] == DecodeImage(mode="L") else 3
-    needed = len(paths) * channels * (resize.height * resize.width if resize is not None else 224 * 224)
-    if needed > MEMORY_LIMIT_BYTES:
+        given = split.images
+        shape = row_shape(decoder)
+        own = DecodeImage(mode="L" if given.shape[1] == 1 else "RGB")
+        if (shape is not None and given.shape[-2:] != shape[1:]) or decoder.operations[0] != own:
+            given = np.stack([preprocess.decode(decoder, image) for image in given])
+        held = TensorSource({"image": torch.from_numpy(given)}, torch.from_numpy(split.targets), split.names, name)
+        return held, list(range(len(held))), (), ()
+    paths, targets = split.paths or (), torch.from_numpy(split.targets)
+    small = len(paths) * math.prod(row_shape(decoder) or (3, 224, 224)) <= MEMORY_LIMIT_BYTES
+    decoded, choices = decode_once(paths, decoder, limit_bytes=options.cache_gb * 1e9, check_all=small)
+    images: NDArray[np.uint8] | None = None
+    if decoded is not None:
+        kept, bad = list(decoded.kept), decoded.bad
+        images = decoded.pixels if small else None
+    elif small:
+        images, kept, bad = decode_all(paths, decoder)
+    else:
         kept, bad = check_all(paths, decoder)
-        source = PathSource(paths, torch.from_numpy(split.targets), split.names, decoder)
-        return _take(source, np.asarray(kept, dtype=np.int64)), kept, bad
-    images, kept, bad = decode_all(paths, decoder)
+    where = np.asarray(kept, dtype=np.int64)
+    if images is None:
+        files = PathSource(paths, targets, split.names, decoder).take(where)
+        rows = None if decoded is None else np.arange(len(kept))
+        return replace(files, decoded=decoded, rows=rows), kept, bad, choices
     names = tuple(split.names[index] for index in kept)
-    source_in_memory = TensorSource(
-        {"image": torch.from_numpy(images)}, torch.from_numpy(split.targets[kept]), names, name
-    )
-    return source_in_memory, kept, bad
+    return TensorSource({"image": torch.from_numpy(images)}, targets[where], names, name), kept, bad, choices
 
 
 def _check_left(targets: NDArray[np.int64], raw: RawData) -> None:
@@ -145,12 +151,7 @@ def _take(source: Source, where: NDArray[np.int64]) -> Source:
         inputs = {name: value.index_select(0, index) for name, value in source.inputs.items()}
         return TensorSource(inputs, at(source.all_targets, index), names, source.split)
     if isinstance(source, PathSource):
-        return PathSource(
-            tuple(source.paths[i] for i in where),
-            source.all_targets[torch.from_numpy(where)],
-            tuple(source.names[i] for i in where),
-            source.preprocess,
-        )
+        return source.take(where)
     return source
 
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from netwright.data.images import in_threads, watched
 from netwright.data.ragged import Ragged
+from netwright.data.threads import in_threads_if_slow, watched
 from netwright.errors import DataError
 from netwright.metrics import IGNORE_INDEX
 from netwright.records import Unreadable
@@ -80,7 +80,7 @@ class SoundSource:
         waves = np.zeros((len(indices), max(1, int(sizes.max(initial=0)))), dtype=np.float32)
         for row, index in enumerate(indices):
             found = self.sound(int(index))
-            waves[row, : len(found)] = as_waves(found)
+            as_waves(found, out=waves[row, : len(found)])
         lengths = torch.from_numpy(sizes.astype(np.int64))
         mask = torch.arange(waves.shape[1])[None] < lengths[:, None]
         inputs = {"sound": torch.from_numpy(waves), "lengths": lengths, "mask": mask}
@@ -133,7 +133,7 @@ class Decoded:
 
 def each_read(call: Callable[[Raw], Any], raws: Sequence[Raw], names: Sequence[str], *, doing: str) -> list[Any]:
     """Results of reading each sound, in several threads; an ``Unreadable`` where one cannot be read."""
-    results = in_threads(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
+    results = in_threads_if_slow(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
     return list(watched(results, len(raws), doing))
 
 
@@ -153,7 +153,7 @@ def decode_all(
     sizes, kept, bad, end = [], [], [], 0
     read: Callable[[Raw], Any] = partial(decode_sound, operation)
     call = read if in_memory else lambda raw: len(read(raw))  # a piece of decoded files would not fit into memory
-    results = in_threads(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
+    results = in_threads_if_slow(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
     for index, found in enumerate(watched(results, len(raws), "reading sounds")):
         if isinstance(found, Unreadable):
             bad.append(found)
