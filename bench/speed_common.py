@@ -174,6 +174,11 @@ def per_step_us(answer: Answer) -> float:
     return float(answer["seconds"] / answer["steps"] * 1e6)
 
 
+def spread_us(values: Sequence[float]) -> str:
+    """Median, and least to greatest, as two cells of a table."""
+    return f"{statistics.median(values):,.1f} | {min(values):,.1f} to {max(values):,.1f}"
+
+
 def per_second(answer: Answer) -> float:
     """Samples a second."""
     return float(answer["samples"] / answer["seconds"])
@@ -187,10 +192,11 @@ def table(
     base: str,
     digits: int = 0,
     within: float = 0.1,
+    last: str = "final loss",
 ) -> list[str]:
-    """Medians and spreads, each beside those of ``base``, with last losses; whose loss differs by over ``within``."""
+    """Medians and spreads, each beside those of ``base``, with what came out, and whose differs by over ``within``."""
     good = {name: held for name, held in answers.items() if held and "failed" not in held[-1]}
-    lines = [f"| | {unit}, median | least to greatest | n | of {base} | final loss |", "|---|--:|--:|--:|--:|--:|"]
+    lines = [f"| | {unit}, median | least to greatest | n | of {base} | {last} |", "|---|--:|--:|--:|--:|--:|"]
     middle = {name: statistics.median(map(measure, held)) for name, held in good.items()}
     for name, held in answers.items():
         if name not in good:
@@ -203,19 +209,19 @@ def table(
             f"| {name} | {middle[name]:,.{digits}f} | {min(values):,.{digits}f} to {max(values):,.{digits}f} "
             f"| {len(held)} | {share} | {loss:.5f} |"
         )
-    return [*lines, "", _losses(good, base, within)]
+    return [*lines, "", _losses(good, base, within, last)]
 
 
-def _losses(good: Mapping[str, Sequence[Answer]], base: str, within: float) -> str:
+def _losses(good: Mapping[str, Sequence[Answer]], base: str, within: float, what: str) -> str:
     """Whether all learned as much, so that nobody is faster by doing less."""
     last = {name: statistics.median(float(one["loss"]) for one in held) for name, held in good.items()}
     if base not in last:
-        return f"No loss of {base} to compare with."
+        return f"No {what} of {base} to compare with."
     off = {name: loss / last[base] - 1 for name, loss in last.items() if abs(loss / last[base] - 1) > within}
     if not off:
-        return f"All final losses lie within {within:.0%} of that of {base}."
+        return f"Each {what} lies within {within:.1%} of that of {base}."
     told = ", ".join(f"{name} by {share:+.0%}" for name, share in off.items())
-    return f"Final losses further than {within:.0%} from that of {base}: {told}."
+    return f"A {what} further than {within:.1%} from that of {base}: {told}."
 
 
 def arguments(doc: str | None, *, repeats: int = 5) -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ neither starting nor compiling is in it; ``whole_s`` is all of it. torch and the
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -20,7 +21,7 @@ Answer = dict[str, Any]
 
 @dataclass(slots=True)
 class Work:
-    """What is to be trained: a module, samples in memory, AdamW.
+    """What is to be trained: a module, samples in memory, an optimizer of torch's with its usual arguments.
 
     Attributes:
         make: A fresh module with the same weights each time.
@@ -34,6 +35,7 @@ class Work:
     batch: int
     epochs: int
     lr: float = 1e-3
+    optimizer: str = "AdamW"
     raw: Any = None
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -49,15 +51,17 @@ def order(count: int, epoch: int, seed: int = 0) -> np.ndarray:
     return np.argsort(words, kind="stable").astype(np.int64)
 
 
-def answer(work: Work, marks: list[float], loss: float, began: float) -> Answer:
-    """From the times at which the epochs ended."""
+def answer(work: Work, marks: list[float], net: Any, began: float) -> Answer:
+    """From the times at which the epochs ended; with the loss, and a digest of the weights."""
     later = len(marks) - 1
+    parts = [value.detach().contiguous().numpy().tobytes() for value in net.state_dict().values()]
     return {
         "seconds": marks[-1] - marks[0],
         "steps": later * work.steps,
         "samples": later * len(work.x),
         "whole_s": marks[-1] - began,
-        "loss": loss,
+        "loss": final_loss(net, work),
+        "weights": hashlib.sha256(b"".join(parts)).hexdigest()[:12],
     }
 
 
@@ -80,7 +84,7 @@ def _train(work: Work, batches: Callable[[int], Iterator[Any]]) -> Answer:
 
     began = time.perf_counter()
     net, loss_fn = work.make(), nn.CrossEntropyLoss()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=work.lr)
+    optimizer = getattr(torch.optim, work.optimizer)(net.parameters(), lr=work.lr)
     torch.manual_seed(0)
     marks = []
     for epoch in range(work.epochs):
@@ -91,7 +95,7 @@ def _train(work: Work, batches: Callable[[int], Iterator[Any]]) -> Answer:
             loss.backward()
             optimizer.step()
         marks.append(time.perf_counter())
-    return answer(work, marks, final_loss(net, work), began)
+    return answer(work, marks, net, began)
 
 
 def plain_loader(work: Work, workers: int = 0) -> Answer:
@@ -138,7 +142,7 @@ def lightning(work: Work) -> Answer:
             return self.loss_fn(self.net(x), y)
 
         def configure_optimizers(self) -> Any:
-            return torch.optim.AdamW(self.parameters(), lr=work.lr)
+            return getattr(torch.optim, work.optimizer)(self.parameters(), lr=work.lr)
 
         def on_train_epoch_end(self) -> None:
             marks.append(time.perf_counter())
@@ -151,7 +155,7 @@ def lightning(work: Work) -> Answer:
     module = Lit()
     torch.manual_seed(0)
     trainer.fit(module, loader)
-    return answer(work, marks, final_loss(module.net, work), began)
+    return answer(work, marks, module.net, began)
 
 
 def skorch(work: Work) -> Answer:
@@ -169,12 +173,13 @@ def skorch(work: Work) -> Answer:
             marks.append(time.perf_counter())
 
     trained = NeuralNetClassifier(
-        work.make(), criterion=nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=work.lr, max_epochs=work.epochs,
-        batch_size=work.batch, iterator_train__shuffle=True, train_split=None, verbose=0, callbacks=[Clock()],
+        work.make(), criterion=nn.CrossEntropyLoss, optimizer=getattr(torch.optim, work.optimizer), lr=work.lr,
+        max_epochs=work.epochs, batch_size=work.batch, iterator_train__shuffle=True, train_split=None, verbose=0,
+        callbacks=[Clock()],
     )  # fmt: skip
     torch.manual_seed(0)
     trained.fit(work.x.numpy(), work.y.numpy())
-    return answer(work, marks, final_loss(trained.module_, work), began)
+    return answer(work, marks, trained.module_, began)
 
 
 def marks_of(stream: Any) -> Any:
@@ -228,12 +233,12 @@ def netwright(work: Work, data: Any, *, plan: str | None = None, **options: Any)
         began, marks = time.perf_counter(), marks_of(nowhere)
         net = work.make()
         run = nw.train(
-            net, data, run=f"{folder}/run", epochs=work.epochs, batch_size=work.batch, optimizer="AdamW", lr=work.lr,
-            keep="last", progress=marks, report=False, **work.options, **options,
+            net, data, run=f"{folder}/run", epochs=work.epochs, batch_size=work.batch, lr=work.lr, keep="last",
+            optimizer=work.optimizer, progress=marks, report=False, **work.options, **options,
         )  # fmt: skip
         whole = time.perf_counter() - began
         chosen = {one.name: one.value for one in run.read_plan().choices}
-    gave = answer(work, marks.epochs, final_loss(net, work), began)
+    gave = answer(work, marks.epochs, net, began)
     return gave | {"whole_s": whole, "trained_s": marks.ended - began, "plan": str(chosen.get("plan", ""))}
 
 
@@ -244,9 +249,8 @@ def netwright_loop(work: Work, data: Any, *, plan: str | None = None) -> Answer:
     began, marks = time.perf_counter(), []
     net = work.make()
     options = {} if plan is None else {"plan": plan}
-    for step in nw.training_steps(
-        net, data, epochs=work.epochs, batch_size=work.batch, optimizer="AdamW", lr=work.lr, **work.options, **options
-    ):
+    options |= {"epochs": work.epochs, "batch_size": work.batch, "optimizer": work.optimizer, "lr": work.lr}
+    for step in nw.training_steps(net, data, **work.options, **options):
         if step.epoch_end:
             marks.append(time.perf_counter())
-    return answer(work, marks, final_loss(net, work), began)
+    return answer(work, marks, net, began)
