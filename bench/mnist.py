@@ -43,7 +43,7 @@ def make_net() -> Any:
     return Net()
 
 
-def _work(options: dict[str, Any]) -> tuple[loops.Work, Any]:
+def _work(options: dict[str, Any]) -> loops.Work:
     import numpy as np
 
     import netwright as nw
@@ -52,29 +52,14 @@ def _work(options: dict[str, Any]) -> tuple[loops.Work, Any]:
     fields, targets = source.gather(np.arange(options["samples"]))
     raw = next(iter(fields.values()))
     work = loops.Work(make_net, raw, targets.long(), batch=64, epochs=2, raw=raw)
-    data = loops.load(work)
-    loops.same_inputs(work, data)
-    return work, data
-
-
-def _by_hand(function: Any) -> Any:
-    def make(options: dict[str, Any]) -> Runner:
-        work, _ = _work(options)
-        return lambda: function(work)
-
-    return make
-
-
-def _train(options: dict[str, Any], plan: str | None = None) -> Runner:
-    work, data = _work(options)
-    return lambda: loops.netwright(work, data, plan=plan)
+    loops.same_inputs(work, loops.load(work))
+    return work
 
 
 def _plain_eval(options: dict[str, Any]) -> Runner:
     import torch
 
-    work, _ = _work(options)
-    net = make_net().eval()
+    work, net = _work(options), make_net().eval()
 
     def evaluate() -> Answer:
         began = time.perf_counter()
@@ -90,8 +75,8 @@ def _plain_eval(options: dict[str, Any]) -> Runner:
 def _netwright_eval(options: dict[str, Any]) -> Runner:
     import netwright as nw
 
-    work, data = _work(options)
-    net = make_net()
+    work, net = _work(options), make_net()
+    data = loops.load(work)
 
     def evaluate() -> Answer:
         began = time.perf_counter()
@@ -116,11 +101,7 @@ def _peak(options: dict[str, Any]) -> Runner:
     return multiply
 
 
-MAKERS = {
-    "tensors": _by_hand(loops.plain_tensors),
-    "loader": _by_hand(loops.plain_loader),
-    "netwright": _train,
-    "eager": lambda options: _train(options, "eager"),
+MAKERS = loops.makers(_work) | {
     "plain_eval": _plain_eval,
     "netwright_eval": _netwright_eval,
     "peak": _peak,
@@ -178,7 +159,7 @@ def main() -> int:
     asked = parser.parse_args()
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     page = Page("The tutorial network on MNIST", asked, f"{about} AdamW, batches of 64.")
-    options = {"samples": 640 if asked.quick else 12_800, "matrix": 1_024 if asked.quick else 2_048}
+    options = {"samples": 640 if asked.quick else 6_400, "matrix": 1_024 if asked.quick else 2_048}
     answers = race(__file__, (*TRAINING, *EVALUATION, *MACHINE), options, repeats=asked.repeats)
     training = {one.name: answers[one.name] for one in TRAINING}
     evaluation = {one.name: answers[one.name] for one in EVALUATION}

@@ -254,3 +254,32 @@ def netwright_loop(work: Work, data: Any, *, plan: str | None = None) -> Answer:
         if step.epoch_end:
             marks.append(time.perf_counter())
     return answer(work, marks, net, began)
+
+
+def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dict[str, Any]], Callable[[], Answer]]]:
+    """What each contestant's worker runs on a workload of arrays."""
+
+    def by_hand(function: Callable[..., Answer]) -> Any:
+        def make(options: dict[str, Any]) -> Callable[[], Answer]:
+            work = work_of(options)
+            return lambda: function(work)
+
+        return make
+
+    def by_netwright(function: Callable[..., Answer], **asked: Any) -> Any:
+        def make(options: dict[str, Any]) -> Callable[[], Answer]:
+            work = work_of(options)
+            data = load(work)
+            return lambda: function(work, data, **asked)
+
+        return make
+
+    return {
+        "loader": by_hand(plain_loader),
+        "tensors": by_hand(plain_tensors),
+        "lightning": by_hand(lightning),
+        "skorch": by_hand(skorch),
+        "netwright": by_netwright(netwright),
+        "eager": by_netwright(netwright, plan="eager"),
+        "loop": by_netwright(netwright_loop),
+    }

@@ -23,7 +23,6 @@ from speed_common import (
     Answer,
     Contestant,
     Page,
-    Runner,
     arguments,
     fresh,
     per_step_us,
@@ -83,31 +82,7 @@ def _work(options: dict[str, Any]) -> loops.Work:
     return loops.Work(make_net, x, y, batch=64, epochs=options["epochs"])
 
 
-def _by_hand(function: Any) -> Any:
-    def make(options: dict[str, Any]) -> Runner:
-        work = _work(options)
-        return lambda: function(work)
-
-    return make
-
-
-def _netwright(function: Any, **asked: Any) -> Any:
-    def make(options: dict[str, Any]) -> Runner:
-        work = _work(options)
-        data = loops.load(work)
-        return lambda: function(work, data, **asked)
-
-    return make
-
-
-MAKERS = {
-    "loader": _by_hand(loops.plain_loader),
-    "tensors": _by_hand(loops.plain_tensors),
-    "lightning": _by_hand(loops.lightning),
-    "skorch": _by_hand(loops.skorch),
-    "netwright": _netwright(loops.netwright),
-    "eager": _netwright(loops.netwright, plan="eager"),
-    "loop": _netwright(loops.netwright_loop),
+MAKERS = loops.makers(_work) | {
     "keras": rivals.keras,
     "sklearn": rivals.scikit_learn,
     "jax_step": rivals.jax_step,
