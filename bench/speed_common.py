@@ -149,13 +149,13 @@ def _short(answer: Answer) -> str:
 class Page:
     """Lines that are printed as they come, and kept for ``--write``."""
 
-    def __init__(self, title: str, asked: argparse.Namespace, about: str) -> None:
+    def __init__(self, title: str, asked: argparse.Namespace, about: str, *, rivals: bool = True) -> None:
         self.lines: list[str] = []
         threads = os.environ.get("OMP_NUM_THREADS", "as each library chooses")
         quick = " Made with --quick: sizes too small to mean anything." if asked.quick else ""
         self.say(f"# {title}", "", about, "")
         self.say(f"{time.strftime('%Y-%m-%d')}, {machine()}, OMP_NUM_THREADS {threads}.{quick}")
-        self.say(f"Rivals: {versions()}.", "")
+        self.say(*([f"Rivals: {versions()}."] if rivals else []), "")
 
     def say(self, *lines: str) -> None:
         """Print and keep."""
@@ -163,8 +163,8 @@ class Page:
         print(*lines, sep="\n", flush=True)
 
     def write(self, name: str, asked: argparse.Namespace) -> None:
-        """Keep it in bench/results, where that was asked for."""
-        if asked.write:
+        """Keep it in bench/results, where that was asked for and the sizes were no small ones."""
+        if asked.write and not asked.quick:
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{name}.md").write_text("\n".join(self.lines).rstrip() + "\n", encoding="utf-8")
 
@@ -229,7 +229,7 @@ def arguments(doc: str | None, *, repeats: int = 5) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help=f"timed trainings of each; {repeats}")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
-    parser.add_argument("--write", action="store_true", help="also write bench/results")
+    parser.add_argument("--write", action="store_true", help="also write bench/results; not with --quick")
     use_shared_data()
     return parser
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,8 +55,21 @@ def by_hand(make_net: Callable[[], Any], loader: Any) -> Answer:
     return _answer(marks, began, count, total / count)
 
 
-def netwright(make_net: Callable[[], Any], load: Callable[[], Any], batch: int, **options: Any) -> Answer:
-    """netwright's loop, with loading in its first epoch."""
+def netwright(
+    make_net: Callable[[], Any], load: Callable[[], Any], batch: int, *, again: bool = False, **options: Any
+) -> Answer:
+    """netwright's loop, with loading in its first epoch.
+
+    Args:
+        again: Whether what an earlier training kept of the files is there; else the store is new and empty.
+    """
+    with tempfile.TemporaryDirectory(prefix="netwright-bench-") as store:
+        if not again:
+            os.environ["NETWRIGHT_DATA"] = store
+        return _netwright(make_net, load, batch, options)
+
+
+def _netwright(make_net: Callable[[], Any], load: Callable[[], Any], batch: int, options: dict[str, Any]) -> Answer:
     import netwright as nw
 
     began, marks, total = time.perf_counter(), [], 0.0

@@ -51,30 +51,30 @@ def order(count: int, epoch: int, seed: int = 0) -> np.ndarray:
     return np.argsort(words, kind="stable").astype(np.int64)
 
 
-def answer(work: Work, marks: list[float], net: Any, began: float) -> Answer:
-    """From the times at which the epochs ended; with the loss, and a digest of the weights."""
+def answer(work: Work, marks: list[float], net: Any, began: float, most: int = 20_000) -> Answer:
+    """From the times at which the epochs ended; with the loss over ``most`` samples, and a digest of the weights."""
     later = len(marks) - 1
-    parts = [value.detach().contiguous().numpy().tobytes() for value in net.state_dict().values()]
+    parts = [value.detach().cpu().contiguous().numpy().tobytes() for value in net.state_dict().values()]
     return {
         "seconds": marks[-1] - marks[0],
         "steps": later * work.steps,
         "samples": later * len(work.x),
         "whole_s": marks[-1] - began,
-        "loss": final_loss(net, work),
+        "loss": final_loss(net, work, most),
         "weights": hashlib.sha256(b"".join(parts)).hexdigest()[:12],
     }
 
 
-def final_loss(net: Any, work: Work, most: int = 20_000) -> float:
-    """Mean loss in eval mode."""
+def final_loss(net: Any, work: Work, most: int) -> float:
+    """Mean loss in eval mode, wherever the network is."""
     import torch
     from torch import nn
 
     net.eval()
-    loss = nn.CrossEntropyLoss(reduction="sum")
+    loss, device = nn.CrossEntropyLoss(reduction="sum"), next(net.parameters()).device
     with torch.inference_mode():
         parts = zip(work.x[:most].split(500), work.y[:most].split(500), strict=True)
-        return sum(float(loss(net(x), y)) for x, y in parts) / min(most, len(work.x))
+        return sum(float(loss(net(x.to(device)), y.to(device))) for x, y in parts) / min(most, len(work.x))
 
 
 def _train(work: Work, batches: Callable[[int], Iterator[Any]]) -> Answer:
