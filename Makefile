@@ -39,10 +39,21 @@ lint: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
-#: make bench  start-up, and the tutorial network on MNIST
+# The scripts of training speed, and what some are asked for beside --write; gpu says so where there is none.
+SPEED := tabular overhead mnist never_worse jpegs speech text lstm scaling cifar gpu
+SPEED_ARGS_tabular := --whole
+SPEED_ARGS_mnist := --accuracy
+
+#: make bench  start-up, the tutorial network on MNIST, training speed beside rivals; hours. BENCH_ARGS=--quick tries it out
 bench: $(STAMP)
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/tutorial_mnist.py
+	$(MAKE) --keep-going --jobs=1 $(SPEED:%=bench-%)
+
+#: make bench-tabular, bench-overhead …  one script of training speed; it writes bench/results
+bench-%: $(STAMP)
+	$(BIN)/python bench/speed_rivals.py
+	$(BIN)/python bench/$*.py --write $(SPEED_ARGS_$*) $(BENCH_ARGS)
 
 #: make bench-faults  recall and false alarms of the checks, beside three rivals in an environment of their own
 bench-faults: $(STAMP)
@@ -50,4 +61,4 @@ bench-faults: $(STAMP)
 	$(BIN)/python bench/fault_costs.py
 
 clean:
-	rm -rf $(VENV) .venv-bench runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-bench .venv-bench-speed runs .pytest_cache .ruff_cache .mypy_cache
