@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import statistics
@@ -19,11 +20,18 @@ def use_shared_data() -> None:
         os.environ["NETWRIGHT_DATA"] = str(SHARED)
 
 
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # run from its source
+        return str(importlib.import_module(name).__version__)
+
+
 def machine() -> str:
     """Processor, cores and versions on a line."""
     from netwright.journal import processor
 
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("netwright", "torch", "numpy"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("netwright", "torch", "numpy"))
     return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 
 

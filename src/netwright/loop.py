@@ -124,6 +124,7 @@ def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: 
         augment=augment,
         workers=workers,
         skip=0 if own_loader else state.batch,
+        device=state.device,
     )
     for _ in range(redo):
         next(batches)

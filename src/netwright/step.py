@@ -29,11 +29,8 @@ StepFunction = Callable[[nn.Module, Batch], Tensor]
 class Program(Protocol):
     """An update as one piece."""
 
-    def takes(self, state: TrainState, batch: Batch) -> bool:
-        """Whether it can do this update."""
-
-    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
-        """Do the update of a state whose optimizer holds its rates already."""
+    def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
+        """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""
 
 
 @dataclass(slots=True)
@@ -203,8 +200,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     factor = recipe.schedule(state.step)
     for group, base in zip(optimizer.param_groups, state.base_lrs, strict=True):
         group["lr"] = base * factor
-    if state.program is not None and state.program.takes(state, batch):
-        done = state.program(state, batch)
+    done = state.program.attempt(state, batch) if state.program is not None else None
+    if done is not None:
         loss, finite = done.loss, done.finite
     elif state.closure:
         loss, finite = _closure_step(state, batch)

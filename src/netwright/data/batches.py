@@ -24,6 +24,7 @@ from netwright.data.chunks import gathers_rows, row_batches
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
+from netwright.data.resident import lies_on, resident_batches
 from netwright.data.sound_source import SoundSource
 from netwright.data.sources import (
     DatasetSource,
@@ -48,7 +49,15 @@ def steps_per_epoch(data: Data, batch_size: int) -> int:
 
 
 def train_batches(
-    data: Data, *, batch_size: int, seed: int, epoch: int, augment: tuple[str, ...], workers: int, skip: int = 0
+    data: Data,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment: tuple[str, ...],
+    workers: int,
+    skip: int = 0,
+    device: torch.device | None = None,
 ) -> Iterator[Batch]:
     """One pass over the training split, shuffled by (seed, epoch); samples of different lengths beside similar ones.
 
@@ -56,6 +65,7 @@ def train_batches(
         augment: Names of augmentations for images.
         workers: Processes that read items; changes nothing but speed.
         skip: Whole batches to pass over without reading them.
+        device: Where rows may lie whole, so that their batches are taken there.
     """
     source = data.train.at_epoch(seed, epoch) if isinstance(data.train, StreamSource) else data.train
     order = permutation(len(source), seed=seed, epoch=epoch)
@@ -65,7 +75,11 @@ def train_batches(
     else:
         parts = [order[start : start + batch_size] for start in range(skip * batch_size, len(order), batch_size)]
     if not augment and gathers_rows(source):
-        yield from row_batches(_gatherer(data, source), parts)
+        gather = _gatherer(data, source)
+        if device is not None and source is data.train and lies_on(source, gather, device):
+            yield from resident_batches(parts)
+        else:
+            yield from row_batches(gather, parts)
         return
     ready = tensors.applying(data.spec.preprocess)
     for batch in _read(data, source, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):

@@ -50,6 +50,7 @@ def _some(session: Session) -> list[Batch]:
         epoch=session.state.epoch,
         augment=tuple(session.plan["augment"]),
         workers=0,
+        device=session.state.device,
     )
     with contextlib.closing(found) as batches:  # type: ignore[type-var]
         return [batch.to(session.state.device) for batch in itertools.islice(batches, LOOKED_AT)]

@@ -179,7 +179,7 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str) -
 def _candidates(state: TrainState) -> dict[str, tuple[Make, float]]:
     """By name what makes a plan of a trace, and the seconds that it is expected to take."""
     if state.device.type == "cuda":
-        return {"captured": (plainly, 2.0), "compiled": (compiled, 2 * COMPILE_S)}
+        return {"captured": (plainly, 0.6), "compiled": (compiled, 2 * COMPILE_S)}
     return {"compiled": (compiled, COMPILE_S)}
 
 

@@ -36,19 +36,26 @@ class Program:
     fixed: list[Tensor] = field(default_factory=list)
     sums: Sums | None = None
 
-    def takes(self, state: TrainState, batch: Batch) -> bool:
-        """Whether a batch is like the one it was made for, and the optimizer has its state, as after an update."""
-        if self.shapes != _shapes(self.layout.of_batch(batch)):
-            return False
-        return self.sums is not None or self.layout.ready(state)
+    def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
+        """Do one update, whose rates the optimizer holds; None where a batch is not like the one it was made for.
 
-    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
-        """Do one update; the state's rates are set already."""
+        Nor is it done before the optimizer has its state, which it has after a first update.
+        """
+        brought = self.layout.of_batch(batch)
+        for value, (shape, stride, dtype) in zip(brought, self.shapes, strict=True):
+            if value.shape != shape or value.dtype is not dtype or value.stride() != stride:
+                return None
+        if self.sums is None and not self.layout.ready(state):
+            return None
+        return self._do(state, brought)
+
+    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
         if state.sums is not self.sums:  # a new pass has new sums
             self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+        rates = self.rates.numpy()
         for place, group in enumerate(state.optimizer.param_groups):
-            self.rates[place] = group["lr"]
-        loss, finite = self.run([*self.fixed, *self.layout.of_batch(batch)])
+            rates[place] = group["lr"]
+        loss, finite = self.run(self.fixed + brought)
         return StepResult(loss, not state.recipe.check_each_loss or bool(finite))
 
 
@@ -64,9 +71,7 @@ class Captured(Program):
     graph: Any = None
     found: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, state: TrainState, batch: Batch) -> StepResult:
-        """Do one update; the first call records it."""
-        brought = self.layout.of_batch(batch)
+    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
         rates = [float(group["lr"]) for group in state.optimizer.param_groups]
         if self.graph is None:
             self._record(state, brought)
@@ -121,11 +126,8 @@ def compiled(traced: Traced) -> Run:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NoProgramError(f"it cannot be compiled: {text[:160]}") from error
 
-    def run(given: list[Tensor]) -> Any:
-        with torch.no_grad():
-            return made(*given)
-
-    return run
+    call = torch.no_grad()(made)
+    return lambda given: call(*given)
 
 
 def _cache() -> Path:
