@@ -14,6 +14,7 @@ from safetensors.numpy import save as to_safetensors
 from torch import nn
 
 from netwright import training
+from netwright.checks.asked import known_codes, refuse_seconds
 from netwright.checks.assemble import SECONDS
 from netwright.checks.assemble import check as check_module
 from netwright.checks.history import check_run
@@ -253,19 +254,29 @@ def check(
         options: Fields of ``Settings``, as ``lr=0.01, skip=("M05",)``.
 
     Raises:
-        UsageError: No data for a module.
+        UsageError: No data for a module, a class in its place, a code that there is not, or no time.
     """
+    refuse_seconds(seconds, where="check(seconds)")
+    if not isinstance(subject, (nn.Module, Run, Path, str)):
+        is_class = isinstance(subject, type)
+        raise UsageError(
+            where="check(net)",
+            expected="an instance of a module, or the folder of a run",
+            got=f"the class {subject.__name__}" if is_class else f"a {type(subject).__name__}",
+            cure=f"nw.check({subject.__name__}(), data)" if is_class else "nw.check(net, data)",
+        )
     if not isinstance(subject, nn.Module):
         folder = subject if isinstance(subject, Run) else open_run(subject)
-        return check_run(folder, skip=frozenset(make_options(Settings, options).skip))
+        return check_run(folder, skip=known_codes(make_options(Settings, options).skip, where="check(skip)"))
     if data is None:
         raise UsageError(
             where="check(net)", expected="data to check the module with", got="none", cure="nw.check(net, data)"
         )
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     settings = make_options(Settings, options | names)
+    skip = known_codes(settings.skip, where="check(skip)")
     loaded = data if isinstance(data, Data) else load(data)
-    return check_module(subject, loaded, given=given, settings=settings, skip=frozenset(settings.skip), seconds=seconds)
+    return check_module(subject, loaded, given=given, settings=settings, skip=skip, seconds=seconds)
 
 
 def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from netwright import __version__
-from netwright.errors import UsageError, unknown_name
+from netwright.errors import NetwrightError, UsageError
 from netwright.flags import add_fields, load_options, settings_given
 
 if TYPE_CHECKING:
@@ -54,14 +55,18 @@ def _add_output(parser: argparse.ArgumentParser, *, seconds: float) -> None:
 def run_check(arguments: argparse.Namespace) -> int:
     """Check a module with its data, or a run; 1 where an error was found."""
     _refuse_seconds(arguments.seconds)
+    sarif = _sarif_file(arguments.sarif)
     report = _of_run(arguments) if Path(arguments.net).is_dir() else _of_net(arguments)
-    _print(report, arguments, to_stderr=False)
+    _print(report, as_json=arguments.json, stream=sys.stdout)
+    if sarif is not None:
+        _write_sarif(report, sarif)
     return 1 if report.errors else 0
 
 
 def _of_net(arguments: argparse.Namespace) -> CheckReport:
     if arguments.data is None:
         raise UsageError(where="netwright check", expected="--data", got="nothing", cure=f"Give it, as {CHECK_EXAMPLE}")
+    from netwright.checks.asked import known_codes
     from netwright.checks.assemble import check
     from netwright.data import load
     from netwright.models import arguments_from, load_model, parse_arguments
@@ -70,7 +75,7 @@ def _of_net(arguments: argparse.Namespace) -> CheckReport:
     from netwright.step import seed_all
 
     settings = make_options(Settings, settings_given(arguments))
-    skip = _known_codes(settings.skip)
+    skip = known_codes(settings.skip, where="--skip")
     data = load(arguments.data, options=load_options(arguments))
     seed_all(settings.seed)
     made_with = arguments_from(arguments.net, data.spec) | parse_arguments(arguments.arg)
@@ -81,7 +86,7 @@ def _of_net(arguments: argparse.Namespace) -> CheckReport:
 
 def _of_run(arguments: argparse.Namespace) -> CheckReport:
     given = {**settings_given(arguments), "data": arguments.data, "arg": arguments.arg or None}
-    skip = frozenset(str(code).upper() for code in given.pop("skip", ()) or ())
+    asked = given.pop("skip", None)
     others = [name for name, value in given.items() if value is not None]
     if others:
         raise UsageError(
@@ -90,33 +95,36 @@ def _of_run(arguments: argparse.Namespace) -> CheckReport:
             got="one",
             cure=f"netwright check {arguments.net}",
         )
+    from netwright.checks.asked import known_codes
     from netwright.checks.history import check_run
+    from netwright.options import make_options
+    from netwright.records import Settings
     from netwright.run import open_run
 
-    return check_run(open_run(arguments.net), skip=skip)
+    settings = make_options(Settings, {} if asked is None else {"skip": asked})
+    return check_run(open_run(arguments.net), skip=known_codes(settings.skip, where="--skip"))
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
     """Run the script, then tell on standard error what was found; the script's exit code."""
     _refuse_seconds(arguments.seconds)
-    skip = _known_codes(tuple(code for text in arguments.skip for code in text.upper().split(",") if code))
+    sarif = _sarif_file(arguments.sarif)
+    from netwright.checks.asked import known_codes
     from netwright.watch import run_script
 
+    skip = known_codes(arguments.skip, where="--skip")
+    stream = sys.stderr  # which the script may replace
     watched = run_script(arguments.script, arguments.rest, seconds=arguments.seconds, skip=skip)
-    if watched.report is not None:
-        _print(watched.report, arguments, to_stderr=True)
-        if arguments.strict and watched.report.errors and not watched.code:
-            return 1
-    return watched.code
-
-
-def _known_codes(codes: tuple[str, ...]) -> frozenset[str]:
-    from netwright.checks.catalogue import CODES
-
-    for code in codes:
-        if code not in CODES and code != "ALL":
-            raise unknown_name("code of a finding", code, CODES, where="--skip")
-    return frozenset(codes)
+    if watched.report is None:
+        return watched.code
+    with contextlib.suppress(ValueError, BrokenPipeError):  # closed by the script, or nobody reads: its code is kept
+        _print(watched.report, as_json=arguments.json, stream=stream)
+    if sarif is not None:
+        try:
+            _write_sarif(watched.report, sarif)
+        except NetwrightError as error:
+            print(f"error: {error.message}", file=stream)
+    return 1 if arguments.strict and watched.report.errors and not watched.code else watched.code
 
 
 def _refuse_seconds(seconds: float) -> None:
@@ -126,19 +134,32 @@ def _refuse_seconds(seconds: float) -> None:
         )
 
 
-def _print(report: CheckReport, arguments: argparse.Namespace, *, to_stderr: bool) -> None:
+def _sarif_file(file: Path | None) -> Path | None:
+    """Where to write, wherever a script goes meanwhile; refused now where it cannot be."""
+    if file is None or (file.absolute().parent.is_dir() and not file.is_dir()):
+        return None if file is None else file.absolute()
+    raise UsageError(
+        where=f"--sarif {file}",
+        expected="a file in a folder that is there",
+        got="a folder" if file.is_dir() else f"no folder {file.parent}",
+        cure="As --sarif found.sarif, or make the folder first.",
+    )
+
+
+def _print(report: CheckReport, *, as_json: bool, stream: TextIO) -> None:
     from rich.console import Console
 
-    from netwright.checks.sarif import sarif
     from netwright.checks.shown import render_report
 
-    if arguments.sarif is not None:
-        from netwright.disk import atomic_write_text
-
-        text = json.dumps(sarif(report, version=__version__), indent=1, ensure_ascii=False)
-        atomic_write_text(arguments.sarif, text + "\n")
-    stream = sys.stderr if to_stderr else sys.stdout
-    if arguments.json:
+    if as_json:
         print(report.model_dump_json(), file=stream)
     else:
         render_report(report, Console(file=stream))
+
+
+def _write_sarif(report: CheckReport, file: Path) -> None:
+    from netwright.checks.sarif import sarif
+    from netwright.disk import atomic_write_text
+
+    text = json.dumps(sarif(report, version=__version__), indent=1, ensure_ascii=False)
+    atomic_write_text(file, text + "\n")

@@ -36,12 +36,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    asked = argparse.Namespace(debug=False)
     try:
-        return _run([argument for argument in arguments if argument != "--debug"])
+        return _run(list(sys.argv[1:] if argv is None else argv), asked)
     except NetwrightError as error:
-        return _fail(error, error.exit_code, debug=debug)
+        return _fail(error, error.exit_code, debug=asked.debug)
     except KeyboardInterrupt as error:
         print(f"\n{error}" if str(error) else "\nstopped", file=sys.stderr)
         return 128 + getattr(error, "signal_number", 2)
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cure="Free space or change its rights; what was saved before is whole.",
             ),
             1,
-            debug=debug,
+            debug=asked.debug,
         )
 
 
@@ -82,9 +81,10 @@ def _warn_once() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], arguments: argparse.Namespace) -> int:
+    """Parse into a namespace, so that what was read before an error is known, and call the verb."""
     parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    _, unknown = parser.parse_known_args(argv, arguments)
     if unknown:
         known = [option for action in _actions(parser, arguments.verb) for option in action.option_strings]
         extra = unknown[0].split("=")[0]
@@ -130,7 +130,8 @@ def _parser() -> Parser:
         )
         add(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON object for machines")
-        verb.add_argument("--debug", action="store_true", help="show tracebacks")
+        # Suppressed: else what stands before the verb would be set back.
+        verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
         verb.set_defaults(run=run)
     return parser
 

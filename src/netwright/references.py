@@ -245,6 +245,14 @@ def import_dotted(reference: Reference) -> ModuleType:
         raise import_fault(error, None) from error
 
 
+def run_file(file: str, module: ModuleType) -> None:
+    """Run a file's text in a module."""
+    # Compiled from the text, not from cached bytecode: an edit within one second would go unseen.
+    # Without dont_inherit this file's own __future__ imports would hold for theirs.
+    code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
+    exec(code, module.__dict__)
+
+
 def _run_alone(place: Place) -> ModuleType:
     spec = importlib.util.spec_from_file_location(place.dotted, place.path)
     if spec is None or spec.loader is None:
@@ -253,10 +261,7 @@ def _run_alone(place: Place) -> ModuleType:
     sys.modules[place.dotted] = module  # dataclasses, pickling and compilers look a class's module up here
     linecache.checkcache(str(place.path))
     try:
-        # Compiled from the text, not from cached bytecode: an edit within one second would go unseen.
-        # Without dont_inherit this file's own __future__ imports would hold for theirs.
-        code = compile(place.path.read_bytes(), str(place.path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)
+        run_file(str(place.path), module)
     except BaseException:
         sys.modules.pop(place.dotted, None)
         raise

@@ -28,11 +28,11 @@ def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return [frame for frame in frames[ours[-1] + 1 if ours else 0 :] if is_persons(frame.filename)]
 
 
-def show_path(path: str | Path) -> str:
-    """A path as a person would type it: relative to the current folder where it is beneath it."""
+def show_path(path: str | Path, folder: Path | None = None) -> str:
+    """A path as a person would type it: relative to a folder, else the current one, where it is beneath it."""
     try:
-        return Path(path).resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
+        return Path(path).resolve().relative_to(folder or Path.cwd()).as_posix()
+    except (ValueError, OSError):  # a current folder may have been removed
         return str(path)
 
 

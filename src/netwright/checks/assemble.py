@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from netwright.batch import Batch
 from netwright.binding import Binding, call, found_in
 from netwright.checks import CHECKS
-from netwright.checks.catalogue import finding, in_order
+from netwright.checks.catalogue import CODES, finding, in_order
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.overridden import replaced_in
 from netwright.checks.refused import code_of, fits_plainly
@@ -74,7 +74,7 @@ def check(
     name = name or f"{type(model).__name__} on {data.spec.name}"
     sources = Sources()
     sources.add_classes_of(model)
-    with untouched():
+    with untouched(model):
         try:
             with time_limit(seconds):
                 copied, own = _copied(model, given)
@@ -92,7 +92,7 @@ def check(
             if not told:
                 raise
             kept, silenced = silence(told, sources, skip)
-            missed = ("the other checks: the module cannot be put in eval mode",)
+            missed = ("the other checks: the module cannot be put in eval mode", *sources.misread(CODES))
             return CheckReport(subject=name, findings=tuple(in_order(kept)), not_checked=missed, skipped=silenced)
         except TimeUpError:
             late = f"everything: one look at the module took longer than {seconds:.0f} s"
@@ -130,7 +130,7 @@ def _refused(
     return CheckReport(
         subject=name,
         findings=tuple(in_order(kept)),
-        not_checked=("the other checks: the module cannot be trained as it is",),
+        not_checked=("the other checks: the module cannot be trained as it is", *sources.misread(CODES)),
         skipped=silenced,
         seconds=round(budget.seconds - budget.left(), 3),
     )

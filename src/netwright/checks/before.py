@@ -34,14 +34,14 @@ def check_before(session: Session, given: Given, progress: Progress) -> tuple[Fi
     if "ALL" in skip:
         return ()
     name = type(session.model).__name__
-    with untouched():
-        try:
+    try:
+        with untouched(session.model):
             subject = subject_of(session, given=given, budget=Budget(SECONDS), original=session.model, name=name)
             subject.budget = Budget(allowed(session, subject))
-        except NotCheckedError as reason:
-            progress.say(f"not checked: {reason}")
-            return ()
-        report = run_checks(subject, CHECKS, skip=skip)
+            report = run_checks(subject, CHECKS, skip=skip)
+    except NotCheckedError as reason:
+        progress.say(f"not checked: {reason}")
+        return ()
     tell(report, progress)
     refuse(report)
     return report.findings

@@ -12,14 +12,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from netwright.checks.catalogue import fold, in_order
+from netwright.checks.catalogue import CODES, fold, in_order
+from netwright.checks.held import held_output
 from netwright.checks.sourcecode import Sources
 from netwright.checks.subject import NotCheckedError, Subject, first_line
 from netwright.records import CheckReport, Finding
@@ -86,7 +87,10 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
     return CheckReport(
         subject=subject.name,
         findings=tuple(in_order(fold(kept))),
-        not_checked=tuple(f"{', '.join(whats)}: {reason}" for reason, whats in missed.items()),
+        not_checked=(
+            *(f"{', '.join(whats)}: {reason}" for reason, whats in missed.items()),
+            *subject.sources.misread(CODES),
+        ),
         skipped=silenced,
         seconds=round(subject.budget.seconds - subject.budget.left(), 3),
     )
@@ -110,33 +114,69 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: Any) -> None:
-        raise TimeUpError
+    over = False
 
+    def stop(number: int, frame: Any) -> None:
+        if not over:
+            raise TimeUpError
+
+    # A timer of the person's, as a watchdog, or of a limit around this one waits meanwhile and then goes on.
+    left, again = signal.setitimer(signal.ITIMER_REAL, 0)
+    began = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
-        yield
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+        try:
+            yield
+        finally:
+            over = True
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        if before is not None:  # None where it was not set from Python, which cannot set it back
+            signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001), again)
 
 
 @contextmanager
-def untouched() -> Iterator[None]:
-    """Leave the global random generators, threads, default dtype, grad mode and warnings as they were."""
+def untouched(*models: nn.Module) -> Iterator[None]:
+    """Check as torch is when it starts, whatever a script has left set, print nothing, and leave all as it was.
+
+    That is: the random generators, threads, default dtype and device, grad mode, anomaly detection, deterministic
+    algorithms, standard output and standard error.
+
+    Args:
+        models: A default dtype that one of them has is theirs and stays set.
+    """
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if on_gpu else "cpu")
     before, grad = random_state(device), torch.is_grad_enabled()
     threads, dtype, anomaly = torch.get_num_threads(), torch.get_default_dtype(), torch.is_anomaly_enabled()
+    exact = _determinism()
     try:
-        yield
+        with ExitStack() as around:
+            around.enter_context(held_output())
+            if torch.is_inference_mode_enabled():
+                around.enter_context(torch.inference_mode(False))
+            if torch.get_default_device().type != "cpu":  # entered only then, since it slows each call down
+                around.enter_context(torch.device("cpu"))
+            torch.set_grad_enabled(True)
+            torch.autograd.set_detect_anomaly(False)
+            if not any(one.dtype == dtype for model in models for one in model.parameters()):
+                torch.set_default_dtype(torch.float32)
+            yield
     finally:
         set_random_state(before, device)
         torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         torch.autograd.set_detect_anomaly(anomaly)
+        if _determinism() != exact:  # to set it costs an import of a second
+            torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
+
+
+def _determinism() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def digest(model: nn.Module) -> str:

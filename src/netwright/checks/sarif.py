@@ -5,7 +5,9 @@ Source: OASIS, Static Analysis Results Interchange Format version 2.1.0, section
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote
 
 from netwright.checks.catalogue import CODES
 from netwright.records import CheckReport, Finding
@@ -61,7 +63,7 @@ def _result(finding: Finding, used: list[str]) -> dict[str, Any]:
     location: dict[str, Any] = {}
     if finding.file is not None:
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": finding.file},
+            "artifactLocation": {"uri": _uri(finding.file)},
             "region": {"startLine": max(1, finding.line or 1)},
         }
     if finding.layer is not None or finding.file is None:
@@ -74,3 +76,9 @@ def _result(finding: Finding, used: list[str]) -> dict[str, Any]:
         "message": {"text": f"{finding.title}. {finding.evidence} {finding.cure}"},
         "locations": [location],
     }
+
+
+def _uri(file: str) -> str:
+    """A relative reference, or a file URI where the path is absolute; percent-encoded as RFC 3986 wants."""
+    path = PurePath(file)
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())

@@ -9,7 +9,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from netwright.traces import is_persons, show_path
 
 # Checks call the person's module from there: what lies above is not the module's own.
 _BOUNDARY = str(Path(__file__).with_name("subject.py"))
-IGNORE = re.compile(r"#\s*netwright:\s*ignore(?:\[([A-Z0-9,\s]+)\])?", re.IGNORECASE)
+IGNORE = re.compile(r"#\s*netwright:\s*ignore(?![\w-])(?:\s*\[([^\]]*)\]?)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,34 @@ class Sources:
             around = around[1:]  # a comment above counts where it stands alone
         return any(_ignores(text, code) for text in around)
 
+    def misread(self, known: Container[str]) -> list[str]:
+        """A sentence for each comment that is to silence a code and names none, or one that there is not."""
+        told = []
+        for file in self.files:
+            for number, text in enumerate(_lines(file), start=1):
+                codes = _silenced(text) if "netwright" in text else None
+                if codes is None:
+                    continue
+                wrong = [code for code in codes if code not in known]
+                if wrong or not codes:
+                    what = f"there is no code {', '.join(wrong)}" if wrong else "no code is named in the brackets"
+                    told.append(f"the comment at {Place(file, number)}: {what}, so that it silences nothing by that")
+        return told
+
 
 def _ignores(text: str, code: str) -> bool:
-    found = IGNORE.search(text)
-    if found is None:
+    if IGNORE.search(text) is None:
         return False
-    return found.group(1) is None or code in {part.strip().upper() for part in found.group(1).split(",")}
+    codes = _silenced(text)
+    return codes is None or code in codes
+
+
+def _silenced(text: str) -> list[str] | None:
+    """The codes in the brackets of a comment that silences; None where there is no such comment or no brackets."""
+    found = IGNORE.search(text)
+    if found is None or found.group(1) is None:
+        return None
+    return [part.upper() for part in re.split(r"[,;\s]+", found.group(1)) if part]
 
 
 @lru_cache(maxsize=512)

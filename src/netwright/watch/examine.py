@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from netwright.checks import CHECKS
-from netwright.checks.catalogue import fold, in_order
+from netwright.checks.catalogue import CODES, fold, in_order
 from netwright.checks.runner import USUAL_S, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.subject import Budget, NotCheckedError, Subject, first_line
 from netwright.records import CheckReport, Finding
@@ -40,7 +40,7 @@ def examine(
     found: list[Finding] = []
     missed: list[str] = []
     silenced: list[str] = []
-    with untouched(), warnings.catch_warnings():
+    with untouched(*(one.module for one in trace.trained())), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the script has warned of the same already
         subjects: dict[int, Subject] = {}
         for model in trace.trained()[:MOST_MODELS]:
@@ -59,6 +59,7 @@ def examine(
             silenced += report.skipped
     if not trace.num_backwards:
         missed.append("the loop: no backward pass was seen")
+    missed += trace.sources.misread(CODES)
     kept, more = silence(found, trace.sources, skip)
     return CheckReport(
         subject=name,
