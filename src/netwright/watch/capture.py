@@ -19,6 +19,7 @@ from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.roles import add_roles
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
 from netwright.watch.learned import training_of
+from netwright.watch.looks import plain
 from netwright.watch.reading import add_splits
 from netwright.watch.reading import dataset_of as dataset_of
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen, Trace
@@ -37,7 +38,7 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
     Raises:
         NotCheckedError: No batch was kept, or the module cannot be copied.
     """
-    batches = [one for one in model.batches if one.used] or model.batches
+    batches = model.learned_from()
     if not batches:
         raise NotCheckedError("no training batch of it was kept")
     first = batches[0]
@@ -118,7 +119,7 @@ def tensor_arguments(seen: BatchSeen, names: list[str]) -> Inputs:
     return {
         name: value.cpu()
         for name, value in pairs
-        if isinstance(value, Tensor) and value.ndim and len(value) == seen.rows
+        if isinstance(value, Tensor) and plain(value) and value.ndim and len(value) == seen.rows
     }
 
 

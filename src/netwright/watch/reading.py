@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from netwright.checks.facts import Samples
 from netwright.checks.subject import Inputs
+from netwright.watch.sizes import is_small
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
 MOST_READ = 2_000  # items of a data set of the person's own
@@ -57,6 +58,8 @@ def _read(dataset: Any, ids: NDArray[Any], size: int) -> tuple[list[Tensor], NDA
     """Items of a copy, so that what reading changes is not the script's."""
     began = time.perf_counter()
     rows: list[list[Tensor]] = []
+    if not is_small(dataset):  # a copy would need as much memory again
+        return None
     try:
         own = copy.deepcopy(dataset)
         for index in ids[:MOST_READ]:
@@ -145,7 +148,7 @@ def add_splits(
         tensors, targets: Of a batch.
     """
     cache["datasets"], cache["whole"] = {}, set()
-    trained = [one for one in model.batches if one.used] or model.batches
+    trained = model.learned_from()
     first = next(iter(trained), None)
     if first is None:
         return
