@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netwright.checks.sourcecode import persons
 from netwright.checks.subject import NotCheckedError, copy_module, first_line
-from netwright.watch.sizes import is_small
+from netwright.checks.sizes import is_small
 from netwright.watch.trace import Trace
 
 TRAINS = frozenset({"backward", "step", "zero_grad"})

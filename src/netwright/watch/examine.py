@@ -69,7 +69,7 @@ def _subjects(trace: Trace, budget: Budget, missed: list[str]) -> dict[int, Subj
     subjects: dict[int, Subject] = {}
     if trace.failed and not trace.steps:
         return subjects
-    most = max(1.0, budget.seconds / 2)
+    most = max(2.0, budget.seconds / 2)
     try:
         with time_limit(min(most, budget.left())):
             missed += borrow(trace)

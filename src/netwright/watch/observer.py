@@ -25,6 +25,7 @@ from netwright.watch.eye import Eye
 from netwright.watch.guard import guarded
 from netwright.watch.looks import copied
 from netwright.watch.patches import Patches
+from netwright.watch.recording import around_stack
 from netwright.watch.scene import end_waiting
 from netwright.watch.trace import Trace
 
@@ -80,6 +81,7 @@ class Observer:
         around(torch.utils.data.dataset, "random_split", partial(batches.around_split, eye))
         for owner, name in SEEDS:
             around(owner, name, partial(eye.noting, kind="seed"))
+        around(torch.overrides, "_get_current_function_mode_stack", around_stack)
         around(torch, "compile", partial(weights.around_compile, eye))
         around(torch, "save", partial(weights.around_save, eye))
         for owner, name in (

@@ -16,7 +16,8 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from netwright.checks.facts import Samples
 from netwright.checks.subject import Inputs
-from netwright.watch.sizes import is_small
+from netwright.checks.sizes import MOST_BYTES, MOST_DATA, is_small
+from netwright.watch.looks import nbytes
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
 MOST_READ = 2_000  # items of a data set of the person's own
@@ -58,7 +59,8 @@ def _read(dataset: Any, ids: NDArray[Any], size: int) -> tuple[list[Tensor], NDA
     """Items of a copy, so that what reading changes is not the script's."""
     began = time.perf_counter()
     rows: list[list[Tensor]] = []
-    if not is_small(dataset):  # a copy would need as much memory again
+    read = 0
+    if not is_small(dataset, MOST_DATA):  # a copy would need as much memory again
         return None
     try:
         own = copy.deepcopy(dataset)
@@ -67,7 +69,8 @@ def _read(dataset: Any, ids: NDArray[Any], size: int) -> tuple[list[Tensor], NDA
             if row is None or (rows and [one.shape for one in row] != [one.shape for one in rows[0]]):
                 return None
             rows.append([one.clone() for one in row])
-            if time.perf_counter() - began > MOST_READ_S:
+            read += nbytes(row)
+            if time.perf_counter() - began > MOST_READ_S or read > MOST_BYTES:
                 break
         if len(rows) < 2:
             return None

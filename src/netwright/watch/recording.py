@@ -17,6 +17,17 @@ from netwright.watch.trace import BatchSeen
 MOST_OPS = 400
 MOST_BYTES = 32_000_000  # of tensors that the operations of one batch keep in memory
 
+_STACK = torch.overrides._get_current_function_mode_stack  # as it is while nobody watches
+
+
+def around_stack(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave our mode out of what a script reads of its modes."""
+
+    def stack() -> Any:
+        return [one for one in original() if not isinstance(one, Recorder)]
+
+    return stack
+
 
 class Recording:
     """The recorder that runs, if any.
@@ -70,7 +81,7 @@ class Recording:
 
 def _is_free() -> bool:
     """Whether no mode was entered by the script, beside the one of ``torch.set_default_device``."""
-    stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    stack = _STACK()  # type: ignore[no-untyped-call]
     if not stack:
         return True
     # it stays at the bottom, whatever is entered or left above it
@@ -80,7 +91,7 @@ def _is_free() -> bool:
 
 def _take_out(recorder: Recorder) -> None:
     """Take our mode off the stack, wherever it stands; the others keep their order."""
-    stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    stack = _STACK()  # type: ignore[no-untyped-call]
     if not any(one is recorder for one in stack):
         return
     above: list[Any] = []

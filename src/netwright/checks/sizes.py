@@ -8,12 +8,13 @@ import numpy as np
 from torch import Tensor
 
 MOST_BYTES = 64_000_000
+MOST_DATA = 256_000_000  # of a data set: those of small images are looked at whole
 MOST_THINGS = 200_000
 
 
-def is_small(value: Any) -> bool:
+def is_small(value: Any, most: int = MOST_BYTES) -> bool:
     """Whether a thing, with all that it holds, is of few bytes and few objects."""
-    left, things = MOST_BYTES, 0
+    left, things = most, 0
     seen: set[int] = set()
     waiting = [value]
     while waiting:
