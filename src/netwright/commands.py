@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", nargs="?", metavar="NET", help="file.py:Class, package.module:Class or file.py:function")
     parser.add_argument("--data", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")

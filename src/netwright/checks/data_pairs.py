@@ -161,7 +161,7 @@ def _module_beyond(subject: Subject, usual: float, noise: float) -> str | None:
 
 def conflicts(subject: Subject) -> Iterator[Finding]:
     """D16: the same input with different labels."""
-    if subject.cache.get("beside_another"):
+    if subject.cache.get("beside_another") or subject.cache.get("fed"):
         return  # as a discriminator, which gets what another network made under one label and then the other
     samples = data_of(subject)
     labels = classes_in(subject, samples)

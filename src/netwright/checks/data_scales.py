@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from netwright.checks.catalogue import finding
 from netwright.checks.data_rows import NORMS, WEIGHTS, First, first_of, pool_tensor
 from netwright.checks.runner import Check
+from netwright.checks.sizes import MOST_DATA, is_small
 from netwright.checks.sourcecode import Place, class_place, made_at
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.checks.sweep import Short, batches_of, train
@@ -130,6 +131,8 @@ def drift(subject: Subject) -> Iterator[Finding]:
     for split, dataset in subject.cache.get("datasets", {}).items():
         if not hasattr(dataset, "__getitem__") or isinstance(dataset, torch.utils.data.TensorDataset):
             continue
+        if not is_small(dataset, MOST_DATA):
+            raise NotCheckedError(f"the data set of {split} is too large to be copied")
         told = _drifts(dataset)
         if told is not None:
             yield finding(

@@ -5,6 +5,7 @@ ops = record(lambda: subject.call(model, inputs))
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import maybe_current_level
 from torch.overrides import TorchFunctionMode, get_overridable_functions, resolve_name
 
 from netwright.checks.sourcecode import Place, place_of_frame
@@ -69,12 +71,21 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 @dataclass
 class Recorder(TorchFunctionMode):
-    """Record while entered."""
+    """Record while entered.
+
+    Attributes:
+        most, most_bytes: Operations that are kept, and bytes of what they return.
+        on_error: Gets what goes wrong in recording, which ends then; None lets it be raised.
+    """
 
     ops: list[Op] = field(default_factory=list)
     most: int = 20_000
+    most_bytes: int = 1 << 62
+    bytes: int = 0
+    _known: set[int] = field(default_factory=set)
     paused: bool = False
     on_frame: Callable[[FrameType], None] | None = None
+    on_error: Callable[[Exception], None] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -82,21 +93,48 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call, and keep what it was called with."""
         kwargs = kwargs or {}
-        if self.paused or len(self.ops) >= self.most or func in _UNSEEN:
+        if self.paused or len(self.ops) >= self.most or func in _UNSEEN or maybe_current_level() is not None:
             return func(*args, **kwargs)
         given = tensors_in((args, kwargs))
-        shapes = tuple(tuple(one.shape) for one in given)
+        shapes = tuple(_shape(one) for one in given)
         versions = tuple(_version(one) for one in given)
         out = func(*args, **kwargs)
+        try:
+            self._keep(func, args, kwargs, out, shapes, versions, sys._getframe(1))
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.most = 0
+            self.on_error(error)
+        return out
+
+    def _keep(self, func: Any, args: Any, kwargs: Any, out: Any, shapes: Any, versions: Any, frame: FrameType) -> None:
         if self.on_frame is not None:
-            self.on_frame(sys._getframe(1))
+            self.on_frame(frame)
         name = _name(func)
         unseen = name.endswith((".__get__", ".size", ".dim", ".numel", ".is_floating_point", ".__len__"))
         if not unseen or name == "torch.Tensor.data.__get__":  # that one cuts the graph
-            self.ops.append(
-                Op(name, tuple(args), dict(kwargs), out, place_of_frame(sys._getframe(1)), shapes, versions)
-            )
-        return out
+            self._count(out)
+            if self.bytes > self.most_bytes:
+                self.most = 0
+                return
+            self.ops.append(Op(name, tuple(args), dict(kwargs), out, place_of_frame(frame), shapes, versions))
+
+    def _count(self, out: Any) -> None:
+        """Count the memory that is new; a view of a tensor costs nothing."""
+        for one in tensors_in(out):
+            with contextlib.suppress(RuntimeError, NotImplementedError):  # sparse ones have no storage
+                storage = one.untyped_storage()
+                if storage.data_ptr() not in self._known:
+                    self._known.add(storage.data_ptr())
+                    self.bytes += storage.nbytes()
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    try:
+        return tuple(tensor.shape)
+    except RuntimeError:  # nested
+        return ()
 
 
 def _version(tensor: Tensor) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,28 +11,39 @@ import torch
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import Eye
+from netwright.watch.guard import guarded
+from netwright.watch.looks import plain
 from netwright.watch.scene import loop_ends, loop_turns, transforms_of
 from netwright.watch.trace import LoaderSeen
+
+MOST_SPLITS = 16  # that are held, with their data
 
 
 def around_loader(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Number each loader when it is made, so that its line is known."""
 
-    def made(loader: Any, *args: Any, **kwargs: Any) -> None:
+    def made(loader: Any, /, *args: Any, **kwargs: Any) -> None:
         original(loader, *args, **kwargs)
-        if eye.mine() and not eye.quiet:
-            eye.loader_number(loader)
+        if not eye.asleep():
+            _number(eye, loader)
 
     return made
+
+
+@guarded
+def _number(eye: Eye, loader: Any) -> int:
+    return eye.loader_number(loader)
 
 
 def around_iterator(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a loader's iterator with the loader's number."""
 
-    def made(iterator: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
-        if eye.mine() and not eye.quiet:
-            iterator._netwright_loader = eye.loader_number(loader)
-        original(iterator, loader, *args, **kwargs)
+    def made(iterator: Any, /, *args: Any, **kwargs: Any) -> None:
+        if not eye.asleep():
+            number = _number(eye, args[0] if args else kwargs.get("loader"))
+            if number is not None:
+                iterator._netwright_loader = number
+        original(iterator, *args, **kwargs)
 
     return made
 
@@ -41,64 +51,80 @@ def around_iterator(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
 def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each pass over a loader and look at what it gives."""
 
-    def following(iterator: Any) -> Any:
+    def following(iterator: Any, /) -> Any:
         number = getattr(iterator, "_netwright_loader", None)
-        if number is None or eye.quiet or not eye.mine():
+        if number is None or eye.asleep():
+            return original(iterator)
+        if number < 0:  # one of too many
+            eye.loader, eye.item = (-1, -1), None
             return original(iterator)
         seen = eye.trace.loaders[number]
         if iterator._num_yielded == 0:
-            seen.passes += 1
-            seen.batches.append(0)
-            seen.heads.append("")
-            seen.ended.append(False)
-            eye.event("pass_begin", number)
+            _pass_begins(eye, seen)
         eye.pause(True)
         eye.quiet += 1
         try:
             item = original(iterator)
         except StopIteration:
-            seen.ended[-1] = True
-            eye.event("pass_end", number)
             eye.pause(True)
-            loop_ends(eye.trace, eye.scene, seen)
-            eye.pause(False)
-            last = eye.scene.last_eval
-            if last is not None and last.loader == number and last.epoch == 0:  # what becomes of all batches together
-                eye.start_recording(last)
-            eye.loader, eye.item = (-1, -1), None
-            eye.turn(0, 0, trains=False)
-            eye.items += 1
-            eye.close_turn()
-            kept = eye.graphs.look(eye.items, ended=True)
-            if kept is not None:
-                eye.trace.kept.append(kept)
+            _pass_ends(eye, seen)
             raise
         finally:
             eye.quiet -= 1
             eye.pause(False)
-        eye.loader, eye.item = (number, seen.passes - 1), item
-        eye.turn(seen.batches[-1], seen.passes, trains=seen.used > 0)
         eye.pause(True)
-        loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
-        eye.items += 1
-        eye.close_turn()
-        _look_at_item(eye, seen, item)
+        _after_item(eye, seen, item)
         eye.pause(False)
         return item
 
     return following
 
 
-def _look_at_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
-    began = time.perf_counter()
+@guarded
+def _pass_begins(eye: Eye, seen: LoaderSeen) -> None:
+    seen.passes += 1
+    seen.batches.append(0)
+    seen.heads.append("")
+    seen.ended.append(False)
+    eye.event("pass_begin", seen.number)
+
+
+@guarded
+def _pass_ends(eye: Eye, seen: LoaderSeen) -> None:
+    seen.ended[-1] = True
+    eye.event("pass_end", seen.number)
+    loop_ends(eye.trace, eye.scene, seen)
+    last = eye.scene.last_eval
+    if last is not None and last.loader == seen.number and last.epoch == 0:  # what becomes of all batches together
+        eye.start_recording(last)
+    eye.loader, eye.item = (-1, -1), None
+    eye.turn(0, 0, trains=False)
+    eye.items += 1
+    eye.close_turn()
+    kept = eye.graphs.look(eye.items, ended=True)
+    if kept is not None:
+        eye.trace.kept.append(kept)
+
+
+@guarded
+def _after_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
+    eye.loader, eye.item = (seen.number, seen.passes - 1), item
+    eye.turn(seen.batches[-1], seen.passes, trains=seen.used > 0)
+    loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
+    eye.items += 1
+    eye.close_turn()
+    _look_at_item(seen, item)
+
+
+def _look_at_item(seen: LoaderSeen, item: Any) -> None:
     seen.batches[-1] += 1
     if seen.passes == 1 or seen.batches[-1] <= 2:
-        tensors = tensors_in(item)
+        tensors = [one for one in tensors_in(item) if plain(one)]
         if seen.batches[-1] <= 2 and tensors and len(seen.heads) < 64:
             whole = hashlib.blake2b(seen.heads[-1].encode(), digest_size=8)
             for one in tensors:
                 if one.device.type == "cpu":
-                    values = one.detach().contiguous().reshape(-1)[:4096]
+                    values = one.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)[:4096]
                     whole.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
             seen.heads[-1] = whole.hexdigest()
         if seen.passes == 1 and len(seen.sizes) < 4096 and tensors:
@@ -106,7 +132,6 @@ def _look_at_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
             labels = tensors[-1]
             if len(tensors) > 1 and len(seen.labels) < 20_000 and _are_classes(labels):
                 seen.labels.extend(labels.reshape(-1).long().tolist())
-    eye.spend(began)
 
 
 def _are_classes(labels: torch.Tensor) -> bool:
@@ -121,10 +146,16 @@ def _are_classes(labels: torch.Tensor) -> bool:
 def around_split(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Keep what ``random_split`` made of a data set."""
 
-    def split(dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        parts = original(dataset, *args, **kwargs)
-        if eye.mine() and not eye.quiet:
-            eye.trace.splits.append((caller(skip=2), dataset, list(parts), transforms_of(dataset)))
+    def split(*args: Any, **kwargs: Any) -> Any:
+        parts = original(*args, **kwargs)
+        if not eye.asleep():
+            _note_split(eye, args[0] if args else kwargs.get("dataset"), parts)
         return parts
 
     return split
+
+
+@guarded
+def _note_split(eye: Eye, dataset: Any, parts: Any) -> None:
+    if len(eye.trace.splits) < MOST_SPLITS:
+        eye.trace.splits.append((caller(skip=2), dataset, list(parts), transforms_of(dataset)))

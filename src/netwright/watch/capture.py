@@ -18,7 +18,8 @@ from netwright.binding import answer as answer_in
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.roles import add_roles
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
-from netwright.watch.learned import training_of
+from netwright.watch.learned import is_fed, training_of
+from netwright.watch.looks import plain
 from netwright.watch.reading import add_splits
 from netwright.watch.reading import dataset_of as dataset_of
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen, OptimizerSeen, Trace
@@ -37,7 +38,7 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
     Raises:
         NotCheckedError: No batch was kept, or the module cannot be copied.
     """
-    batches = [one for one in model.batches if one.used] or model.batches
+    batches = model.learned_from()
     if not batches:
         raise NotCheckedError("no training batch of it was kept")
     first = batches[0]
@@ -65,6 +66,7 @@ def subject_of(trace: Trace, model: ModelSeen, budget: Budget) -> Subject:
     subject.sources.add_classes_of(model.module)
     subject.cache["rows"] = first.rows
     subject.cache["beside_another"] = _beside_another(trace, model)
+    subject.cache["fed"] = any(is_fed(trace, model, one) for one in batches[:8])
     subject.cache["loss_seen"] = None if loss is None else (tensor_arguments(first, names), first.output, loss)
     subject.cache["rows_are_samples"] = _rows_are_samples(trace, first, pool)
     sampler = getattr(trace.loaders[first.loader].loader, "sampler", None) if first.loader >= 0 else None
@@ -118,7 +120,7 @@ def tensor_arguments(seen: BatchSeen, names: list[str]) -> Inputs:
     return {
         name: value.cpu()
         for name, value in pairs
-        if isinstance(value, Tensor) and value.ndim and len(value) == seen.rows
+        if isinstance(value, Tensor) and plain(value) and value.ndim and len(value) == seen.rows
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netwright.watch.eye import Eye
+from netwright.watch.guard import guarded
 from netwright.watch.looks import norm
 
 CLOSELY = 512  # clips whose norms are taken
@@ -17,33 +19,39 @@ CLOSELY = 512  # clips whose norms are taken
 def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Note that gradients are clipped, of which parameters and how large they were."""
 
-    def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.skim or eye.quiet or not eye.mine():
-            return original(parameters, *args, **kwargs)
-        empty = ""
-        if isinstance(parameters, Tensor):
-            given = [parameters]
-        elif hasattr(parameters, "__next__"):  # it can be gone through once: what is handed on is like it
+    def clipped(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.skim or eye.asleep():
+            return original(*args, **kwargs)
+        parameters: Any = args[0] if args else kwargs.get("parameters")
+        empty, given = "", [parameters]
+        if hasattr(parameters, "__next__"):  # it can be gone through once: what is handed on is like it
             given, kind = list(parameters), type(parameters).__name__
             empty = "" if given else kind
-            generator = inspect.isgenerator(parameters)
-            parameters = (one for one in given) if generator else iter(given)
-        else:
+            parameters = (one for one in given) if inspect.isgenerator(parameters) else iter(given)
+            args, kwargs = ((parameters, *args[1:]), kwargs) if args else (args, {**kwargs, "parameters": parameters})
+        elif isinstance(parameters, Iterable) and not isinstance(parameters, Tensor):
             given = list(parameters)
         paused = eye.pause(True)
-        limit = args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value"))
+        limit = args[1] if len(args) > 1 else kwargs.get("max_norm", kwargs.get("clip_value"))
         _note_clip(eye, given, limit, name, empty)
         eye.quiet += 1
         try:
-            return original(parameters, *args, **kwargs)
+            return original(*args, **kwargs)
         finally:
             eye.quiet -= 1
-            eye.ledger.sync("scaled")
+            sync_scaled(eye)
             eye.pause(paused)
 
     return clipped
 
 
+@guarded
+def sync_scaled(eye: Eye) -> None:
+    """Torch has scaled the gradients."""
+    eye.ledger.sync("scaled")
+
+
+@guarded
 def _note_clip(eye: Eye, given: list[Any], limit: Any, name: str, exhausted: str) -> None:
     trace = eye.trace
     eye.ledger.sync("unseen", at=trace.num_backwards, event=len(trace.events))
@@ -62,36 +70,52 @@ def _note_clip(eye: Eye, given: list[Any], limit: Any, name: str, exhausted: str
 def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that a loss is multiplied by the scale of mixed precision."""
 
-    def scaled(scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        returned = original(scaler, outputs, *args, **kwargs)
-        if eye.mine() and not eye.quiet and not eye.skim:
-            eye.note("scale", -1, _scaler_facts(eye, scaler))
+    def scaled(scaler: Any, /, *args: Any, **kwargs: Any) -> Any:
+        returned = original(scaler, *args, **kwargs)
+        if not (torch.compiler.is_compiling() or eye.skim or eye.asleep()):
+            _note_scale(eye, scaler)
         return returned
 
     return scaled
 
 
+@guarded
+def _note_scale(eye: Eye, scaler: Any) -> None:
+    eye.note("scale", -1, _scaler_facts(eye, scaler))
+
+
 def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable[..., Any]:
     """Note a scaler's ``unscale_``, ``step`` or ``update``."""
 
-    def called(scaler: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.skim or not eye.mine() or eye.quiet:
+    def called(scaler: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.skim or eye.asleep():
             return original(scaler, *args, **kwargs)
         optimizer = args[0] if args else kwargs.get("optimizer")
         paused = eye.pause(True)
-        number = eye.optimizer(optimizer) if kind != "scaler_update" and optimizer is not None else -1
-        eye.note(kind, number, _scaler_facts(eye, scaler))
-        eye.ledger.sync("unseen", at=eye.trace.num_backwards, event=len(eye.trace.events))
+        _before_scaler(eye, scaler, optimizer, kind)
         try:
             return original(scaler, *args, **kwargs)
         finally:
-            eye.ledger.sync("scaled")
+            _after_scaler(eye, optimizer, kind)
             eye.pause(paused)
-            if kind == "scaler_step" and number >= 0:
-                eye.ledger.follow(number, optimizer)
-                eye.ledger.use(number)  # also where it was skipped, since a gradient was infinite: that is its job
 
     return called
+
+
+@guarded
+def _before_scaler(eye: Eye, scaler: Any, optimizer: Any, kind: Any) -> None:
+    number = eye.optimizer(optimizer) if kind != "scaler_update" and optimizer is not None else -1
+    eye.note(kind, number, _scaler_facts(eye, scaler))
+    eye.ledger.sync("unseen", at=eye.trace.num_backwards, event=len(eye.trace.events))
+
+
+@guarded
+def _after_scaler(eye: Eye, optimizer: Any, kind: Any) -> None:
+    eye.ledger.sync("scaled")
+    number = eye.optimizer(optimizer) if kind == "scaler_step" and optimizer is not None else -1
+    if number >= 0:
+        eye.ledger.follow(number, optimizer)
+        eye.ledger.use(number)  # also where it was skipped, since a gradient was infinite: that is its job
 
 
 def _scaler_facts(eye: Eye, scaler: Any) -> dict[str, Any]:

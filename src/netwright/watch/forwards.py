@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.checks.subject import NotCheckedError, copy_module
-from netwright.watch.eye import Eye
-from netwright.watch.looks import active, copied, outputs_in
+from netwright.watch.eye import MOST_HELD, Eye
+from netwright.watch.guard import guarded, still
+from netwright.watch.looks import active, copied, nbytes, outputs_in, plain
 from netwright.watch.scene import keep_waiting, look_around, may_record, modes, place_of, sources
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen
 
@@ -24,26 +24,29 @@ FIRST_BATCHES = 64
 MOST_ROWS = 4_000  # samples that are kept of training, beyond the first batches
 EVAL_BATCHES = 64  # kept of an evaluation pass at each line; MOST_EVAL of all lines
 MOST_EVAL = 256
+MOST_ANSWER = 2_000_000  # numbers of an output that is kept, and of what a loss is given
+MOST_LOSS = 4_000_000
 MOST_STATE = 1_000_000  # numbers of a state that is held till the next call
 
 
 def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each call of a module that is not made by another module."""
 
-    def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if eye.depth or eye.quiet or not eye.mine() or torch.compiler.is_compiling():
+    def called(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        # in a function that is compiled, this first: it reads nothing that the compiled code would depend on
+        if torch.compiler.is_compiling() or eye.depth or eye.asleep():
             return original(module, *args, **kwargs)
         if eye.skim and module.training and torch.is_grad_enabled():
+            if eye.full:
+                _count(eye, module)
             eye.depth += 1
             try:
                 return original(module, *args, **kwargs)
             finally:
                 eye.depth -= 1
-        began = time.perf_counter()
         seen = _before_forward(eye, module, args, kwargs)
         in_loss, eye.in_loss = eye.in_loss, seen is None  # what a loss module calls is not another loss
         eye.pause(True)
-        eye.spend(began)
         eye.depth += 1
         try:
             returned = original(module, *args, **kwargs)
@@ -51,26 +54,33 @@ def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
             eye.depth -= 1
             eye.in_loss = in_loss
             eye.pause(False)
-        began = time.perf_counter()
         _after_forward(eye, module, seen, args, kwargs, returned)
-        eye.spend(began)
         return returned
 
     return called
 
 
+@guarded
+def _count(eye: Eye, module: nn.Module) -> None:
+    eye.count_more(module)
+
+
+@guarded
 def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> BatchSeen | None:
     if not eye.has_weights(module):
         return None
     eye.stop_recording()
     number = eye.model(module)
+    if number < 0:
+        return None
     model = eye.trace.models[number]
     grad = torch.is_grad_enabled()
     if grad and model.pristine is None and not model.why_not:
         _copy(eye, model)
     if module.training and eye.trace.frozen.is_due(number, model.forwards, eye.loader):
         eye.trace.frozen.look(module, number, grad=grad, step=eye.trace.steps, place=caller(skip=3))
-    rows = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].ndim else _rows(args, kwargs)
+    first = args[0] if args else None
+    rows = len(first) if isinstance(first, Tensor) and first.ndim and plain(first) else _rows(args, kwargs)
     loader, epoch = eye.loader
     look_around(eye, module, number, training=grad and module.training)
     event = eye.event(
@@ -85,7 +95,6 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
         grad,
         (),
         {},
-        eye.item,
         None,
         None,
         loader,
@@ -93,33 +102,39 @@ def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> Batc
         rows,
         eye.trace.steps,
         turn=eye.items,
-        given=(copied(args), copied(kwargs)) if len(model.batches) < 2 and _bytes(args, kwargs) <= MOST_SEEN else None,
+        given=(copied(args), copied(kwargs)) if len(model.batches) < 2 and _may_keep(eye, args, kwargs) else None,
     )
 
 
-def _bytes(args: Any, kwargs: Any) -> int:
-    return sum(one.numel() * one.element_size() for one in tensors_in((args, kwargs)))
+def _may_keep(eye: Eye, args: Any, kwargs: Any) -> bool:
+    """Whether what a model is given can be kept: tensors of the usual kind, and not too many bytes."""
+    given = tensors_in((args, kwargs))
+    size = sum(one.numel() * one.element_size() for one in given) if all(map(plain, given)) else MOST_SEEN + 1
+    return size <= min(MOST_SEEN, MOST_HELD - eye.held)
 
 
 def _rows(args: Any, kwargs: Any) -> int:
-    return next((len(one) for one in tensors_in((args, kwargs)) if one.ndim), 0)
+    return next((len(one) for one in tensors_in((args, kwargs)) if plain(one) and one.ndim), 0)
 
 
 def _copy(eye: Eye, model: ModelSeen) -> None:
     held = (*model.module.parameters(), *model.module.buffers())
     size = sum(one.numel() * one.element_size() for one in held if not nn.parameter.is_lazy(one))
-    if size > MOST_COPIED:
+    if size + eye.copied > MOST_COPIED:
         model.why_not = f"its {size / 1e6:.0f} MB of weights are too many to copy"
         return
+    eye.copied += size
     eye.quiet += 1
     try:
-        model.pristine = copy_module(model.module)
+        with still():
+            model.pristine = copy_module(model.module)
     except NotCheckedError as error:
         model.why_not = str(error)
     finally:
         eye.quiet -= 1
 
 
+@guarded
 def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: Any, kwargs: Any, returned: Any) -> None:
     if seen is None:
         _after_function(eye, module, args, kwargs, returned)
@@ -137,7 +152,9 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
         model.batches.append(seen)
     else:
         eye.keeping = bool(eye.open and (eye.open[-1].args or eye.open[-1].kwargs))
-        keep_waiting(eye.scene, seen, args, kwargs, found[0] if found else None)
+        if _may_keep(eye, args, kwargs):
+            keep_waiting(eye.scene, seen, args, kwargs, found[0] if found and nbytes(found[0]) <= MOST_SEEN else None)
+    seen.given = None
     if seen.args or seen.kwargs:  # of other passes no loss is kept
         for output in found[:4]:
             eye.outputs.append((weakref.ref(output), seen.model, seen))
@@ -170,8 +187,8 @@ def _keep_states(eye: Eye, seen: BatchSeen, found: list[Tensor]) -> None:
     """Hold what a model returned besides its answer, until its next call: it may be a state that is handed back."""
     eye.states.pop(seen.model, None)
     if len(found) > 1:
-        states = [one.detach() for one in found[1:] if one.numel() <= MOST_STATE]
-        if states:
+        states = [one.detach() for one in found[1:] if plain(one) and one.numel() <= MOST_STATE]
+        if states and nbytes(states) <= MOST_SEEN:
             eye.states[seen.model] = states
 
 
@@ -183,7 +200,7 @@ def _carried(eye: Eye, number: int, args: Any, kwargs: Any) -> tuple[str, ...]:
     found = []
     for name, value in (*enumerate(args), *kwargs.items()):
         tensors = tensors_in(value)
-        if tensors and all(any(_same(one, state) for state in states) for one in tensors):
+        if tensors and all(map(plain, tensors)) and all(any(_same(one, state) for state in states) for one in tensors):
             found.append(str(name))
     return tuple(found)
 
@@ -204,6 +221,8 @@ def _keep_eval(eye: Eye, model: ModelSeen, seen: BatchSeen, args: Any, kwargs: A
     """Keep the last evaluation pass, and the first batches of the first one."""
     if eye.eval_pass.get(model.number) != model.backwards:
         eye.eval_pass[model.number] = model.backwards
+        first = {id(one) for one in model.first_eval}
+        eye.held -= sum(one.size for one in model.eval_batches if id(one) not in first)
         model.eval_batches = []
         model.eval_bytes = 0
         eye.scene.sites = {site: count for site, count in eye.scene.sites.items() if site[0] != model.number}
@@ -226,21 +245,25 @@ def _of_another_loader(eye: Eye, model: ModelSeen, seen: BatchSeen) -> bool:
 
 
 def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> int:
+    """Keep copies of a batch; their bytes, 0 where there is no room."""
     given = tensors_in((args, kwargs))
-    size = sum(one.numel() * one.element_size() for one in given)
-    if size > MOST_SEEN:
+    if not _may_keep(eye, args, kwargs):
         return 0
-    seen.args, seen.kwargs = seen.given or (copied(args), copied(kwargs))
-    seen.given = None
-    seen.sources = sources([*enumerate(args), *kwargs.items()], eye.item)
-    output = outputs_in(returned)
+    output = [one for one in outputs_in(returned) if plain(one)]
     answer = next((one for one in output if one.ndim), output[0] if output else None)  # a loss may come first
-    seen.output = answer.detach().clone() if answer is not None and answer.numel() <= 2_000_000 else None
+    if answer is not None and answer.numel() > MOST_ANSWER:
+        answer = None
     ids = {id(one) for one in given}
-    others = [one for one in tensors_in(eye.item) if id(one) not in ids and one.ndim and len(one) == seen.rows]
-    others.sort(key=lambda one: one.ndim)
-    seen.targets = others[0].detach().clone() if others and eye.item is not None else None
-    seen.item = None
+    others = [one for one in tensors_in(eye.item) if id(one) not in ids and plain(one)]
+    others = sorted((one for one in others if one.ndim and len(one) == seen.rows), key=lambda one: one.ndim)
+    targets = others[0] if others and nbytes(others[0]) <= MOST_SEEN else None
+    size = nbytes((given, answer, targets))
+    if not eye.take(size):
+        return 0
+    seen.size += size
+    seen.args, seen.kwargs = seen.given or (copied(args), copied(kwargs))
+    seen.sources = sources([*enumerate(args), *kwargs.items()], eye.item)
+    seen.output, seen.targets = copied(answer), copied(targets)
     return size
 
 
@@ -259,7 +282,7 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
     """Keep what a loss of ``torch.nn.functional`` is given."""
 
     def computed(*args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or eye.in_loss or not eye.keeping or not eye.mine():
+        if torch.compiler.is_compiling() or eye.in_loss or not eye.keeping or eye.asleep():
             return original(*args, **kwargs)
         inside = eye.depth > 0
         eye.in_loss = True
@@ -268,20 +291,26 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
         finally:
             eye.in_loss = False
         if isinstance(returned, Tensor) and len(eye.trace.backwards) < 64:
-            began, paused = time.perf_counter(), eye.pause(True)
-            given = list(args)
-            for key in ("input", "target"):
-                if key in kwargs:
-                    given.append(kwargs[key])
-            rest = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
-            if len(given) >= 2:
-                more = given[2:]  # the function is kept: were it to hold the output, its graph would stay in memory
-                _loss_seen(eye, name, lambda a, b: original(a, b, *more, **rest), given, rest, returned, inside=inside)
+            paused = eye.pause(True)
+            _after_loss(eye, name, original, args, kwargs, returned, inside=inside)
             eye.pause(paused)
-            eye.spend(began)
         return returned
 
     return computed
+
+
+@guarded
+def _after_loss(
+    eye: Eye, name: str, original: Callable[..., Any], args: Any, kwargs: Any, returned: Tensor, *, inside: bool
+) -> None:
+    given = list(args)
+    for key in ("input", "target"):
+        if key in kwargs:
+            given.append(kwargs[key])
+    rest = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
+    if len(given) >= 2:
+        more = given[2:]  # the function is kept: were it to hold the output, its graph would stay in memory
+        _loss_seen(eye, name, lambda a, b: original(a, b, *more, **rest), given, rest, returned, inside=inside)
 
 
 def _loss_seen(
@@ -307,8 +336,17 @@ def _loss_seen(
         model = batch.model
     if batch is None or len(batch.losses) >= 8 or not (batch.args or batch.kwargs):
         return
-    if not all(isinstance(one, Tensor) and one.numel() <= 4_000_000 for one in args[:1]):
+    if not all(isinstance(one, Tensor) and one.numel() <= MOST_LOSS for one in args[:1]):
         return
+    size = nbytes(args[:2])
+    if not all(map(plain, tensors_in(args[:2]))) or size > MOST_SEEN or not eye.take(size):
+        return
+    batch.size += size
+    seen = eye.trace.models[batch.model]
+    if any(one is batch for one in seen.batches[-8:]):
+        seen.seen_bytes += size
+    else:
+        seen.eval_bytes += size
     batch.losses.append(
         LossSeen(
             name=name, function=function, input=copied(args[0]), target=copied(args[1]), place=caller(skip=3),

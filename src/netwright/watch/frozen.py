@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from netwright.checks.sourcecode import Place
+from netwright.watch.looks import plain, real
 
 MOST_NORMS = 512
+MOST_NUMBERS = 20_000_000  # of written parameters whose values are kept, all together
 SUMMED = 8  # parameters of a frozen part that are summed up, to see whether somebody changes them by hand
 
 
@@ -59,6 +61,7 @@ class Frozen:
     norms: dict[int, NormSeen] = field(default_factory=dict)
     written: dict[int, WrittenSeen] = field(default_factory=dict)
     due: dict[int, tuple[int, int]] = field(default_factory=dict)
+    numbers: int = 0
 
     def is_due(self, model: int, forwards: int, loader: tuple[int, int]) -> bool:
         """Whether to look at a model: at its first passes, then at each pass over a loader and ever more rarely."""
@@ -81,7 +84,7 @@ class Frozen:
             part = _frozen_part(root, name) if grad else ""
             if part is None:
                 continue
-            parameters = [one for one in root.get_submodule(part).parameters() if not nn.parameter.is_lazy(one)]
+            parameters = [one for one in root.get_submodule(part).parameters() if plain(one)]
             self.norms[id(module)] = NormSeen(
                 model, name, part, module, module.running_mean.detach().clone(), module.running_var.detach().clone(),
                 grad, [(one, summed(one)) for one in parameters[:SUMMED]], step, place,
@@ -92,14 +95,15 @@ class Frozen:
         seen = self.written.get(id(parameter))
         if seen is not None:
             seen.steps += 1
-        elif len(self.written) < MOST_NORMS and parameter.numel() <= 20_000_000:
+        elif len(self.written) < MOST_NORMS and self.numbers + parameter.numel() <= MOST_NUMBERS:
+            self.numbers += parameter.numel()
             self.written[id(parameter)] = WrittenSeen(parameter, optimizer, parameter.detach().clone(), place)
 
 
 def summed(parameter: Tensor) -> float:
     """The sum of a tensor's values."""
     with torch.no_grad():
-        return float(parameter.detach().double().sum())
+        return float(real(parameter.detach()).double().sum())
 
 
 def _frozen_part(root: nn.Module, layer: str) -> str | None:

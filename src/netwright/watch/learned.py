@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.checks.leaves import Training
-from netwright.watch.trace import ModelSeen, Trace
+from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
 
 def training_of(trace: Trace, model: ModelSeen) -> Training:
@@ -29,10 +29,10 @@ def training_of(trace: Trace, model: ModelSeen) -> Training:
     )
 
 
-def is_fed(trace: Trace, model: ModelSeen) -> bool:
-    """Whether the first batch of a model is what another model had just returned."""
-    batch = next((one for one in model.batches if one.args), None)
-    if batch is None or not isinstance(batch.args[0], Tensor):
+def is_fed(trace: Trace, model: ModelSeen, batch: BatchSeen | None = None) -> bool:
+    """Whether a batch of a model, its first one where none is given, is what another model had just returned."""
+    batch = batch or next((one for one in model.batches if one.args), None)
+    if batch is None or not batch.args or not isinstance(batch.args[0], Tensor):
         return False
     outputs = [
         other.output for each in trace.models if each is not model for other in each.batches if other.turn == batch.turn

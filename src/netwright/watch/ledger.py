@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from netwright.watch.looks import plain, version
+
 MOST_SLOTS = 24  # parameters of each optimizer that are followed, spread evenly over all of them
 MOST_HELD = 128  # backward passes of which a gradient remembers that it is their sum
 MOST_ERASED = 20_000
@@ -101,14 +103,14 @@ class Ledger:
         self.slots[number] = [known.get(id(one)) or Slot(one, at) for at, one in chosen]
         for slot in self.slots[number]:
             grad = slot.parameter.grad
-            slot.stamp = None if grad is None else (id(grad), grad._version)
+            slot.stamp = None if grad is None else (id(grad), version(grad))
 
     def resume(self) -> None:
         """Look again after turns that were not looked at: of gradients that wait for a step, parts may be unknown."""
         for slots in self.slots.values():
             for slot in slots:
                 grad = slot.parameter.grad
-                slot.stamp = None if grad is None else (id(grad), grad._version)
+                slot.stamp = None if grad is None else (id(grad), version(grad))
                 if grad is None:
                     slot.held, slot.used, slot.touched = [], 0, False
                 elif len(slot.held) > slot.used or not slot.held:
@@ -135,13 +137,13 @@ class Ledger:
             moved = False
             for slot in slots:
                 grad = slot.parameter.grad
-                stamp = None if grad is None else (id(grad), grad._version)
+                stamp = None if grad is None else (id(grad), version(grad))
                 if stamp == slot.stamp:
                     if how == "growing" and slot.used and grad is not None and self._is_zero(number, grad):
                         _clear(slot, lost)  # through .data, which leaves no trace in the version
                     continue
                 if grad is None or how == "cleared" or (how != "scaled" and self._is_zero(number, grad)):
-                    moved = moved or (len(slot.held) > slot.used and slot.parameter._version != slot.weight)
+                    moved = moved or (len(slot.held) > slot.used and version(slot.parameter) != slot.weight)
                     _clear(slot, lost)
                 elif how != "scaled":
                     _written(slot, stamp)
@@ -151,7 +153,7 @@ class Ledger:
 
     def _is_zero(self, number: int, grad: Tensor) -> bool:
         looks, zeros = self.looks.get(number, (0, 0))
-        if grad.is_sparse:
+        if not plain(grad):
             return False
         if looks >= MOST_LOOKS * MOST_SLOTS or grad.numel() > 1_000_000:
             return 2 * zeros > looks
@@ -167,12 +169,12 @@ class Ledger:
             for slot in slots:
                 parameter = slot.parameter
                 grad = parameter.grad
-                stamp = None if grad is None else (id(grad), grad._version)
+                stamp = None if grad is None else (id(grad), version(grad))
                 if stamp == slot.stamp:
                     continue
                 grew = True
                 slot.stamp = stamp
-                slot.weight = parameter._version
+                slot.weight = version(parameter)
                 held = slot.held
                 held.append(backward)
                 if slot.used and len(held) > MOST_HELD:
@@ -208,7 +210,7 @@ class Ledger:
         for slot in self.slots.get(number, ()):
             slot.used = len(slot.held)
             grad = slot.parameter.grad
-            slot.stamp = None if grad is None else (id(grad), grad._version)
+            slot.stamp = None if grad is None else (id(grad), version(grad))
 
     def pending(self, parameters: Iterable[int]) -> tuple[int, int, int]:
         """Of parameters (ids): how many are followed, hold a gradient that no step has used, hold a used one."""

@@ -33,10 +33,39 @@ def outputs_in(returned: Any) -> list[Tensor]:
 
 def norm(values: list[Any]) -> float:
     """The norm of all tensors together; those that are None or sparse are left out."""
-    there = [one.detach() for one in values if one is not None and not one.is_sparse]
+    there = [real(one.detach()) for one in values if one is not None and plain(one)]
     if not there:
         return 0.0
     return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one.float()) for one in there])))
+
+
+def plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, of one block, and has values: not sparse, nested, lazy, quantized or on meta."""
+    return (
+        tensor.layout is torch.strided
+        and not tensor.is_nested
+        and not tensor.is_meta
+        and not tensor.is_quantized
+        and not nn.parameter.is_lazy(tensor)
+    )
+
+
+def real(tensor: Tensor) -> Tensor:
+    """A complex tensor as its real and imaginary parts."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def nbytes(value: Any) -> int:
+    """The bytes of all tensors in nested tuples, lists and dicts."""
+    return sum(one.numel() * one.element_size() for one in tensors_in(value))
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written to; 0 where it was made in inference mode, which does not count."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return 0
 
 
 def copied(value: Any) -> Any:

@@ -22,8 +22,10 @@ from torch.utils.data import dataloader as loaders_of_torch
 from netwright.checks.optrace import names_of_functions
 from netwright.watch import batches, clipping, forwards, schedules, updates, weights
 from netwright.watch.eye import Eye
+from netwright.watch.guard import guarded
 from netwright.watch.looks import copied
 from netwright.watch.patches import Patches
+from netwright.watch.recording import around_stack
 from netwright.watch.scene import end_waiting
 from netwright.watch.trace import Trace
 
@@ -79,6 +81,8 @@ class Observer:
         around(torch.utils.data.dataset, "random_split", partial(batches.around_split, eye))
         for owner, name in SEEDS:
             around(owner, name, partial(eye.noting, kind="seed"))
+        around(torch.overrides, "_get_current_function_mode_stack", around_stack)
+        around(torch, "compile", partial(weights.around_compile, eye))
         around(torch, "save", partial(weights.around_save, eye))
         for owner, name in (
             (torch.jit, "trace"),
@@ -86,7 +90,7 @@ class Observer:
             (torch.export, "export"),
             (torch.onnx, "export"),
         ):
-            around(owner, name, partial(weights.around_export, eye))
+            around(owner, name, partial(weights.around_export, eye, patches=self._patches))
         scaler = torch.amp.GradScaler
         around(scaler, "scale", partial(clipping.around_scale, eye))
         for name, event in (("unscale_", "unscale"), ("step", "scaler_step"), ("update", "scaler_update")):
@@ -99,10 +103,15 @@ class Observer:
 
     def __exit__(self, *error: object) -> None:
         """All as before."""
-        self._eye.stop_recording()
-        end_waiting(self.trace, self._eye.scene, copied)
+        _end(self._eye)
         for hook in self._hooks:
             hook.remove()
         self._patches.undo()
         self._eye.quiet += 1  # what a script has kept of ours, as `from ... import cross_entropy`, sees no more
         self.trace.seconds = time.perf_counter() - self._eye.began
+
+
+@guarded
+def _end(eye: Eye) -> None:
+    eye.stop_recording()
+    end_waiting(eye.trace, eye.scene, copied)

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from netwright.checks.facts import Samples
+from netwright.checks.sizes import MOST_BYTES, MOST_DATA, is_small
 from netwright.checks.subject import Inputs
+from netwright.watch.looks import nbytes
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
 MOST_READ = 2_000  # items of a data set of the person's own
@@ -57,6 +59,9 @@ def _read(dataset: Any, ids: NDArray[Any], size: int) -> tuple[list[Tensor], NDA
     """Items of a copy, so that what reading changes is not the script's."""
     began = time.perf_counter()
     rows: list[list[Tensor]] = []
+    read = 0
+    if not is_small(dataset, MOST_DATA):  # a copy would need as much memory again
+        return None
     try:
         own = copy.deepcopy(dataset)
         for index in ids[:MOST_READ]:
@@ -64,7 +69,8 @@ def _read(dataset: Any, ids: NDArray[Any], size: int) -> tuple[list[Tensor], NDA
             if row is None or (rows and [one.shape for one in row] != [one.shape for one in rows[0]]):
                 return None
             rows.append([one.clone() for one in row])
-            if time.perf_counter() - began > MOST_READ_S:
+            read += nbytes(row)
+            if time.perf_counter() - began > MOST_READ_S or read > MOST_BYTES:
                 break
         if len(rows) < 2:
             return None
@@ -145,7 +151,7 @@ def add_splits(
         tensors, targets: Of a batch.
     """
     cache["datasets"], cache["whole"] = {}, set()
-    trained = [one for one in model.batches if one.used] or model.batches
+    trained = model.learned_from()
     first = next(iter(trained), None)
     if first is None:
         return

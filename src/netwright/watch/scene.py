@@ -17,6 +17,7 @@ from torch.utils.data import Subset
 
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import Place, place_of_frame
+from netwright.watch.looks import nbytes, plain
 from netwright.watch.scopes import Numbers, frames, maps, names_of, numbers, sizes
 
 MOST_BATCHES = 512  # of a pass whose counters are read after each batch
@@ -24,6 +25,7 @@ FIRST_PASSES = 3  # of which names are read
 MOST_NAMES = 32
 MOST_MAPS = 32
 TRANSFORM = re.compile(r"transform|augment|is_train|^train$|^training$|^mode$")
+MOST_WAITING = 64_000_000  # bytes of what waits
 MOST_LOOKS = 200  # turns from training to evaluation or back, then at powers of two
 
 
@@ -112,7 +114,7 @@ def loop_turns(trace: Any, scene: Scene, seen: Any, item: Any, *, first: bool) -
     elif len(loop.values) < MOST_BATCHES:
         loop.values.append(numbers(held[0]))
     tensors = tensors_in(item)
-    loop.rows.append(len(tensors[0]) if tensors and tensors[0].ndim else 1)
+    loop.rows.append(tensors[0].shape[0] if tensors and plain(tensors[0]) and tensors[0].ndim else 1)
 
 
 def _begin(trace: Any, scene: Scene, seen: Any, held: list[Any]) -> None:
@@ -235,6 +237,8 @@ def keep_waiting(scene: Scene, seen: Any, args: Any, kwargs: Any, answer: Tensor
     """Hold what a forward pass was given until it is known whether a backward pass follows; no copies."""
     scene.waiting.append((seen, args, kwargs, None if answer is None else answer.detach()))
     del scene.waiting[:-8]
+    while len(scene.waiting) > 1 and nbytes([one[1:] for one in scene.waiting]) > MOST_WAITING:
+        del scene.waiting[0]
 
 
 def end_waiting(trace: Any, scene: Scene, copied: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from netwright.checks.optrace import Op
 from netwright.checks.sourcecode import Place, Sources
 from netwright.watch.frozen import Frozen
 from netwright.watch.functions import FunctionSeen
+from netwright.watch.holds import Hold, gone_optimizer
 from netwright.watch.ledger import Erased
 from netwright.watch.scene import LoopSeen, MapSeen
 
@@ -87,12 +88,12 @@ class BatchSeen:
 
     Attributes:
         args, kwargs: As called.
-        item: What the loader gave, as it is; None without a loader.
-        targets: The tensor of ``item`` that is no input and has as many rows; None where there is none.
+        targets: The tensor of what the loader gave that is no input and has as many rows; None where there is none.
         output: What came back, detached; None where it was too large.
         loader: Number of the loader; -1 without. ``epoch`` is the loader's pass, from 0.
         turn: Batches that loaders had given by then; forward passes of one turn belong together.
         used: Whether a backward pass followed in the same turn.
+        trained: Whether a step of an optimizer that holds the model's parameters used its gradients.
         losses: That were computed of it.
         function: A function of the person's that was given the output and targets; None where none was seen.
         ops: Operations after the forward pass and outside of backward and step; only of the first batches.
@@ -105,7 +106,6 @@ class BatchSeen:
     grad: bool
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    item: Any
     targets: Any
     output: Any
     loader: int
@@ -114,6 +114,8 @@ class BatchSeen:
     step: int = 0
     turn: int = 0
     used: bool = False
+    trained: bool = False
+    size: int = 0  # bytes that are kept of it
     losses: list[LossSeen] = field(default_factory=list)
     function: FunctionSeen | None = None
     ops: list[Op] = field(default_factory=list)
@@ -167,14 +169,14 @@ class ModelSeen:
     """A module with parameters that was called from outside any other.
 
     Attributes:
-        module: The person's own, to be looked at only.
+        hold, module: The person's own, to be looked at only; an empty one where it is gone.
         pristine: A copy from before its first training pass; None, with the reason in ``why_not``.
         batches: Of training, the first some; ``eval_batches`` of the last evaluation pass.
         names: Parameter ids to names.
     """
 
     number: int
-    module: nn.Module
+    hold: Hold
     place: Place | None
     pristine: nn.Module | None = None
     why_not: str = ""
@@ -193,7 +195,18 @@ class ModelSeen:
     @property
     def name(self) -> str:
         """Its class."""
-        return type(self.module).__name__
+        return self.hold.kind
+
+    @property
+    def module(self) -> nn.Module:
+        """The module itself."""
+        module = self.hold.get()
+        return nn.Identity() if module is None else module
+
+    def learned_from(self) -> list[BatchSeen]:
+        """The batches that it learned from; without any those that a backward pass followed, or all."""
+        trained = [one for one in self.batches if one.trained]
+        return trained or [one for one in self.batches if one.used] or self.batches
 
 
 @dataclass(slots=True)
@@ -209,7 +222,7 @@ class LoaderSeen:
     """
 
     number: int
-    loader: Any
+    hold: Hold
     place: Place | None
     passes: int = 0
     batches: list[int] = field(default_factory=list)
@@ -222,6 +235,11 @@ class LoaderSeen:
     names: list[str] = field(default_factory=list)  # of variables that hold it, or its data set
     dataset_names: list[str] = field(default_factory=list)
     transforms: list[Any] = field(default_factory=list)  # of the data set, at the first passes
+
+    @property
+    def loader(self) -> Any:
+        """The loader itself; None where it is gone."""
+        return self.hold.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +271,18 @@ class OptimizerSeen:
     """
 
     number: int
-    optimizer: torch.optim.Optimizer
+    hold: Hold
     place: Place | None
     steps: int = 0
     groups: list[dict[str, Any]] = field(default_factory=list)
     rates: list[tuple[int, float]] = field(default_factory=list)
     iterators: list[IteratorSeen] = field(default_factory=list)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer itself; an empty one where it is gone."""
+        optimizer = self.hold.get()
+        return gone_optimizer(self.hold.kind) if optimizer is None else cast(torch.optim.Optimizer, optimizer)
 
 
 @dataclass(slots=True)
@@ -312,7 +336,12 @@ class GraphsKept:
 
 @dataclass(slots=True)
 class Trace:
-    """All that was seen. Numbers of models, loaders … are their places in the lists."""
+    """All that was seen. Numbers of models, loaders … are their places in the lists.
+
+    Attributes:
+        failed: Where and why watching stopped before the end; empty where it did not.
+        more_models, more_optimizers: That were only counted.
+    """
 
     models: list[ModelSeen] = field(default_factory=list)
     loaders: list[LoaderSeen] = field(default_factory=list)
@@ -333,6 +362,9 @@ class Trace:
     seconds: float = 0.0
     overhead_s: float = 0.0
     dropped_events: int = 0
+    failed: str = ""
+    more_models: int = 0
+    more_optimizers: int = 0
 
     def of(self, *kinds: Kind) -> Iterator[Event]:
         """The events of some kinds, in order."""

@@ -2,84 +2,95 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from netwright.checks.sourcecode import caller
-from netwright.watch.eye import MOST_EVENTS, Eye
+from netwright.watch.eye import MOST_EVENTS, MOST_ROUTES, Eye
 from netwright.watch.graph import read_graph
-from netwright.watch.looks import holders, norm
+from netwright.watch.guard import guarded
+from netwright.watch.ledger import Holding, How
+from netwright.watch.looks import holders, nbytes, norm, plain, real, version
 from netwright.watch.trace import BackwardSeen, Event, IteratorSeen, OptimizerSeen
 
 MOST_GRADIENTS = 20_000_000  # numbers of a gradient that is looked at
 CLOSELY = 256  # backward passes after which fewer parameters are followed
+MOST_FRESH = 256  # backward passes whose batches wait for a step
 NORMS = 64  # steps at which the norm of the gradients is taken, then at powers of two
 
 
 def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note each backward pass; at some look at its graph and at the gradients before and after."""
 
-    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or not eye.mine():
-            return original(tensors, *args, **kwargs)
+    def backward(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.asleep():
+            return original(*args, **kwargs)
         if eye.skim:
             eye.quiet += 1
             try:
-                return original(tensors, *args, **kwargs)
+                return original(*args, **kwargs)
             finally:
                 eye.quiet -= 1
                 eye.count_backward()
-        began = time.perf_counter()
-        eye.pause(True)
-        if not isinstance(tensors, (Tensor, tuple, list)):
+        tensors: Any = args[0] if args else kwargs.get("tensors")
+        if args and not isinstance(tensors, (Tensor, tuple, list)) and hasattr(tensors, "__next__"):
             tensors = tuple(tensors)  # it can be gone through once
-        loss = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
-        eye.ledger.sync("growing", at=eye.trace.num_backwards, event=len(eye.trace.events))
-        event = eye.note("backward", -1, _facts(eye, loss, args, kwargs))
-        seen: BackwardSeen | None = None
-        before: dict[int, list[Any]] = {}
-        if isinstance(loss, Tensor) and eye.may_look(event.place):
-            seen, before = _look_before(eye, loss, event)
-        eye.spend(began)
+            args = (tensors, *args[1:])
+        looked = _before_backward(eye, tensors, args, kwargs)
+        eye.pause(True)
         eye.quiet += 1
         try:
-            returned = original(tensors, *args, **kwargs)
+            returned = original(*args, **kwargs)
         finally:
             eye.quiet -= 1
             eye.pause(False)
-        began = time.perf_counter()
-        _after_backward(eye, event, seen, before)
-        eye.spend(began)
+        if looked is not None:
+            _after_backward(eye, *looked)
         return returned
 
     return backward
+
+
+@guarded
+def _before_backward(
+    eye: Eye, tensors: Any, args: Any, kwargs: Any
+) -> tuple[Event, BackwardSeen | None, dict[int, list[Any]]]:
+    eye.pause(True)
+    loss = tensors if isinstance(tensors, Tensor) else next(iter(tensors or ()), None)
+    eye.ledger.sync("growing", at=eye.trace.num_backwards, event=len(eye.trace.events))
+    event = eye.note("backward", -1, _facts(eye, loss, args, kwargs))
+    if isinstance(loss, Tensor) and eye.may_look(event.place):
+        return event, *_look_before(eye, loss, event)
+    return event, None, {}
 
 
 def _facts(eye: Eye, loss: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     value: Any = None
     if isinstance(loss, Tensor) and loss.numel() == 1:
         # of a loss on a device the value is read at the end only: reading it now would wait for the device
-        value = loss.item() if loss.is_cpu else loss.detach()
+        value = real(loss.detach()).sum().item() if loss.is_complex() else loss.item() if loss.is_cpu else loss.detach()
     return {
         "number": eye.trace.num_backwards,
         "turn": eye.items,
         "loss": value,
-        "retain": bool(kwargs.get("retain_graph", args[1] if len(args) > 1 else False)),
+        "retain": bool(kwargs.get("retain_graph", args[2] if len(args) > 2 else False)),
         "inputs": kwargs.get("inputs") is not None,
         "forwards": tuple(one.event for one in eye.open),
     }
 
 
+@guarded
 def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: dict[int, list[Any]]) -> None:
     trace = eye.trace
     optimizers = eye.ledger.added(trace.num_backwards)
     trace.num_backwards += 1
     opened = tuple(one.model for one in eye.open)
     route = (event.place, opened, optimizers)
+    if len(eye.routes) > MOST_ROUTES:
+        eye.routes.clear()
     if trace.num_backwards <= CLOSELY or route not in eye.routes:
         models = _reached(eye, optimizers)
         numbers = models | (set(opened) - eye.followed())
@@ -90,12 +101,17 @@ def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: d
     event.facts["optimizers"] = optimizers
     for number in reached:
         trace.models[number].backwards += 1
+        trace.models[number].hold.keep()
     left = []
+    fresh = eye.fresh[trace.num_backwards - 1] = []
+    if len(eye.fresh) > MOST_FRESH:
+        del eye.fresh[next(iter(eye.fresh))]
     for batch in eye.open:
         if batch.model not in closed:
             left.append(batch)
             continue
         batch.used = True
+        fresh.append(batch)
         if batch.loader >= 0:
             trace.loaders[batch.loader].used += 1
     eye.open = left
@@ -124,7 +140,11 @@ def _look_before(eye: Eye, loss: Tensor, event: Event) -> tuple[BackwardSeen, di
         known = frozenset(id(parameter) for model in eye.trace.models for parameter in model.module.parameters())
         mark = (id(eye), eye.items)
         nodes, count, reached, unregistered, older = read_graph(loss, known, mark)
-        value = float(loss.detach()) if loss.numel() == 1 else float("nan")
+        size = nbytes([node.saved for node in nodes])
+        if not eye.take(size):
+            for node in nodes:
+                node.saved.clear()
+        value = float(loss.detach()) if loss.numel() == 1 and not loss.is_complex() else float("nan")
         at = len(eye.trace.events) - 1
         seen = BackwardSeen(
             at, eye.trace.steps, value, nodes, count, reached, unregistered, place=event.place, older=older
@@ -134,7 +154,7 @@ def _look_before(eye: Eye, loss: Tensor, event: Event) -> tuple[BackwardSeen, di
             gradients = [one.grad for one in eye.trace.models[number].module.parameters()]
             if sum(one.numel() for one in gradients if one is not None) > MOST_GRADIENTS:
                 continue
-            before[number] = [None if one is None else one.detach().clone() for one in gradients]
+            before[number] = [one.detach().clone() if one is not None and plain(one) else None for one in gradients]
             seen.before[number] = norm(before[number])
         eye.trace.backwards.append(seen)
         return seen, before
@@ -149,7 +169,9 @@ def _look_after(eye: Eye, seen: BackwardSeen, before: dict[int, list[Any]]) -> N
             now = [one.grad for one in eye.trace.models[number].module.parameters()]
             seen.after[number] = norm(now)
             added = [
-                None if one is None else one.detach() - (0 if past is None or past.shape != one.shape else past)
+                one.detach() - (0 if past is None or past.shape != one.shape else past)
+                if one is not None and plain(one)
+                else None
                 for one, past in zip(now, old, strict=False)
             ]
             seen.new[number] = norm(added)
@@ -160,27 +182,35 @@ def _look_after(eye: Eye, seen: BackwardSeen, before: dict[int, list[Any]]) -> N
 def around_optimizer(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Number each optimizer when it is made, and note iterators that it reads to their end."""
 
-    def made(optimizer: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-        if not eye.mine() or eye.quiet:
-            original(optimizer, params, *args, **kwargs)
+    def made(optimizer: Any, /, *args: Any, **kwargs: Any) -> None:
+        if torch.compiler.is_compiling() or eye.asleep():
+            original(optimizer, *args, **kwargs)
             return
+        params = args[0] if args else kwargs.get("params")
         given = params if isinstance(params, (list, tuple)) else [params]
         held = [one.get("params") if isinstance(one, dict) else one for one in given]
-        iterators = [one for one in held if hasattr(one, "__next__")]
-        original(optimizer, params, *args, **kwargs)
-        number = eye.optimizer(optimizer)
-        if not iterators:
-            return
-        place = caller(skip=2)
-        sizes = {id(one): len(group["params"]) for one, group in zip(held, optimizer.param_groups, strict=False)}
-        for one in iterators:
-            eye.alive.append(one)
-            names, function = holders(one)
-            eye.trace.optimizers[number].iterators.append(
-                IteratorSeen(type(one).__name__, sizes.get(id(one), 0), names, function, place)
-            )
+        original(optimizer, *args, **kwargs)
+        _after_made(eye, optimizer, held)
 
     return made
+
+
+@guarded
+def _after_made(eye: Eye, optimizer: Any, held: list[Any]) -> None:
+    number = eye.optimizer(optimizer)
+    if number < 0:
+        eye.trace.more_optimizers += 1
+        return
+    place = caller(skip=2)
+    sizes = {id(one): len(group["params"]) for one, group in zip(held, optimizer.param_groups, strict=False)}
+    for one in held:
+        if not hasattr(one, "__next__"):
+            continue
+        eye.alive.append(one)
+        names, function = holders(one)
+        eye.trace.optimizers[number].iterators.append(
+            IteratorSeen(type(one).__name__, sizes.get(id(one), 0), names, function, place)
+        )
 
 
 def closure_in(args: Any, kwargs: Any) -> bool:
@@ -190,30 +220,39 @@ def closure_in(args: Any, kwargs: Any) -> bool:
 
 def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Note an optimizer's step; where a closure computes the gradients, after it."""
-    if not eye.mine() or eye.quiet:
+    if torch.compiler.is_compiling() or eye.asleep():
         return
+    eye.pause(True)
+    _before_step(eye, optimizer, closure_in(args, kwargs))
+    if closure_in(args, kwargs):
+        eye.pause(False)  # what the closure does is the script's
+
+
+@guarded
+def _before_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     number = eye.optimizer(optimizer)
+    if number < 0:
+        return
     seen = eye.trace.optimizers[number]
     if eye.skim:
         _note_rate(seen, optimizer)
         return
-    began = time.perf_counter()
-    eye.pause(True)
     if not seen.steps:
         seen.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     _note_rate(seen, optimizer)
     eye.ledger.follow(number, optimizer)
-    if closure_in(args, kwargs):
-        eye.pause(False)  # what the closure does is the script's
-    else:
-        _note_step(eye, optimizer, number)
-        done = seen.steps
-        eye.frozen = _versions_of_frozen(optimizer) if done < NORMS or done % 8 == 0 or eye.trace.frozen.written else []
-    eye.spend(began)
+    if closure:
+        return
+    _note_step(eye, optimizer, number)
+    done = seen.steps
+    eye.frozen = _versions_of_frozen(optimizer) if done < NORMS or done % 8 == 0 or eye.trace.frozen.written else []
 
 
 def _note_rate(seen: OptimizerSeen, optimizer: Any) -> None:
-    rate = float(optimizer.param_groups[0]["lr"]) if optimizer.param_groups else 0.0
+    given = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+    if not isinstance(given, (int, float, Tensor)):  # an optimizer of the person's own may have none
+        return
+    rate = float(given)
     if (not seen.rates or seen.rates[-1][1] != rate) and len(seen.rates) < MOST_EVENTS:
         seen.rates.append((seen.steps, rate))
 
@@ -221,7 +260,9 @@ def _note_rate(seen: OptimizerSeen, optimizer: Any) -> None:
 def _note_step(eye: Eye, optimizer: Any, number: int) -> None:
     done = eye.trace.optimizers[number].steps
     eye.ledger.sync("unseen", at=eye.trace.num_backwards, event=len(eye.trace.events))
-    facts: dict[str, Any] = {"rate": eye.trace.optimizers[number].rates[-1][1], "held": eye.ledger.holdings(number)}
+    rates, held = eye.trace.optimizers[number].rates, eye.ledger.holdings(number)
+    facts: dict[str, Any] = {"rate": rates[-1][1] if rates else float("nan"), "held": held}
+    _learned(eye, number, held)
     if done < NORMS or done & (done - 1) == 0:
         gradients = [one.grad for group in optimizer.param_groups for one in group["params"]]
         if sum(one.numel() for one in gradients if one is not None) < MOST_GRADIENTS:
@@ -230,60 +271,85 @@ def _note_step(eye: Eye, optimizer: Any, number: int) -> None:
     eye.last_step = eye.note("step", number, facts)
 
 
+def _learned(eye: Eye, number: int, held: tuple[Holding, ...]) -> None:
+    """Mark the batches whose gradients a step uses, of the models that its optimizer trains."""
+    models: frozenset[int] | None = None
+    for one in {one for holding in held for one in holding.fresh}:
+        batches = eye.fresh.get(one)
+        if batches:
+            models = eye.models_of(number) if models is None else models
+            for batch in batches:
+                batch.trained = batch.trained or batch.model in models
+            eye.fresh[one] = [batch for batch in batches if not batch.trained]
+
+
 def _versions_of_frozen(optimizer: Any) -> list[tuple[Tensor, int]]:
-    found = []
-    with contextlib.suppress(RuntimeError):  # made in inference mode
-        for group in optimizer.param_groups:
-            found += [(one, one._version) for one in group["params"] if not one.requires_grad]
-    return found
+    return [(one, version(one)) for group in optimizer.param_groups for one in group["params"] if not one.requires_grad]
 
 
 def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Count an optimizer's step."""
-    if not eye.mine() or eye.quiet:
+    if torch.compiler.is_compiling() or eye.asleep():
         return
+    _after_step(eye, optimizer, closure_in(args, kwargs))
+    eye.pause(False)
+
+
+@guarded
+def _after_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     number = eye.optimizer(optimizer)
-    if eye.skim:
+    if number >= 0:
+        if not eye.skim:
+            _look_after_step(eye, optimizer, number, closure)
         eye.trace.optimizers[number].steps += 1
-        eye.trace.steps += 1
-        return
-    began = time.perf_counter()
-    if closure_in(args, kwargs):
+    eye.trace.steps += 1
+
+
+def _look_after_step(eye: Eye, optimizer: Any, number: int, closure: bool) -> None:
+    eye.trace.optimizers[number].hold.keep()
+    if closure:
         _note_step(eye, optimizer, number)
     if eye.frozen and eye.last_step is not None:
-        for one, version in eye.frozen:
-            if one._version != version:
+        for one, before in eye.frozen:
+            if version(one) != before:
                 eye.trace.frozen.wrote(one, number, eye.last_step.place)
     eye.frozen = []
     eye.ledger.use(number)
-    eye.trace.optimizers[number].steps += 1
-    eye.trace.steps += 1
-    eye.pause(False)
-    eye.spend(began)
 
 
 def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that gradients are cleared, and how large they were."""
 
-    def zeroed(thing: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.skim or not eye.mine() or eye.quiet or eye.depth:
+    def zeroed(thing: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.skim or eye.depth or eye.asleep():
             return original(thing, *args, **kwargs)
-        is_model = isinstance(thing, nn.Module)
-        number = eye.numbers.get(id(thing), ("", -1))[1] if is_model else eye.optimizer(thing)
-        facts: dict[str, Any] = {"of": "model" if is_model else "optimizer"}
         paused = eye.pause(True)
-        if eye.trace.num_backwards < NORMS:
-            parameters = (
-                thing.parameters() if is_model else (one for group in thing.param_groups for one in group["params"])
-            )
-            gradients = [one.grad for one in parameters]
-            if sum(one.numel() for one in gradients if one is not None) < MOST_GRADIENTS:
-                facts["norm"] = norm(gradients)
-        eye.event("zero", number, **facts)
+        _before_zero(eye, thing)
         try:
             return original(thing, *args, **kwargs)
         finally:
-            eye.ledger.sync("cleared", at=eye.trace.num_backwards, event=len(eye.trace.events) - 1)
+            sync(eye, "cleared")
             eye.pause(paused)
 
     return zeroed
+
+
+@guarded
+def _before_zero(eye: Eye, thing: Any) -> None:
+    is_model = isinstance(thing, nn.Module)
+    number = eye.numbers.get(id(thing), ("", -1))[1] if is_model else eye.optimizer(thing)
+    facts: dict[str, Any] = {"of": "model" if is_model else "optimizer"}
+    if eye.trace.num_backwards < NORMS:
+        parameters = (
+            thing.parameters() if is_model else (one for group in thing.param_groups for one in group["params"])
+        )
+        gradients = [one.grad for one in parameters]
+        if sum(one.numel() for one in gradients if one is not None) < MOST_GRADIENTS:
+            facts["norm"] = norm(gradients)
+    eye.event("zero", number, **facts)
+
+
+@guarded
+def sync(eye: Eye, how: How) -> None:
+    """Take in what happened to the gradients."""
+    eye.ledger.sync(how, at=eye.trace.num_backwards, event=len(eye.trace.events) - 1)

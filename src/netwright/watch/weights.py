@@ -3,128 +3,207 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from netwright.checks.sourcecode import Place, caller
 from netwright.watch.eye import Eye
-from netwright.watch.looks import active, copied
-from netwright.watch.trace import StateSeen
+from netwright.watch.guard import guarded
+from netwright.watch.looks import active, copied, nbytes, plain
+from netwright.watch.patches import Patches
+from netwright.watch.trace import Event, Kind, StateSeen
+
+MOST_MODULES = 8  # that are held since they were exported, or loaded before they were called
+MOST_INPUTS = 64_000_000  # bytes of what a module is exported with
 
 
 def around_mode(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note ``train()`` and ``eval()``."""
 
-    def changed(module: nn.Module, mode: bool = True) -> Any:
-        if eye.quiet or not eye.mine():
-            return original(module, mode)
-        number = eye.numbers.get(id(module), ("", -1))
-        eye.event("mode", number[1] if number[0] == "model" else -1, train=mode, of=type(module).__name__)
+    def changed(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.asleep():
+            return original(module, *args, **kwargs)
+        _note_mode(eye, module, args[0] if args else kwargs.get("mode", True))
         eye.quiet += 1
         try:
-            return original(module, mode)
+            return original(module, *args, **kwargs)
         finally:
             eye.quiet -= 1
 
     return changed
 
 
+@guarded
+def _note_mode(eye: Eye, module: nn.Module, mode: Any) -> None:
+    number = eye.numbers.get(id(module), ("", -1))
+    eye.event("mode", number[1] if number[0] == "model" else -1, train=mode, of=type(module).__name__)
+
+
 def around_state_dict(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Remember weakly what ``state_dict()`` returned."""
 
-    def state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or eye.depth or not eye.mine():
+    def state_dict(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.depth or eye.asleep():
             return original(module, *args, **kwargs)
         eye.quiet += 1
         try:
             state = original(module, *args, **kwargs)
         finally:
             eye.quiet -= 1
-        number = eye.numbers.get(id(module), ("", -1))
-        if number[0] == "model":
-            event = eye.event("state_dict", number[1])
-            try:
-                reference = weakref.ref(state)
-            except TypeError:
-                return state
-            tensors = tuple(weakref.ref(one) for one in list(state.values())[:4] if isinstance(one, Tensor))
-            eye.trace.states.append(StateSeen(number[1], eye.trace.steps, caller(skip=2), event, reference, tensors))
-            del eye.trace.states[:-256]
+        if id(module) in eye.numbers:
+            _note_state(eye, module, state)
         return state
 
     return state_dict
 
 
+@guarded
+def _note_state(eye: Eye, module: nn.Module, state: Any) -> None:
+    kind, number = eye.numbers[id(module)]
+    if kind != "model":
+        return
+    event = eye.event("state_dict", number)
+    try:
+        reference = weakref.ref(state)
+    except TypeError:
+        return
+    tensors = tuple(weakref.ref(one) for one in list(state.values())[:4] if isinstance(one, Tensor))
+    eye.trace.states.append(StateSeen(number, eye.trace.steps, caller(skip=2), event, reference, tensors))
+    del eye.trace.states[:-256]
+
+
 def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note which weights are loaded, how many fit, and whether they are the very same memory."""
 
-    def load(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or not eye.mine():
-            return original(module, state_dict, *args, **kwargs)
-        facts: dict[str, Any] = {"strict": kwargs.get("strict", args[0] if args else True)}
+    def load(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.asleep():
+            return original(module, *args, **kwargs)
+        state = args[0] if args else kwargs.get("state_dict")
+        facts = _facts_of_load(eye, module, state, kwargs.get("strict", args[1] if len(args) > 1 else True))
         eye.quiet += 1
         try:
-            own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-            given = {name: value for name, value in dict(state_dict).items() if isinstance(value, Tensor)}
-            matched = [name for name in given if name in own and own[name].shape == given[name].shape]
-            facts |= {
-                "own": len(own), "given": len(given), "matched": len(matched),
-                "ids": frozenset(id(one) for one in module.parameters()),
-                "missing": sorted(set(own) - set(given))[:20], "unexpected": sorted(set(given) - set(own))[:20],
-                "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
-                "trained": eye.trace.steps, "of": type(module).__name__, "module": module,
-                "taken": _taken(eye, state_dict), "fit": _fit(module, own, given),
-                "keys": [str(key) for key in state_dict][:6],
-            }  # fmt: skip
-            returned = original(module, state_dict, *args, **kwargs)
+            returned = original(module, *args, **kwargs)
         finally:
             eye.quiet -= 1
-        eye.event("load", eye.numbers.get(id(module), ("", -1))[1], **facts)
+        if facts is not None:
+            _note_load(eye, module, facts)
         return returned
 
     return load
 
 
+@guarded
+def _facts_of_load(eye: Eye, module: nn.Module, state: Any, strict: Any) -> dict[str, Any] | None:
+    if not isinstance(state, Mapping) or (eye.full and id(module) not in eye.numbers):
+        return None
+    eye.quiet += 1
+    try:
+        own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+        given = {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
+        missing, unexpected = sorted(set(own) - set(given))[:20], sorted(set(given) - set(own))[:20]
+        lazy = {name for name, value in (*own.items(), *given.items()) if not plain(value)}  # fits whatever it is given
+        own, given = ({name: one for name, one in held.items() if name not in lazy} for held in (own, given))
+        matched = [name for name in given if name in own and own[name].shape == given[name].shape]
+        return {
+            "strict": strict, "own": len(own), "given": len(given), "matched": len(matched),
+            "ids": frozenset(id(one) for one in module.parameters()), "missing": missing, "unexpected": unexpected,
+            "shares": sum(own[name].data_ptr() == given[name].data_ptr() for name in matched if own[name].numel()),
+            "trained": eye.trace.steps, "of": type(module).__name__, "module": module if _few(eye, "load") else None,
+            "taken": _taken(eye, state), "fit": _fit(module, own, given), "keys": [str(key) for key in state][:6],
+        }  # fmt: skip
+    finally:
+        eye.quiet -= 1
+
+
+@guarded
+def _note_load(eye: Eye, module: nn.Module, facts: dict[str, Any]) -> None:
+    number = eye.numbers.get(id(module), ("", -1))[1]
+    if number >= 0:
+        facts["module"] = module  # it is held already
+    eye.event("load", number, **facts)
+
+
+def _few(eye: Eye, kind: Kind) -> bool:
+    """Whether few events of a kind hold a thing of the script's so far."""
+    return sum(one.facts.get("module") is not None for one in eye.trace.of(kind)) < MOST_MODULES
+
+
 def around_save(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that something is saved."""
 
-    def save(thing: Any, *args: Any, **kwargs: Any) -> Any:
-        if eye.mine() and not eye.quiet:
-            eye.event("save", of=type(thing).__name__, taken=_taken(eye, thing), module=isinstance(thing, nn.Module))
+    def save(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or eye.asleep():
+            return original(*args, **kwargs)
+        _note_save(eye, args[0] if args else kwargs.get("obj"))
         eye.quiet += 1
         try:
-            return original(thing, *args, **kwargs)
+            return original(*args, **kwargs)
         finally:
             eye.quiet -= 1
 
     return save
 
 
-def around_export(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep what is traced or exported, and in which mode."""
+@guarded
+def _note_save(eye: Eye, thing: Any) -> None:
+    eye.event("save", of=type(thing).__name__, taken=_taken(eye, thing), module=isinstance(thing, nn.Module))
+
+
+def around_compile(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Record no operations any more where a function is compiled: it would be compiled with our mode in it."""
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        if not (torch.compiler.is_compiling() or eye.asleep()):
+            _before_compile(eye, args[0] if args else kwargs.get("model"))
+        return original(*args, **kwargs)
+
+    return compiled
+
+
+@guarded
+def _before_compile(eye: Eye, model: Any) -> None:
+    if not (isinstance(model, nn.Module) and eye.has_weights(model)):
+        eye.stop_recording()
+        eye.recording.off = True
+
+
+def around_export(eye: Eye, original: Callable[..., Any], patches: Patches) -> Callable[..., Any]:
+    """Keep what is traced or exported, and in which mode; meanwhile torch is as it was, as its source is read."""
 
     def export(*args: Any, **kwargs: Any) -> Any:
-        if eye.quiet or not eye.mine():
+        if torch.compiler.is_compiling() or eye.asleep():
             return original(*args, **kwargs)
-        module = args[0] if args else None
-        given = args[1] if len(args) > 1 else kwargs.get("example_inputs", kwargs.get("args"))
-        facts: dict[str, Any] = {"function": f"{original.__module__}.{getattr(original, '__name__', '')}"}
-        if isinstance(module, nn.Module):
-            facts |= {"train": module.training, "active": active(module), "module": module}
-            facts["inputs"] = copied(given if isinstance(given, tuple) else (given,))
-            facts["dynamic"] = any(kwargs.get(name) for name in ("dynamic_axes", "dynamic_shapes"))
-        event = eye.event("export", eye.numbers.get(id(module), ("", -1))[1], **facts)
+        name = f"{original.__module__}.{getattr(original, '__name__', '')}"
+        event = _before_export(eye, name, args, kwargs)
         eye.quiet += 1
         try:
-            returned = original(*args, **kwargs)
+            with patches.lifted():
+                returned = original(*args, **kwargs)
         finally:
             eye.quiet -= 1
-        eye.trace.events[event].facts["made"] = returned
+        if event is not None and event.facts.get("module") is not None:
+            event.facts["made"] = returned
         return returned
 
     return export
+
+
+@guarded
+def _before_export(eye: Eye, name: str, args: Any, kwargs: Any) -> Event:
+    eye.stop_recording()
+    module = args[0] if args else None
+    given = args[1] if len(args) > 1 else kwargs.get("example_inputs", kwargs.get("args"))
+    facts: dict[str, Any] = {"function": name}
+    if isinstance(module, nn.Module) and _few(eye, "export"):
+        given = given if isinstance(given, tuple) else (given,)
+        size = nbytes(given)
+        facts |= {"train": module.training, "active": active(module), "module": module}
+        facts["inputs"] = copied(given) if size < MOST_INPUTS and eye.take(size) else ()
+        facts["dynamic"] = any(kwargs.get(name) for name in ("dynamic_axes", "dynamic_shapes"))
+    return eye.note("export", eye.numbers.get(id(module), ("", -1))[1], facts)
 
 
 def _taken(eye: Eye, thing: Any) -> tuple[int, int, Place | None] | None:

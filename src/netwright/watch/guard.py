@@ -1,0 +1,80 @@
+"""What stands around each look of ours, so that a fault in it never becomes the script's.
+
+A look that fails is the last one: from then on the script runs alone, and the report says where watching stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
+    """A look that never raises: it is given the eye first, counts its time, and at a fault switches the eye off.
+
+    A mode of torch functions that the script has entered does not see what a look does.
+    """
+
+    @functools.wraps(look)
+    def careful(eye: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        if eye.trace.failed:
+            return None
+        began = time.perf_counter()
+        try:
+            if torch._C._len_torch_function_stack():
+                with torch._C.DisableTorchFunction():
+                    return look(eye, *args, **kwargs)
+            return look(eye, *args, **kwargs)
+        except Exception as error:
+            if _of_the_script(error.__traceback__):
+                raise
+            eye.fail(error)
+            return None
+        finally:
+            eye.trace.overhead_s += time.perf_counter() - began
+
+    return careful
+
+
+def _of_the_script(trace: TracebackType | None) -> bool:
+    """Whether an error was raised by a signal's handler of the script: it is meant for the script."""
+    handlers = (signal.getsignal(one) for one in signal.valid_signals())
+    codes = {getattr(one, "__code__", None) for one in handlers} - {None}
+    own: set[CodeType] = {one for one in codes if isinstance(one, CodeType)}
+    while trace is not None:
+        if trace.tb_frame.f_code in own:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+@contextlib.contextmanager
+def still() -> Iterator[None]:
+    """Leave random generators as they were and print nothing, whatever a person's ``__deepcopy__`` does."""
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = torch.cuda.get_rng_state_all() if on_gpu else []
+    own, python, numpy, out = torch.get_rng_state(), random.getstate(), np.random.get_state(), sys.stdout
+    sys.stdout = io.StringIO()
+    try:
+        yield
+    finally:
+        sys.stdout = out
+        torch.set_rng_state(own)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
