@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 54_000
+MOST_LINES_IN_ALL = 57_000
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -22,6 +22,7 @@ FLOORS = (
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding", "frames"},
+    {"sums"},
     {"step"},
     {
         "starters",
@@ -40,6 +41,7 @@ FLOORS = (
         "marked",
         "checks",
     },
+    {"plans"},
     {"blame", "journal", "loop", "training", "reporting", "sections", "watch"},
     {"api"},
     {"asking", "flags", "checking"},

@@ -368,7 +368,7 @@ def test_json_output_is_one_object(tmp_path: Path, root: Path, capsys: pytest.Ca
 
 def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy() -> None:
     """Samples marked -100 change no running number."""
-    from netwright.step import Sums
+    from netwright.sums import Sums
     from netwright.tasks.classification import Classification
 
     batch = nw.Batch({}, torch.tensor([0, 1, -100, -100]), torch.arange(4))

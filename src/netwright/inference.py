@@ -26,7 +26,7 @@ from netwright.models import fingerprint, load_model, parse_arguments
 from netwright.records import DataSpec, RunSpec
 from netwright.run import Run, open_run
 from netwright.session import bind_to, evaluating, probe_outputs, unchanged_random
-from netwright.step import Sums
+from netwright.sums import Sums
 from netwright.tasks import Objective, Task, find_task
 from netwright.tasks.transcription import Transcription
 

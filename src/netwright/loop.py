@@ -23,7 +23,8 @@ from netwright.given import Given, refuse
 from netwright.options import make_options
 from netwright.records import Settings
 from netwright.session import Session, prepare
-from netwright.step import StepResult, Sums, random_state, set_random_state, train_step
+from netwright.step import StepResult, random_state, set_random_state, train_step
+from netwright.sums import Sums
 
 # Options of what is done around the loop.
 OF_A_RUN = ("checkpoint_every_steps", "ema_decay", "keep", "log_every_steps", "monitor", "patience")

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from netwright.batch import Batch
 from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device
-from netwright.step import StepResult, Sums, TrainState
+from netwright.step import StepResult, TrainState
+from netwright.sums import Sums
 
 Run = Callable[[list[Tensor]], Any]
 WARM_UP = 3  # updates on a side stream before a CUDA graph is captured, as torch's documentation asks
