@@ -29,6 +29,7 @@ LOSS_TOLERANCE = 1e-4
 NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain update from itself
 TIMED_S = 0.25  # at most, for each plan
 COMPILE_S = 12.0  # what compiling is expected to take, before anything is known of it
+MOST_SAVED = 0.7  # share of an update
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
 
@@ -172,6 +173,8 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str) -
         return _fastest(state, alike, steps=steps, wanted=asked if forced else None)
     except NoProgramError as reason:
         return _plain(f"{asked} was asked for: {reason}" if forced else str(reason), asked=forced)
+    except Exception as error:  # as memory that is full: what the module itself raises, training will tell
+        return _plain(f"trying plans raised {type(error).__name__}", asked=forced)
     finally:
         set_random_state(drawn, state.device)
 
@@ -187,6 +190,11 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
     known = _candidates(state)
     forced = wanted is not None
     trial = copied(state)
+    began = time.perf_counter()
+    train_step(trial, batches[0])
+    first = time.perf_counter() - began  # longer than the others, so where this does not pay no plan does
+    if not forced and all(steps * first * MOST_SAVED < WORTH * cost for _, cost in known.values()):
+        return _plain(f"{steps:,} updates, {steps * first:.1f} s at the most: less than another plan would pay for")
     plain = time_steps(trial, batches, most=0.0)
     if not forced and not any(_pays(plain, steps, cost) for _, cost in known.values()):
         whole = f"{_shown(plain)} an update, {steps * plain:.0f} s in all"
@@ -223,7 +231,7 @@ def _plain(reason: str, *, asked: bool = False) -> Chosen:
 
 def _pays(seconds: float, steps: int, cost: float) -> bool:
     """Whether a plan is expected to save what it costs: much of what is overhead, little of arithmetic."""
-    share = 0.7 if seconds < 1e-3 else 0.4 if seconds < 4e-3 else 0.1
+    share = MOST_SAVED if seconds < 1e-3 else 0.4 if seconds < 4e-3 else 0.1
     return steps * seconds * share > WORTH * cost
 
 
