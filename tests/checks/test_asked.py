@@ -129,6 +129,19 @@ def test_json_stays_json_where_the_module_prints(tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["subject"].endswith("net.py:Net on digits")
 
 
+def test_the_check_before_training_prints_nothing_of_the_module(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As often as where nothing is checked; what training tells itself is shown all the same."""
+    printed = []
+    for skip in (("ALL",), ()):
+        nw.train(Net(), nw.load("digits"), epochs=1, run=tmp_path / f"run{len(printed)}", skip=skip, report=False)
+        out, told = capsys.readouterr()
+        printed.append(out.count("forward"))
+        assert "epoch" in told
+    assert printed[0] == printed[1] > 0
+
+
 def test_what_is_held_is_dropped_and_later_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     """A stream that was kept meanwhile, as a logger does, writes to the real one afterwards."""
     with held_output():
