@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netwright.checks.sizes import is_small
 from netwright.checks.sourcecode import persons
 from netwright.checks.subject import NotCheckedError, copy_module, first_line
-from netwright.checks.sizes import is_small
 from netwright.watch.trace import Trace
 
 TRAINS = frozenset({"backward", "step", "zero_grad"})

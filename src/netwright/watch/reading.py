@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from netwright.checks.facts import Samples
-from netwright.checks.subject import Inputs
 from netwright.checks.sizes import MOST_BYTES, MOST_DATA, is_small
+from netwright.checks.subject import Inputs
 from netwright.watch.looks import nbytes
 from netwright.watch.trace import BatchSeen, ModelSeen, Trace
 
