@@ -35,7 +35,7 @@ def written(folder: Path, text: str) -> Path:
 def held() -> int:
     """Bytes of all tensors that are alive."""
     gc.collect()
-    there = [one for one in gc.get_objects() if issubclass(type(one), Tensor) and one.layout is torch.strided]
+    there = [one for one in gc.get_objects() if type(one) in (Tensor, nn.Parameter) and one.layout is torch.strided]
     return sum({one.data_ptr(): one.numel() * one.element_size() for one in there}.values())
 
 
