@@ -16,6 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _len_torch_dispatch_stack
+from torch._C._functorch import maybe_current_level
+from torch.compiler import is_compiling
 
 from netwright.checks.sourcecode import caller
 from netwright.checks.subject import first_line
@@ -36,7 +39,9 @@ SHARE = 0.06  # of the script's time that close looks may take, after the first 
 MOST_TRAINED = 8  # models, and optimizers, that are looked at; once there are more, training is only counted
 MOST_KNOWN = 256  # of each kind that are numbered at all
 MOST_LOADERS = 4  # that are held, with their data; later ones only as long as the script holds them
-MOST_HELD = 256_000_000  # bytes of batches, outputs, targets and operations that are kept, all together
+MOST_HELD = 192_000_000  # bytes of batches, outputs, targets and what losses are given, all together
+MOST_OF_TRAINING = 128_000_000  # of these, so that some are left for what is evaluated at the end
+MOST_ASIDE = 96_000_000  # bytes of recorded operations and of what graphs had saved
 MOST_ROUTES = 1_000
 OFF = 1_000_000_000
 
@@ -51,7 +56,7 @@ class Eye:
         loader, item, items: Number and pass of the loader that gave the last batch, that batch, how many were given.
         outputs: The last outputs of models, with what they were made of.
         full: Whether so many models or optimizers were trained that further training is only counted.
-        held: Bytes that are kept of the script's, all together.
+        held, aside: Bytes that are kept of the script's: batches, and operations with graphs.
     """
 
     def __init__(self) -> None:
@@ -63,7 +68,7 @@ class Eye:
         self.numbers: dict[int, tuple[str, int]] = {}
         self.alive: list[Any] = []  # so that no id is given twice
         self.full = False
-        self.held = 0
+        self.held = self.aside = 0
         self.copied = 0  # bytes of copies of models
         self.more: dict[int, weakref.ref[Any]] = {}  # models that are only counted
         self.skimmed: set[int] = set()  # models that were called since the last backward pass that was only counted
@@ -101,8 +106,8 @@ class Eye:
         return (
             self.quiet > 0
             or threading.get_ident() != self.thread
-            or torch._C._functorch.maybe_current_level() is not None
-            or torch._C._len_torch_dispatch_stack() > 0
+            or maybe_current_level() is not None
+            or _len_torch_dispatch_stack() > 0
         )
 
     def fail(self, error: Exception) -> None:
@@ -116,11 +121,18 @@ class Eye:
         with contextlib.suppress(Exception):
             self.recording.stop()
 
-    def take(self, size: int) -> bool:
-        """Whether so many bytes more may be kept; they are counted then."""
-        if self.held + size > MOST_HELD:
+    def take(self, size: int, *, training: bool) -> bool:
+        """Whether so many bytes more of batches may be kept; they are counted then."""
+        if self.held + size > (MOST_OF_TRAINING if training else MOST_HELD):
             return False
         self.held += size
+        return True
+
+    def take_aside(self, size: int) -> bool:
+        """Whether so many bytes more of graphs and the like may be kept; they are counted then."""
+        if self.aside + size > MOST_ASIDE:
+            return False
+        self.aside += size
         return True
 
     def number(self, thing: Any, kind: str, make: Callable[[int], Any], seen: list[Any]) -> int:
@@ -176,7 +188,7 @@ class Eye:
         name = f"{getattr(original, '__module__', '') or ''}.{getattr(original, '__name__', '')}"
 
         def noted(*args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or self.depth or self.asleep():
+            if is_compiling() or self.depth or self.asleep():
                 return original(*args, **kwargs)
             _note_call(self, kind, name, args, kwargs)
             return original(*args, **kwargs)
@@ -322,7 +334,7 @@ class Eye:
 
     def start_recording(self, seen: BatchSeen) -> None:
         """Record operations from now on, of this batch."""
-        if self.held < MOST_HELD:
+        if self.aside < MOST_ASIDE:
             self.recording.start(seen)
 
     def _outputs_of(self, seen: BatchSeen) -> list[Tensor]:
@@ -334,7 +346,7 @@ class Eye:
 
     def stop_recording(self) -> None:
         """Keep what was recorded with its batch."""
-        self.held += self.recording.stop()
+        self.aside += self.recording.stop()
 
     def source_of(self, tensor: Any) -> tuple[int, BatchSeen | None]:
         """The model whose output a tensor is, and the batch it was made of."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
@@ -34,7 +35,7 @@ def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         # in a function that is compiled, this first: it reads nothing that the compiled code would depend on
-        if torch.compiler.is_compiling() or eye.depth or eye.asleep():
+        if is_compiling() or eye.depth or eye.asleep():
             return original(module, *args, **kwargs)
         if eye.skim and module.training and torch.is_grad_enabled():
             if eye.full:
@@ -148,7 +149,7 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
         seen.modes = modes(module)
         _keep_eval(eye, model, seen, args, kwargs, returned)
     elif len(model.batches) < 512 and model.seen_bytes < MOST_SEEN and _wanted(model):
-        model.seen_bytes += _keep(eye, seen, args, kwargs, returned)
+        model.seen_bytes += _keep(eye, seen, args, kwargs, returned, evaluating=False)
         model.batches.append(seen)
     else:
         eye.keeping = bool(eye.open and (eye.open[-1].args or eye.open[-1].kwargs))
@@ -231,7 +232,7 @@ def _keep_eval(eye: Eye, model: ModelSeen, seen: BatchSeen, args: Any, kwargs: A
     if done < EVAL_BATCHES and len(model.eval_batches) < MOST_EVAL and model.eval_bytes < MOST_SEEN:
         eye.scene.sites[site] = done + 1
         eye.scene.last_eval = seen
-        model.eval_bytes += _keep(eye, seen, args, kwargs, returned)
+        model.eval_bytes += _keep(eye, seen, args, kwargs, returned, evaluating=True)
         model.eval_batches.append(seen)
         if len(model.first_eval) < 3:
             model.first_eval.append(seen)
@@ -244,7 +245,7 @@ def _of_another_loader(eye: Eye, model: ModelSeen, seen: BatchSeen) -> bool:
     return seen.loader >= 0 and model.backwards > 0 and not eye.trace.loaders[seen.loader].used
 
 
-def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> int:
+def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any, *, evaluating: bool) -> int:
     """Keep copies of a batch; their bytes, 0 where there is no room."""
     given = tensors_in((args, kwargs))
     if not _may_keep(eye, args, kwargs):
@@ -258,7 +259,7 @@ def _keep(eye: Eye, seen: BatchSeen, args: Any, kwargs: Any, returned: Any) -> i
     others = sorted((one for one in others if one.ndim and len(one) == seen.rows), key=lambda one: one.ndim)
     targets = others[0] if others and nbytes(others[0]) <= MOST_SEEN else None
     size = nbytes((given, answer, targets))
-    if not eye.take(size):
+    if not eye.take(size, training=not evaluating):
         return 0
     seen.size += size
     seen.args, seen.kwargs = seen.given or (copied(args), copied(kwargs))
@@ -282,7 +283,7 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
     """Keep what a loss of ``torch.nn.functional`` is given."""
 
     def computed(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or eye.in_loss or not eye.keeping or eye.asleep():
+        if is_compiling() or eye.in_loss or not eye.keeping or eye.asleep():
             return original(*args, **kwargs)
         inside = eye.depth > 0
         eye.in_loss = True
@@ -339,11 +340,12 @@ def _loss_seen(
     if not all(isinstance(one, Tensor) and one.numel() <= MOST_LOSS for one in args[:1]):
         return
     size = nbytes(args[:2])
-    if not all(map(plain, tensors_in(args[:2]))) or size > MOST_SEEN or not eye.take(size):
+    seen = eye.trace.models[batch.model]
+    training = any(one is batch for one in seen.batches[-8:])
+    if not all(map(plain, tensors_in(args[:2]))) or size > MOST_SEEN or not eye.take(size, training=training):
         return
     batch.size += size
-    seen = eye.trace.models[batch.model]
-    if any(one is batch for one in seen.batches[-8:]):
+    if training:
         seen.seen_bytes += size
     else:
         seen.eval_bytes += size

@@ -11,13 +11,14 @@ import io
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from types import CodeType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from torch._C import DisableTorchFunction, _len_torch_function_stack
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,10 +34,10 @@ def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any,
     def careful(eye: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         if eye.trace.failed:
             return None
-        began = time.perf_counter()
+        began = perf_counter()
         try:
-            if torch._C._len_torch_function_stack():
-                with torch._C.DisableTorchFunction():
+            if _len_torch_function_stack():
+                with DisableTorchFunction():
                     return look(eye, *args, **kwargs)
             return look(eye, *args, **kwargs)
         except Exception as error:
@@ -45,7 +46,7 @@ def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any,
             eye.fail(error)
             return None
         finally:
-            eye.trace.overhead_s += time.perf_counter() - began
+            eye.trace.overhead_s += perf_counter() - began
 
     return careful
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import MOST_EVENTS, MOST_ROUTES, Eye
@@ -26,7 +26,7 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
     """Note each backward pass; at some look at its graph and at the gradients before and after."""
 
     def backward(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or eye.asleep():
+        if is_compiling() or eye.asleep():
             return original(*args, **kwargs)
         if eye.skim:
             eye.quiet += 1
@@ -141,7 +141,7 @@ def _look_before(eye: Eye, loss: Tensor, event: Event) -> tuple[BackwardSeen, di
         mark = (id(eye), eye.items)
         nodes, count, reached, unregistered, older = read_graph(loss, known, mark)
         size = nbytes([node.saved for node in nodes])
-        if not eye.take(size):
+        if not eye.take_aside(size):
             for node in nodes:
                 node.saved.clear()
         value = float(loss.detach()) if loss.numel() == 1 and not loss.is_complex() else float("nan")
@@ -183,7 +183,7 @@ def around_optimizer(eye: Eye, original: Callable[..., Any]) -> Callable[..., An
     """Number each optimizer when it is made, and note iterators that it reads to their end."""
 
     def made(optimizer: Any, /, *args: Any, **kwargs: Any) -> None:
-        if torch.compiler.is_compiling() or eye.asleep():
+        if is_compiling() or eye.asleep():
             original(optimizer, *args, **kwargs)
             return
         params = args[0] if args else kwargs.get("params")
@@ -220,7 +220,7 @@ def closure_in(args: Any, kwargs: Any) -> bool:
 
 def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Note an optimizer's step; where a closure computes the gradients, after it."""
-    if torch.compiler.is_compiling() or eye.asleep():
+    if is_compiling() or eye.asleep():
         return
     eye.pause(True)
     _before_step(eye, optimizer, closure_in(args, kwargs))
@@ -289,7 +289,7 @@ def _versions_of_frozen(optimizer: Any) -> list[tuple[Tensor, int]]:
 
 def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Count an optimizer's step."""
-    if torch.compiler.is_compiling() or eye.asleep():
+    if is_compiling() or eye.asleep():
         return
     _after_step(eye, optimizer, closure_in(args, kwargs))
     eye.pause(False)
@@ -321,7 +321,7 @@ def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that gradients are cleared, and how large they were."""
 
     def zeroed(thing: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or eye.skim or eye.depth or eye.asleep():
+        if is_compiling() or eye.skim or eye.depth or eye.asleep():
             return original(thing, *args, **kwargs)
         paused = eye.pause(True)
         _before_zero(eye, thing)
