@@ -66,15 +66,12 @@ def around_next(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             item = original(iterator)
         except StopIteration:
-            eye.pause(True)
             _pass_ends(eye, seen)
             raise
         finally:
             eye.quiet -= 1
             eye.pause(False)
-        eye.pause(True)
         _after_item(eye, seen, item)
-        eye.pause(False)
         return item
 
     return following

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.watch.eye import Eye
 from netwright.watch.guard import guarded
@@ -20,7 +20,7 @@ def around_clip(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
     """Note that gradients are clipped, of which parameters and how large they were."""
 
     def clipped(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.skim or eye.asleep():
+        if is_dynamo_compiling() or eye.skim or eye.asleep():
             return original(*args, **kwargs)
         parameters: Any = args[0] if args else kwargs.get("parameters")
         empty, given = "", [parameters]
@@ -72,7 +72,7 @@ def around_scale(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
     def scaled(scaler: Any, /, *args: Any, **kwargs: Any) -> Any:
         returned = original(scaler, *args, **kwargs)
-        if not (is_compiling() or eye.skim or eye.asleep()):
+        if not (is_dynamo_compiling() or eye.skim or eye.asleep()):
             _note_scale(eye, scaler)
         return returned
 
@@ -88,7 +88,7 @@ def around_scaler(eye: Eye, original: Callable[..., Any], kind: Any) -> Callable
     """Note a scaler's ``unscale_``, ``step`` or ``update``."""
 
     def called(scaler: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.skim or eye.asleep():
+        if is_dynamo_compiling() or eye.skim or eye.asleep():
             return original(scaler, *args, **kwargs)
         optimizer = args[0] if args else kwargs.get("optimizer")
         paused = eye.pause(True)

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._C import _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.sourcecode import caller
 from netwright.checks.subject import first_line
@@ -78,6 +79,7 @@ class Eye:
         self.item: Any = None
         self.items = 0
         self.recording = Recording(self._outputs_of, self.fail)
+        self.pause = self.recording.pause  # asked several times a step
         self.eval_pass: dict[int, int] = {}
         self.outputs: list[tuple[weakref.ref[Tensor], int, BatchSeen]] = []
         self.ledger = Ledger()
@@ -93,7 +95,7 @@ class Eye:
         self.skim = False  # whether this turn of a long training is only counted
         self.keeping = False  # whether the last forward pass was kept: then losses made of it are kept too
         self.owners: tuple[Any, dict[int, frozenset[int]]] = (None, {})  # models by the optimizer that holds them
-        self.fresh: dict[int, list[BatchSeen]] = {}  # batches by the backward pass that no step is known to have used
+        self.fresh: OrderedDict[int, list[BatchSeen]] = OrderedDict()  # batches by backward pass
         self.scene = Scene()
         self.states: dict[int, list[Tensor]] = {}  # what the last forward of a model returned besides its answer
 
@@ -188,7 +190,7 @@ class Eye:
         name = f"{getattr(original, '__module__', '') or ''}.{getattr(original, '__name__', '')}"
 
         def noted(*args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or self.depth or self.asleep():
+            if is_dynamo_compiling() or self.depth or self.asleep():
                 return original(*args, **kwargs)
             _note_call(self, kind, name, args, kwargs)
             return original(*args, **kwargs)
@@ -339,10 +341,6 @@ class Eye:
 
     def _outputs_of(self, seen: BatchSeen) -> list[Tensor]:
         return [one for reference, _, batch in self.outputs if batch is seen and (one := reference()) is not None]
-
-    def pause(self, paused: bool) -> bool:
-        """Stop or go on recording for a while; whether it was stopped before."""
-        return self.recording.pause(paused)
 
     def stop_recording(self) -> None:
         """Keep what was recorded with its batch."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
@@ -35,7 +35,7 @@ def around_call(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         # in a function that is compiled, this first: it reads nothing that the compiled code would depend on
-        if is_compiling() or eye.depth or eye.asleep():
+        if is_dynamo_compiling() or eye.depth or eye.asleep():
             return original(module, *args, **kwargs)
         if eye.skim and module.training and torch.is_grad_enabled():
             if eye.full:
@@ -274,16 +274,14 @@ def _after_function(eye: Eye, module: nn.Module, args: Any, kwargs: Any, returne
     if not eye.keeping or not isinstance(returned, Tensor) or len(tensors) < 2:
         return
     if returned.requires_grad or not torch.is_grad_enabled():
-        paused = eye.pause(True)
         _loss_seen(eye, type(module).__name__, module, args, kwargs, returned, module=module)
-        eye.pause(paused)
 
 
 def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Keep what a loss of ``torch.nn.functional`` is given."""
 
     def computed(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.in_loss or not eye.keeping or eye.asleep():
+        if is_dynamo_compiling() or eye.in_loss or not eye.keeping or eye.asleep():
             return original(*args, **kwargs)
         inside = eye.depth > 0
         eye.in_loss = True
@@ -292,9 +290,7 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
         finally:
             eye.in_loss = False
         if isinstance(returned, Tensor) and len(eye.trace.backwards) < 64:
-            paused = eye.pause(True)
             _after_loss(eye, name, original, args, kwargs, returned, inside=inside)
-            eye.pause(paused)
         return returned
 
     return computed

@@ -27,7 +27,7 @@ T = TypeVar("T")
 def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
     """A look that never raises: it is given the eye first, counts its time, and at a fault switches the eye off.
 
-    A mode of torch functions that the script has entered does not see what a look does.
+    No mode of torch functions, the script's or our recorder, sees what a look does.
     """
 
     @functools.wraps(look)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import MOST_EVENTS, Eye
@@ -18,7 +18,7 @@ def around_schedule_made(eye: Eye, original: Callable[..., Any]) -> Callable[...
     """Number each scheduler when it is made; its own first step is not noted."""
 
     def made(scheduler: Any, /, *args: Any, **kwargs: Any) -> None:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             original(scheduler, *args, **kwargs)
             return
         eye.quiet += 1
@@ -51,7 +51,7 @@ def around_schedule(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
     """Note each step of a scheduler, with the rate after it."""
 
     def stepped(scheduler: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(scheduler, *args, **kwargs)
         eye.quiet += 1
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import MOST_EVENTS, MOST_ROUTES, Eye
@@ -26,7 +26,7 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
     """Note each backward pass; at some look at its graph and at the gradients before and after."""
 
     def backward(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(*args, **kwargs)
         if eye.skim:
             eye.quiet += 1
@@ -58,7 +58,6 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
 def _before_backward(
     eye: Eye, tensors: Any, args: Any, kwargs: Any
 ) -> tuple[Event, BackwardSeen | None, dict[int, list[Any]]]:
-    eye.pause(True)
     loss = tensors if isinstance(tensors, Tensor) else next(iter(tensors or ()), None)
     eye.ledger.sync("growing", at=eye.trace.num_backwards, event=len(eye.trace.events))
     event = eye.note("backward", -1, _facts(eye, loss, args, kwargs))
@@ -105,7 +104,7 @@ def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: d
     left = []
     fresh = eye.fresh[trace.num_backwards - 1] = []
     if len(eye.fresh) > MOST_FRESH:
-        del eye.fresh[next(iter(eye.fresh))]
+        eye.fresh.popitem(last=False)
     for batch in eye.open:
         if batch.model not in closed:
             left.append(batch)
@@ -183,7 +182,7 @@ def around_optimizer(eye: Eye, original: Callable[..., Any]) -> Callable[..., An
     """Number each optimizer when it is made, and note iterators that it reads to their end."""
 
     def made(optimizer: Any, /, *args: Any, **kwargs: Any) -> None:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             original(optimizer, *args, **kwargs)
             return
         params = args[0] if args else kwargs.get("params")
@@ -220,12 +219,22 @@ def closure_in(args: Any, kwargs: Any) -> bool:
 
 def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Note an optimizer's step; where a closure computes the gradients, after it."""
-    if is_compiling() or eye.asleep():
+    if is_dynamo_compiling() or eye.asleep():
         return
-    eye.pause(True)
-    _before_step(eye, optimizer, closure_in(args, kwargs))
-    if closure_in(args, kwargs):
-        eye.pause(False)  # what the closure does is the script's
+    if eye.skim:
+        _before_skimmed_step(eye, optimizer)
+        return
+    closure = closure_in(args, kwargs)
+    _before_step(eye, optimizer, closure)
+    if not closure:  # what a closure does is the script's
+        eye.pause(True)
+
+
+@guarded
+def _before_skimmed_step(eye: Eye, optimizer: Any) -> None:
+    number = eye.optimizer(optimizer)
+    if number >= 0:
+        _note_rate(eye.trace.optimizers[number], optimizer)
 
 
 @guarded
@@ -234,9 +243,6 @@ def _before_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     if number < 0:
         return
     seen = eye.trace.optimizers[number]
-    if eye.skim:
-        _note_rate(seen, optimizer)
-        return
     if not seen.steps:
         seen.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     _note_rate(seen, optimizer)
@@ -289,10 +295,11 @@ def _versions_of_frozen(optimizer: Any) -> list[tuple[Tensor, int]]:
 
 def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Count an optimizer's step."""
-    if is_compiling() or eye.asleep():
+    if is_dynamo_compiling() or eye.asleep():
         return
-    _after_step(eye, optimizer, closure_in(args, kwargs))
-    eye.pause(False)
+    _after_step(eye, optimizer, not eye.skim and closure_in(args, kwargs))
+    if not eye.skim:
+        eye.pause(False)
 
 
 @guarded
@@ -321,7 +328,7 @@ def around_zero(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that gradients are cleared, and how large they were."""
 
     def zeroed(thing: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.skim or eye.depth or eye.asleep():
+        if eye.skim or is_dynamo_compiling() or eye.depth or eye.asleep():
             return original(thing, *args, **kwargs)
         paused = eye.pause(True)
         _before_zero(eye, thing)

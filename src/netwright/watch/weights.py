@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.sourcecode import Place, caller
 from netwright.watch.eye import Eye
@@ -24,7 +24,7 @@ def around_mode(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note ``train()`` and ``eval()``."""
 
     def changed(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(module, *args, **kwargs)
         _note_mode(eye, module, args[0] if args else kwargs.get("mode", True))
         eye.quiet += 1
@@ -46,7 +46,7 @@ def around_state_dict(eye: Eye, original: Callable[..., Any]) -> Callable[..., A
     """Remember weakly what ``state_dict()`` returned."""
 
     def state_dict(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.depth or eye.asleep():
+        if is_dynamo_compiling() or eye.depth or eye.asleep():
             return original(module, *args, **kwargs)
         eye.quiet += 1
         try:
@@ -79,7 +79,7 @@ def around_load(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note which weights are loaded, how many fit, and whether they are the very same memory."""
 
     def load(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(module, *args, **kwargs)
         state = args[0] if args else kwargs.get("state_dict")
         facts = _facts_of_load(eye, module, state, kwargs.get("strict", args[1] if len(args) > 1 else True))
@@ -135,7 +135,7 @@ def around_save(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]:
     """Note that something is saved."""
 
     def save(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(*args, **kwargs)
         _note_save(eye, args[0] if args else kwargs.get("obj"))
         eye.quiet += 1
@@ -156,7 +156,7 @@ def around_compile(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any]
     """Record no operations any more where a function is compiled: it would be compiled with our mode in it."""
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        if not (is_compiling() or eye.asleep()):
+        if not (is_dynamo_compiling() or eye.asleep()):
             _before_compile(eye, args[0] if args else kwargs.get("model"))
         return original(*args, **kwargs)
 
@@ -174,7 +174,7 @@ def around_export(eye: Eye, original: Callable[..., Any], patches: Patches) -> C
     """Keep what is traced or exported, and in which mode; meanwhile torch is as it was, as its source is read."""
 
     def export(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or eye.asleep():
+        if is_dynamo_compiling() or eye.asleep():
             return original(*args, **kwargs)
         name = f"{original.__module__}.{getattr(original, '__name__', '')}"
         event = _before_export(eye, name, args, kwargs)
