@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import netwright as nw
+from netwright.checks.runner import TimeUpError, time_limit
 from netwright.records import CheckReport
 
 # Beside the seconds that checks are given: making the module ready, and the check that is running when they are over.
@@ -163,3 +164,21 @@ def test_a_hundred_million_parameters_are_checked_in_time() -> None:
     """What takes a copy of the weights too many is left out, with a sentence."""
     report = in_time(Huge(), whole_numbers(), 10.0)
     assert not report.errors
+
+
+def test_a_limit_that_strikes_in_a_finaliser_strikes_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python swallows what is raised there; neither is it told, nor does the work go on for ever."""
+
+    class Slow:
+        def __del__(self) -> None:
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                pass
+
+    began = time.monotonic()
+    with pytest.raises(TimeUpError), time_limit(0.1):
+        Slow()
+        while time.monotonic() - began < 20:
+            pass
+    assert time.monotonic() - began < 10
+    assert "TimeUpError" not in capfd.readouterr().err

@@ -23,7 +23,7 @@ from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.overridden import replaced_in
 from netwright.checks.refused import code_of, fits_plainly
 from netwright.checks.roles import add_roles
-from netwright.checks.runner import Check, TimeUpError, run_checks, silence, time_limit, untouched
+from netwright.checks.runner import Check, TimeUpError, load_compiler, run_checks, silence, time_limit, untouched
 from netwright.checks.sourcecode import Sources, class_place
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
 from netwright.data.batches import train_batches
@@ -75,6 +75,7 @@ def check(
     sources = Sources()
     sources.add_classes_of(model)
     with untouched(model):
+        load_compiler()
         try:
             with time_limit(seconds):
                 copied, own = _copied(model, given)

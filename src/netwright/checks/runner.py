@@ -7,7 +7,9 @@ cannot be done. What a person's module raises inside a check becomes such a sent
 from __future__ import annotations
 
 import hashlib
+import importlib
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -124,18 +126,27 @@ def time_limit(seconds: float) -> Iterator[None]:
     left, again = signal.setitimer(signal.ITIMER_REAL, 0)
     began = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda caught: None if isinstance(caught.exc_value, TimeUpError) else told(caught)
     try:
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+        # Again after a second: where it strikes in a finaliser, Python swallows what is raised.
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1.0)
         try:
             yield
         finally:
             over = True
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = told
         if before is not None:  # None where it was not set from Python, which cannot set it back
             signal.signal(signal.SIGALRM, before)
         if left:
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001), again)
+
+
+def load_compiler() -> None:
+    """Load what optimizers load at their first step: a limit that struck in the middle would leave it broken."""
+    importlib.import_module("torch._dynamo")
 
 
 @contextmanager
