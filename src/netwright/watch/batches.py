@@ -11,7 +11,7 @@ import torch
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import Eye
-from netwright.watch.guard import guarded
+from netwright.watch.guard import guarded, timed
 from netwright.watch.looks import plain
 from netwright.watch.scene import loop_ends, loop_turns, transforms_of
 from netwright.watch.trace import LoaderSeen
@@ -103,7 +103,7 @@ def _pass_ends(eye: Eye, seen: LoaderSeen) -> None:
         eye.trace.kept.append(kept)
 
 
-@guarded
+@timed
 def _after_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
     eye.loader, eye.item = (seen.number, seen.passes - 1), item
     eye.turn(seen.batches[-1], seen.passes, trains=seen.used > 0)

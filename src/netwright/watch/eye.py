@@ -10,15 +10,13 @@ import contextlib
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _len_torch_dispatch_stack
-from torch._C._functorch import maybe_current_level
+from torch._C import _are_functorch_transforms_active, _len_torch_dispatch_stack
 from torch.compiler import is_dynamo_compiling
 
 from netwright.checks.sourcecode import caller
@@ -95,7 +93,7 @@ class Eye:
         self.skim = False  # whether this turn of a long training is only counted
         self.keeping = False  # whether the last forward pass was kept: then losses made of it are kept too
         self.owners: tuple[Any, dict[int, frozenset[int]]] = (None, {})  # models by the optimizer that holds them
-        self.fresh: OrderedDict[int, list[BatchSeen]] = OrderedDict()  # batches by backward pass
+        self.fresh: dict[int, list[BatchSeen]] = {}  # batches by backward pass
         self.scene = Scene()
         self.states: dict[int, list[Tensor]] = {}  # what the last forward of a model returned besides its answer
 
@@ -108,7 +106,7 @@ class Eye:
         return (
             self.quiet > 0
             or threading.get_ident() != self.thread
-            or maybe_current_level() is not None
+            or _are_functorch_transforms_active()
             or _len_torch_dispatch_stack() > 0
         )
 

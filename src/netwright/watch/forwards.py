@@ -14,7 +14,7 @@ from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import caller
 from netwright.checks.subject import NotCheckedError, copy_module
 from netwright.watch.eye import MOST_HELD, Eye
-from netwright.watch.guard import guarded, still
+from netwright.watch.guard import guarded, still, timed
 from netwright.watch.looks import active, copied, nbytes, outputs_in, plain
 from netwright.watch.scene import keep_waiting, look_around, may_record, modes, place_of, sources
 from netwright.watch.trace import BatchSeen, LossSeen, ModelSeen
@@ -66,7 +66,7 @@ def _count(eye: Eye, module: nn.Module) -> None:
     eye.count_more(module)
 
 
-@guarded
+@timed
 def _before_forward(eye: Eye, module: nn.Module, args: Any, kwargs: Any) -> BatchSeen | None:
     if not eye.has_weights(module):
         return None
@@ -135,7 +135,7 @@ def _copy(eye: Eye, model: ModelSeen) -> None:
         eye.quiet -= 1
 
 
-@guarded
+@timed
 def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: Any, kwargs: Any, returned: Any) -> None:
     if seen is None:
         _after_function(eye, module, args, kwargs, returned)
@@ -153,8 +153,7 @@ def _after_forward(eye: Eye, module: nn.Module, seen: BatchSeen | None, args: An
         model.batches.append(seen)
     else:
         eye.keeping = bool(eye.open and (eye.open[-1].args or eye.open[-1].kwargs))
-        if _may_keep(eye, args, kwargs):
-            keep_waiting(eye.scene, seen, args, kwargs, found[0] if found and nbytes(found[0]) <= MOST_SEEN else None)
+        keep_waiting(eye.scene, seen, args, kwargs, found[0] if found else None)
     seen.given = None
     if seen.args or seen.kwargs:  # of other passes no loss is kept
         for output in found[:4]:
@@ -290,15 +289,15 @@ def around_loss(eye: Eye, original: Callable[..., Any], name: str) -> Callable[.
         finally:
             eye.in_loss = False
         if isinstance(returned, Tensor) and len(eye.trace.backwards) < 64:
-            _after_loss(eye, name, original, args, kwargs, returned, inside=inside)
+            _after_loss(eye, name, original, args, kwargs, returned, inside)
         return returned
 
     return computed
 
 
-@guarded
+@timed
 def _after_loss(
-    eye: Eye, name: str, original: Callable[..., Any], args: Any, kwargs: Any, returned: Tensor, *, inside: bool
+    eye: Eye, name: str, original: Callable[..., Any], args: Any, kwargs: Any, returned: Tensor, inside: bool
 ) -> None:
     given = list(args)
     for key in ("input", "target"):

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from types import CodeType, TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,21 +25,39 @@ T = TypeVar("T")
 
 
 def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
-    """A look that never raises: it is given the eye first, counts its time, and at a fault switches the eye off.
+    """A look that never raises: it is given the eye first, and at a fault switches the eye off.
 
     No mode of torch functions, the script's or our recorder, sees what a look does.
     """
 
     @functools.wraps(look)
-    def careful(eye: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        if eye.trace.failed:
+    def careful(eye: Any, /, *args: Any) -> T | None:
+        try:
+            if _len_torch_function_stack():
+                with DisableTorchFunction():
+                    return given(eye, *args)
+            return given(eye, *args)
+        except Exception as error:
+            if _of_the_script(error.__traceback__):
+                raise
+            eye.fail(error)
             return None
+
+    given: Callable[..., T] = look  # by position only, which costs less
+    return cast(Callable[Concatenate[Any, P], T | None], careful)
+
+
+def timed(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
+    """A guarded look whose time is counted as ours: those that may be costly."""
+
+    @functools.wraps(look)
+    def counted(eye: Any, /, *args: Any) -> T | None:
         began = perf_counter()
         try:
             if _len_torch_function_stack():
                 with DisableTorchFunction():
-                    return look(eye, *args, **kwargs)
-            return look(eye, *args, **kwargs)
+                    return given(eye, *args)
+            return given(eye, *args)
         except Exception as error:
             if _of_the_script(error.__traceback__):
                 raise
@@ -48,7 +66,8 @@ def guarded(look: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any,
         finally:
             eye.trace.overhead_s += perf_counter() - began
 
-    return careful
+    given: Callable[..., T] = look  # one frame less than around a guarded look: it is called at each step
+    return cast(Callable[Concatenate[Any, P], T | None], counted)
 
 
 def _of_the_script(trace: TracebackType | None) -> bool:

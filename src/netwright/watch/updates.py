@@ -11,7 +11,7 @@ from torch.compiler import is_dynamo_compiling
 from netwright.checks.sourcecode import caller
 from netwright.watch.eye import MOST_EVENTS, MOST_ROUTES, Eye
 from netwright.watch.graph import read_graph
-from netwright.watch.guard import guarded
+from netwright.watch.guard import guarded, timed
 from netwright.watch.ledger import Holding, How
 from netwright.watch.looks import holders, nbytes, norm, plain, real, version
 from netwright.watch.trace import BackwardSeen, Event, IteratorSeen, OptimizerSeen
@@ -54,7 +54,7 @@ def around_backward(eye: Eye, original: Callable[..., Any]) -> Callable[..., Any
     return backward
 
 
-@guarded
+@timed
 def _before_backward(
     eye: Eye, tensors: Any, args: Any, kwargs: Any
 ) -> tuple[Event, BackwardSeen | None, dict[int, list[Any]]]:
@@ -81,7 +81,7 @@ def _facts(eye: Eye, loss: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     }
 
 
-@guarded
+@timed
 def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: dict[int, list[Any]]) -> None:
     trace = eye.trace
     optimizers = eye.ledger.added(trace.num_backwards)
@@ -103,8 +103,8 @@ def _after_backward(eye: Eye, event: Event, seen: BackwardSeen | None, before: d
         trace.models[number].hold.keep()
     left = []
     fresh = eye.fresh[trace.num_backwards - 1] = []
-    if len(eye.fresh) > MOST_FRESH:
-        eye.fresh.popitem(last=False)
+    if len(eye.fresh) > 2 * MOST_FRESH:
+        eye.fresh = dict(list(eye.fresh.items())[-MOST_FRESH:])
     for batch in eye.open:
         if batch.model not in closed:
             left.append(batch)
@@ -237,7 +237,7 @@ def _before_skimmed_step(eye: Eye, optimizer: Any) -> None:
         _note_rate(eye.trace.optimizers[number], optimizer)
 
 
-@guarded
+@timed
 def _before_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     number = eye.optimizer(optimizer)
     if number < 0:
@@ -280,7 +280,7 @@ def _note_step(eye: Eye, optimizer: Any, number: int) -> None:
 def _learned(eye: Eye, number: int, held: tuple[Holding, ...]) -> None:
     """Mark the batches whose gradients a step uses, of the models that its optimizer trains."""
     models: frozenset[int] | None = None
-    for one in {one for holding in held for one in holding.fresh}:
+    for one in (one for holding in held for one in holding.fresh):
         batches = eye.fresh.get(one)
         if batches:
             models = eye.models_of(number) if models is None else models
@@ -302,7 +302,7 @@ def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
         eye.pause(False)
 
 
-@guarded
+@timed
 def _after_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     number = eye.optimizer(optimizer)
     if number >= 0:
