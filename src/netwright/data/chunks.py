@@ -50,7 +50,7 @@ def row_batches(gather: Callable[[NDArray[np.int64]], Gathered], parts: Sequence
     size = len(parts[0])
     inputs, targets = gather(parts[0])
     yield Batch(inputs, targets, torch.from_numpy(parts[0]))
-    step, count = _shape_of_chunk(size, [*inputs.values(), *_tensors(targets)])
+    step, count = _shape_of_chunk(size, [*inputs.values(), *target_tensors(targets)])
     if count < 2:
         for part in parts[1:]:
             inputs, targets = gather(part)
@@ -100,5 +100,6 @@ def _cut(
         yield Batch(fields, wanted, tensor(part))
 
 
-def _tensors(targets: Targets) -> list[Tensor]:
+def target_tensors(targets: Targets) -> list[Tensor]:
+    """The targets of each answer."""
     return list(targets.values()) if isinstance(targets, dict) else [targets]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.batch import Batch
+from netwright.data.chunks import Gathered, target_tensors
 from netwright.data.sources import Source, Targets
 
 SHARE = 0.25  # of the GPU's free memory that samples may take
-Gathered = tuple[dict[str, Tensor], Targets]
 
 # The last source that was put on a device, with its samples there; another one takes its place.
 _HELD: list[tuple[Source, torch.device, dict[str, Tensor], Targets]] = []
@@ -27,7 +27,7 @@ def lies_on(source: Source, gather: Callable[[NDArray[np.int64]], Gathered], dev
         return False
     _HELD.clear()
     inputs, targets = gather(np.zeros(1, dtype=np.int64))
-    row = sum(one.nbytes for one in (*inputs.values(), *_tensors(targets)))
+    row = sum(one.nbytes for one in (*inputs.values(), *target_tensors(targets)))
     if row * len(source) > SHARE * torch.cuda.mem_get_info(device)[0]:
         return False
     inputs, targets = gather(np.arange(len(source), dtype=np.int64))
@@ -49,10 +49,6 @@ def resident_batches(parts: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         fields = {name: value.index_select(0, where) for name, value in inputs.items()}
         yield Batch(fields, _each(targets, lambda value: value.index_select(0, where)), order[begin:end])  # noqa: B023
         begin = end
-
-
-def _tensors(targets: Targets) -> list[Tensor]:
-    return list(targets.values()) if isinstance(targets, dict) else [targets]
 
 
 def _each(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
