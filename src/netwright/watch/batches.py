@@ -16,6 +16,7 @@ from netwright.watch.looks import plain
 from netwright.watch.scene import loop_ends, loop_turns, transforms_of
 from netwright.watch.trace import LoaderSeen
 
+HEADS = 2  # batches of each pass by which its order is told
 MOST_SPLITS = 16  # that are held, with their data
 
 
@@ -106,18 +107,21 @@ def _pass_ends(eye: Eye, seen: LoaderSeen) -> None:
 @timed
 def _after_item(eye: Eye, seen: LoaderSeen, item: Any) -> None:
     eye.loader, eye.item = (seen.number, seen.passes - 1), item
-    eye.turn(seen.batches[-1], seen.passes, trains=seen.used > 0)
-    loop_turns(eye.trace, eye.scene, seen, item, first=seen.batches[-1] == 0)
+    done = seen.batches[-1]
+    eye.turn(done, seen.passes, trains=seen.used > 0)
     eye.items += 1
-    eye.close_turn()
-    _look_at_item(seen, item)
+    seen.batches[-1] = done + 1
+    if eye.open:
+        eye.close_turn()
+    if not eye.skim or done < HEADS:
+        loop_turns(eye.trace, eye.scene, seen, item, first=done == 0)
+        _look_at_item(seen, item)
 
 
 def _look_at_item(seen: LoaderSeen, item: Any) -> None:
-    seen.batches[-1] += 1
-    if seen.passes == 1 or seen.batches[-1] <= 2:
+    if seen.passes == 1 or seen.batches[-1] <= HEADS:
         tensors = [one for one in tensors_in(item) if plain(one)]
-        if seen.batches[-1] <= 2 and tensors and len(seen.heads) < 64:
+        if seen.batches[-1] <= HEADS and tensors and len(seen.heads) < 64:
             whole = hashlib.blake2b(seen.heads[-1].encode(), digest_size=8)
             for one in tensors:
                 if one.device.type == "cpu":

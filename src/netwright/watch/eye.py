@@ -30,9 +30,10 @@ from netwright.watch.scene import Scene
 from netwright.watch.trace import BatchSeen, Event, LoaderSeen, ModelSeen, OptimizerSeen, Trace
 
 MOST_EVENTS = 50_000
-FULL_TURNS = 512  # backward passes, and passes over a loader, till which all turns are looked at
+FULL_TURNS = 256  # backward passes, and passes over a loader, till which all turns are looked at
 FULL_PASSES = 3
-EVERY, IN_A_ROW = 64, 4  # later the first turns of so many: several in a row, so that one can be told from the next
+EVERY, IN_A_ROW = 128, 4  # later some of so many: several in a row, so that one can be told from the next
+STARTS = 64  # batches of a pass between the turns where such a row may start, the pass's first among them
 CLOSE_LOOKS = 4  # of the first backward passes; then at powers of two
 SHARE = 0.06  # of the script's time that close looks may take, after the first ones
 MOST_TRAINED = 8  # models, and optimizers, that are looked at; once there are more, training is only counted
@@ -76,6 +77,7 @@ class Eye:
         self.loader: tuple[int, int] = (-1, -1)
         self.item: Any = None
         self.items = 0
+        self.row = -EVERY  # the turn at which the last row of turns that are looked at began
         self.recording = Recording(self._outputs_of, self.fail)
         self.pause = self.recording.pause  # asked several times a step
         self.eval_pass: dict[int, int] = {}
@@ -316,10 +318,14 @@ class Eye:
             passes: Over this loader, with this one.
             trains: Whether the loader has been trained on; evaluation is always looked at.
         """
-        rare = passes > FULL_PASSES and self.trace.num_backwards > FULL_TURNS and batch % EVERY >= IN_A_ROW
-        skim = self.full or (trains and rare)
+        if batch % STARTS == 0 and self.items - self.row >= EVERY:
+            self.row = self.items
+        late = passes > FULL_PASSES and self.trace.num_backwards > FULL_TURNS
+        skim = self.full or (trains and late and self.items - self.row >= IN_A_ROW)
         if self.skim and not skim:
             self.ledger.resume()
+        elif skim and not self.skim:
+            self.stop_recording()
         self.skim = skim
         self.keeping = self.keeping and not skim
 

@@ -9,6 +9,7 @@ import contextlib
 import re
 import sys
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from torch.utils.data import Subset
 from netwright.checks.optrace import tensors_in
 from netwright.checks.sourcecode import Place, place_of_frame
 from netwright.watch.looks import nbytes, plain
-from netwright.watch.scopes import Numbers, frames, maps, names_of, numbers, sizes
+from netwright.watch.scopes import Numbers, frames, innermost, maps, names_of, numbers, sizes
 
 MOST_BATCHES = 512  # of a pass whose counters are read after each batch
 FIRST_PASSES = 3  # of which names are read
+TRAINED_PASSES = 2  # of training whose counters are read: at each batch of a long one it costs too much
 MOST_NAMES = 32
 MOST_MAPS = 32
 TRANSFORM = re.compile(r"transform|augment|is_train|^train$|^training$|^mode$")
@@ -99,10 +101,10 @@ def loop_turns(trace: Any, scene: Scene, seen: Any, item: Any, *, first: bool) -
 
     Called from a function that the person's loop calls.
     """
-    if seen.used and seen.passes > FIRST_PASSES:  # reading counters at each batch of a long training costs too much
+    if seen.used and seen.passes > TRAINED_PASSES:
         return
-    held = frames(sys._getframe(2))
-    if not held:
+    held = innermost(sys._getframe(2))
+    if held is None:
         return
     if first:
         _begin(trace, scene, seen, held)
@@ -110,20 +112,20 @@ def loop_turns(trace: Any, scene: Scene, seen: Any, item: Any, *, first: bool) -
     if loop is None:
         return
     if first:
-        loop.start = numbers(held[0])
+        loop.start = numbers(held)
     elif len(loop.values) < MOST_BATCHES:
-        loop.values.append(numbers(held[0]))
+        loop.values.append(numbers(held))
     tensors = tensors_in(item)
     loop.rows.append(tensors[0].shape[0] if tensors and plain(tensors[0]) and tensors[0].ndim else 1)
 
 
-def _begin(trace: Any, scene: Scene, seen: Any, held: list[Any]) -> None:
-    place = place_of_frame(held[0])
-    scene.open[seen.number] = LoopSeen(seen.number, seen.passes - 1, place, held[0].f_code.co_name, trace.steps)
+def _begin(trace: Any, scene: Scene, seen: Any, held: FrameType) -> None:
+    place = place_of_frame(held)
+    scene.open[seen.number] = LoopSeen(seen.number, seen.passes - 1, place, held.f_code.co_name, trace.steps)
     if seen.passes > FIRST_PASSES:
         return
     wanted = {id(seen.loader): 0, id(getattr(seen.loader, "dataset", seen.loader)): 1}
-    for at, name in names_of(wanted, held[0]):
+    for at, name in names_of(wanted, held):
         known = seen.dataset_names if at and id(seen.loader) not in (id(seen.loader.dataset),) else seen.names
         if name not in known and len(known) < MOST_NAMES:
             known.append(name)

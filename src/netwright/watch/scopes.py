@@ -39,11 +39,18 @@ def frames(frame: FrameType | None) -> list[FrameType]:
     return found
 
 
+def innermost(frame: FrameType | None) -> FrameType | None:
+    """The person's first frame at or above one."""
+    while frame is not None and not persons(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
 def variables(frame: FrameType) -> Iterator[tuple[str, Any]]:
     """Names and values of a frame's variables; modules, classes and functions are left out."""
     count = 0
     for name, value in list(frame.f_locals.items()):
-        if name.startswith("__") or isinstance(value, (ModuleType, type)) or callable(value) and _is_function(value):
+        if _is_code(cast(Hashable, type(value))) or name.startswith("__"):
             continue
         count += 1
         if count > MOST_NAMES:
@@ -51,23 +58,26 @@ def variables(frame: FrameType) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _is_function(value: Any) -> bool:
-    return type(value).__name__ in ("function", "builtin_function_or_method", "method")
+@lru_cache(maxsize=512)  # questions of a type are remembered: a loop asks them at each turn
+def _is_code(kind: Hashable) -> bool:
+    """Whether values of a type are modules, classes or functions."""
+    named = cast(type, kind).__name__ in ("function", "builtin_function_or_method", "method")
+    return named or issubclass(cast(type, kind), (ModuleType, type))
 
 
 def attributes(value: Any) -> dict[str, Any]:
     """Attributes of an object of the person's own class; none of a tensor or a module."""
-    if isinstance(value, (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)) or _of_a_library(
-        cast(Hashable, type(value))
-    ):
+    if not _has_attributes(cast(Hashable, type(value))):
         return {}
     own = getattr(value, "__dict__", None)
     return own if isinstance(own, dict) and len(own) <= MOST_ATTRIBUTES else {}
 
 
 @lru_cache(maxsize=512)
-def _of_a_library(kind: Hashable) -> bool:
-    return str(kind.__module__).partition(".")[0] in _LIBRARIES
+def _has_attributes(kind: Hashable) -> bool:
+    if issubclass(cast(type, kind), (Tensor, nn.Module, Mapping, str, bytes, np.ndarray)):
+        return False
+    return str(kind.__module__).partition(".")[0] not in _LIBRARIES
 
 
 def numbers(frame: FrameType) -> Numbers:
@@ -82,8 +92,8 @@ def numbers(frame: FrameType) -> Numbers:
             for key, one in value.items():
                 if isinstance(key, str):
                     _add(found, f"{name}[{key!r}]", one)
-        else:
-            for key, one in list(attributes(value).items()):
+        elif own := attributes(value):
+            for key, one in list(own.items()):
                 _add(found, f"{name}.{key}", one)
     return found
 
@@ -145,7 +155,7 @@ def named(frame: FrameType) -> Iterator[tuple[str, Any]]:
     if frame.f_globals is not frame.f_locals:  # what a function takes from its file
         for name in code.co_names:
             value = frame.f_globals.get(name)
-            if value is not None and not isinstance(value, (ModuleType, type)) and not _is_function(value):
+            if value is not None and not _is_code(cast(Hashable, type(value))):
                 yield name, value
 
 

@@ -222,7 +222,7 @@ def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     if is_dynamo_compiling() or eye.asleep():
         return
     if eye.skim:
-        _before_skimmed_step(eye, optimizer)
+        _skimmed_step(eye, optimizer)
         return
     closure = closure_in(args, kwargs)
     _before_step(eye, optimizer, closure)
@@ -231,10 +231,13 @@ def before_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
 
 
 @guarded
-def _before_skimmed_step(eye: Eye, optimizer: Any) -> None:
+def _skimmed_step(eye: Eye, optimizer: Any) -> None:
     number = eye.optimizer(optimizer)
     if number >= 0:
-        _note_rate(eye.trace.optimizers[number], optimizer)
+        seen = eye.trace.optimizers[number]
+        _note_rate(seen, optimizer)
+        seen.steps += 1
+    eye.trace.steps += 1
 
 
 @timed
@@ -295,19 +298,17 @@ def _versions_of_frozen(optimizer: Any) -> list[tuple[Tensor, int]]:
 
 def after_step(eye: Eye, optimizer: Any, args: Any, kwargs: Any) -> None:
     """Count an optimizer's step."""
-    if is_dynamo_compiling() or eye.asleep():
+    if eye.skim or is_dynamo_compiling() or eye.asleep():  # a skimmed one was counted before it
         return
-    _after_step(eye, optimizer, not eye.skim and closure_in(args, kwargs))
-    if not eye.skim:
-        eye.pause(False)
+    _after_step(eye, optimizer, closure_in(args, kwargs))
+    eye.pause(False)
 
 
 @timed
 def _after_step(eye: Eye, optimizer: Any, closure: bool) -> None:
     number = eye.optimizer(optimizer)
     if number >= 0:
-        if not eye.skim:
-            _look_after_step(eye, optimizer, number, closure)
+        _look_after_step(eye, optimizer, number, closure)
         eye.trace.optimizers[number].steps += 1
     eye.trace.steps += 1
 
