@@ -1,7 +1,7 @@
 """What finding faults costs: checking the tutorial network, and a loop that is watched against a plain one.
 
-    python bench/fault_costs.py            # some three minutes, on a machine that does nothing else
-    python bench/fault_costs.py --write    # also into bench/results/fault_costs.md
+python bench/fault_costs.py            # some three minutes, on a machine that does nothing else
+python bench/fault_costs.py --write    # also into bench/results/fault_costs.md
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ def _add_output(parser: argparse.ArgumentParser, *, seconds: float) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Check a module with its data, or a run; 1 where an error was found."""
-    _refuse_seconds(arguments.seconds)
+    from netwright.checks.asked import refuse_seconds
+
+    refuse_seconds(arguments.seconds, where="--seconds")
     sarif = _sarif_file(arguments.sarif)
     report = _of_run(arguments) if Path(arguments.net).is_dir() else _of_net(arguments)
     _print(report, as_json=arguments.json, stream=sys.stdout)
@@ -107,11 +109,11 @@ def _of_run(arguments: argparse.Namespace) -> CheckReport:
 
 def run_watch(arguments: argparse.Namespace) -> int:
     """Run the script, then tell on standard error what was found; the script's exit code."""
-    _refuse_seconds(arguments.seconds)
-    sarif = _sarif_file(arguments.sarif)
-    from netwright.checks.asked import known_codes
+    from netwright.checks.asked import known_codes, refuse_seconds
     from netwright.watch import run_script
 
+    refuse_seconds(arguments.seconds, where="--seconds")
+    sarif = _sarif_file(arguments.sarif)
     skip = known_codes(arguments.skip, where="--skip")
     stream = sys.stderr  # which the script may replace
     watched = run_script(arguments.script, arguments.rest, seconds=arguments.seconds, skip=skip)
@@ -125,13 +127,6 @@ def run_watch(arguments: argparse.Namespace) -> int:
         except NetwrightError as error:
             print(f"error: {error.message}", file=stream)
     return 1 if arguments.strict and watched.report.errors and not watched.code else watched.code
-
-
-def _refuse_seconds(seconds: float) -> None:
-    if not 0 < seconds <= 3600:
-        raise UsageError(
-            where="--seconds", expected="seconds above 0, at most 3600", got=str(seconds), cure="As --seconds 30."
-        )
 
 
 def _sarif_file(file: Path | None) -> Path | None:

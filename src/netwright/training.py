@@ -176,9 +176,7 @@ def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
             raise Interrupted(stopper.received, run.path)
 
 
-def _end_epoch(
-    session: Session, run: Run, journal: Journal, stopper: Stopper, beside: checkpoints.Beside
-) -> bool:
+def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper, beside: checkpoints.Beside) -> bool:
     """Evaluate, keep the best weights, save. False where training is to end here."""
     state = session.state
     monitor = session.plan["monitor"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from netwright.checks.catalogue import CODES
 from netwright.errors import UsageError, unknown_name
+
+MOST_SECONDS = 3600
 
 
 def known_codes(codes: Iterable[str], *, where: str) -> frozenset[str]:
@@ -24,10 +25,11 @@ def known_codes(codes: Iterable[str], *, where: str) -> frozenset[str]:
 
 
 def refuse_seconds(seconds: float, *, where: str) -> None:
-    """Refuse a time in which nothing could be done.
+    """Refuse a time in which nothing could be done, and one that no timer takes.
 
     Raises:
-        UsageError: It is not above 0, or without end.
+        UsageError: It is not above 0, or over an hour.
     """
-    if not 0 < seconds < math.inf:
-        raise UsageError(where=where, expected="seconds above 0", got=str(seconds), cure="As seconds=30.")
+    if not 0 < seconds <= MOST_SECONDS:
+        expected = f"seconds above 0, at most {MOST_SECONDS}"
+        raise UsageError(where=where, expected=expected, got=str(seconds), cure="20 is the usual.")
