@@ -78,6 +78,7 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded = data if isinstance(data, Data) else load(data)
     settings = make_options(Settings, options | names)
+    known_codes(settings.skip, where="train(skip)")
     progress = progress or choose_progress(sys.stderr)
     done = training.train(model, loaded, run=run, given=given, progress=progress, settings=settings)
     finish(done, model, loaded, write_report=report)

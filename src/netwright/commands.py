@@ -79,6 +79,7 @@ def _train(arguments: argparse.Namespace) -> int:
             )
     from netwright import training
     from netwright.api import finish
+    from netwright.checks.asked import known_codes
     from netwright.data import load
     from netwright.models import arguments_from, load_model, parse_arguments
     from netwright.options import make_options
@@ -86,6 +87,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from netwright.step import seed_all
 
     settings = make_options(Settings, settings_given(arguments))
+    known_codes(settings.skip, where="--skip")
     data = load(arguments.data, options=load_options(arguments))
     seed_all(settings.seed)
     progress = _progress(arguments)

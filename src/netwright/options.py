@@ -17,14 +17,14 @@ def make_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
     """A record of options.
 
     Raises:
-        UnknownNameError: A name that is no field, a code that no finding has; the nearest is given.
+        UnknownNameError: A name that is no field; the nearest is given.
         UsageError: A value of the wrong kind or range.
     """
     for name in given:
         if name not in kind.model_fields:
             raise unknown_name("option", name, kind.model_fields, where=name)
     try:
-        made = kind.model_validate(dict(given))
+        return kind.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -34,8 +34,3 @@ def make_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
             got=repr(given[name]),
             cure=f"{first['msg']}.",
         ) from error
-    if isinstance(made, Settings) and made.skip:
-        from netwright.checks.asked import known_codes
-
-        known_codes(made.skip, where="--skip")
-    return made

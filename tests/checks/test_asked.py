@@ -52,10 +52,11 @@ def test_unknown_codes_are_refused_everywhere(tmp_path: Path, capsys: pytest.Cap
         nw.check(run, skip=("NOPE",))
     capsys.readouterr()
     assert main(["check", str(run.path), "--skip", "NOPE"]) == 2
+    assert "NOPE" in capsys.readouterr().err
     with pytest.raises(UnknownNameError):
         nw.train(Net(), nw.load("digits"), epochs=1, run=tmp_path / "none", skip=("NOPE",), report=False)
-    assert not (tmp_path / "none").exists()
-    assert "NOPE" in capsys.readouterr().err
+    assert main(["train", "net.py:Net", "--data", "digits", "--skip", "NOPE", "--run", str(tmp_path / "none")]) == 2
+    assert "NOPE" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("seconds", [0, -5, float("nan"), float("inf")])
