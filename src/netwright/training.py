@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netwright import checkpoints
 from netwright.checks.before import check_before
 from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.errors import NonFiniteError, UsageError
+from netwright.errors import NonFiniteError, RunError, UsageError
 from netwright.given import Given
 from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
@@ -154,7 +154,7 @@ def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
     with (
         stop_on_signals() as stopper,
         Journal(session, run, progress) as journal,
-        checkpoints.Beside() as beside,
+        checkpoints.Beside(state.device) as beside,
     ):
         if state.step == 0:
             save_checkpoint(session, run)
@@ -195,16 +195,13 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper, b
     if better:
         loss = scores.get("val/loss", scores["train/loss"])
         state.best = {"value": scores[monitor], "loss": loss, "epoch": epoch, "step": state.step}
-    if better or session.settings.keep == "last":
-        _say_failed(journal, beside.wait())
-        checkpoints.write_weights(run.weights_file, final_weights(session))
     finish_epoch(session)
     patience = session.settings.patience
     tired = patience is not None and epoch - state.best["epoch"] >= patience
     if tired:
         journal.say(f"no better {monitor} for {patience} epochs: stopped, best was epoch {state.best['epoch']}")
         state.epoch = session.epochs
-    _save_beside(session, run, journal, beside)
+    _save_beside(session, run, journal, beside, weights=better or session.settings.keep == "last")
     return not tired
 
 
@@ -250,11 +247,6 @@ def averaged(session: Session) -> Iterator[None]:
         session.model.load_state_dict(own)
 
 
-def final_weights(session: Session) -> dict[str, Tensor]:
-    """The weights that are judged and kept: averaged where averaging was asked for."""
-    return dict(session.model.state_dict() if session.state.ema is None else session.state.ema)
-
-
 def save_checkpoint(session: Session, run: Run) -> None:
     """Save everything that is needed to go on; nothing where it was saved already."""
     place = _place(session)
@@ -273,18 +265,31 @@ def _all_of(session: Session) -> dict[str, Any]:
     return {"train": pack_state(state), "loader": loader_random(session.data.train, state.device)}
 
 
-def _save_beside(session: Session, run: Run, journal: Journal, beside: checkpoints.Beside) -> None:
+def _save_beside(
+    session: Session, run: Run, journal: Journal, beside: checkpoints.Beside, *, weights: bool = False
+) -> None:
     """Save while training goes on; where the disk refuses, say so: the generation before is whole, and the next may do.
 
     What a checkpoint holds is copied at once; ``saved`` is set when it is on the disk.
+
+    Args:
+        weights: Also write the weights that are judged, first; a disk that refuses these ends the training.
     """
     state, place, packed = session.state, _place(session), checkpoints.copied(_all_of(session))
+    held = packed["train"]
+    judged = (held["model"] if held["ema"] is None else held["ema"]) if weights else None
 
-    def work() -> None:
-        checkpoints.save(run.checkpoints, packed, step=place[0])
+    def work() -> str | None:
+        if judged is not None:
+            checkpoints.write_weights(run.weights_file, judged)
+        try:
+            checkpoints.save(run.checkpoints, packed, step=place[0])
+        except RunError as error:
+            return f"checkpoint of update {place[0]:,} not saved: {error}"
         state.saved = place
+        return None
 
-    _say_failed(journal, beside.do(f"checkpoint of update {place[0]:,}", work))
+    _say_failed(journal, beside.do(work))
 
 
 def _say_failed(journal: Journal, failed: str | None) -> None:

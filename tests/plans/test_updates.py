@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from netwright.plans.updates import Rule, rule_of
+from netwright.plans.updates import Rule, rule_of, together
 
 CASES: list[tuple[type[torch.optim.Optimizer], dict[str, Any]]] = [
     (torch.optim.SGD, {}),
@@ -49,6 +49,34 @@ def test_a_rule_is_the_optimizers(kind: type[torch.optim.Optimizer], options: di
         torch.testing.assert_close(mine, theirs.detach(), atol=2e-6, rtol=2e-6)
         for name, value in state.items():
             torch.testing.assert_close(value, optimizer.state[theirs][name], atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_many_are_updated_together_as_each_alone(kind: type[torch.optim.Optimizer], options: dict[str, Any]) -> None:
+    """Parameters of two dtypes and four shapes, with one kernel for all of a dtype."""
+    torch.manual_seed(0)
+    shapes = ((5, 4), (7,), ())
+    theirs = [
+        nn.Parameter(torch.randn(shape, dtype=dtype)) for dtype in (torch.float32, torch.float64) for shape in shapes
+    ]
+    optimizer = kind(theirs, lr=0.1, **options)
+    for _ in range(2):  # the first update makes the state
+        for one in theirs:
+            one.grad = torch.randn_like(one)
+        before = [one.detach().clone() for one in theirs]
+        states = [{k: v.clone() for k, v in optimizer.state[one].items() if v is not None} for one in theirs]
+        optimizer.step()
+    rule, group = rule_of(optimizer), {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    assert isinstance(rule, Rule)
+    moved = [(one, their.grad, state) for one, their, state in zip(before, theirs, states, strict=True)]
+    pairs = together(rule, moved, torch.tensor(0.1, dtype=torch.float64), group)  # type: ignore[arg-type]
+    assert len(pairs) == sum(1 + len(state) for state in states)
+    for old, new in pairs:
+        old.copy_(new)
+    for one, their, state in zip(before, theirs, states, strict=True):
+        torch.testing.assert_close(one, their.detach(), atol=2e-6, rtol=2e-6)
+        for name, value in state.items():
+            torch.testing.assert_close(value, optimizer.state[their][name], atol=2e-6, rtol=2e-6)
 
 
 def test_what_no_rule_knows_is_said() -> None:

@@ -66,9 +66,11 @@ class Captured(Program):
 
     Attributes:
         held: The arguments that a batch is copied into.
+        set_to: The rates that the device has.
     """
 
     held: list[Tensor] = field(default_factory=list)
+    set_to: list[float] = field(default_factory=list)
     graph: Any = None
     found: tuple[Tensor, Tensor] | None = None
 
@@ -79,7 +81,10 @@ class Captured(Program):
         elif state.sums is not self.sums and self.sums is not None:
             self.sums.take(state.sums)  # a new pass: its sums go on in the recorded tensors
             state.sums = self.sums
-        self.rates.copy_(torch.tensor(rates, dtype=torch.float64), non_blocking=True)
+        if rates != self.set_to:
+            for number, rate in enumerate(rates):
+                self.rates[number].fill_(rate)  # a copy of a tensor of rates would wait for the device
+            self.set_to = rates
         for place, value in zip(self.held, brought, strict=True):
             place.copy_(value, non_blocking=True)
         self.graph.replay()
@@ -100,7 +105,7 @@ class Captured(Program):
         torch.cuda.current_stream(state.device).wait_stream(aside)
         del spare
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # a checkpoint may be written meanwhile
             self.found = self.run([*self.fixed, *self.held])
         torch.cuda.set_rng_state(drawn, state.device)
 

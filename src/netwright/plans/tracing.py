@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.plans.updates import Rule, rule_of
-from netwright.step import TrainState, forward, random_state, set_random_state
+from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
+from netwright.step import Recipe, TrainState, forward, random_state, set_random_state
 
 # Where a module keeps functions that are called beside forward; a program would run them once, while it is made.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -237,7 +237,7 @@ def _update_of(state: TrainState, layout: Layout, rule: Rule) -> Any:
     """A function of all arguments that changes them as an update does; it gives the loss and whether all is finite."""
     whole = Whole(state).train()
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state.optimizer.param_groups]
-    recipe, sums = state.recipe, 3 + 2 * len(layout.metrics)
+    recipe, sums, on_gpu = state.recipe, 3 + 2 * len(layout.metrics), state.device.type == "cuda"
 
     def update(*given: Tensor) -> tuple[Tensor, Tensor]:
         rates, total, count = given[:3]
@@ -254,27 +254,46 @@ def _update_of(state: TrainState, layout: Layout, rule: Rule) -> Any:
         gradients = list(torch.autograd.grad(loss, list(leaves.values()), allow_unused=True))
         if any(one is None for one in gradients):
             raise NoProgramError("a parameter has a gradient in some updates and none in others")
-        norm = nn.utils.get_total_norm(gradients)
-        finite = torch.isfinite(loss.detach() + norm)
-        if recipe.max_grad_norm is not None:
-            scale = torch.clamp(recipe.max_grad_norm / (norm + 1e-6), max=1.0)
-            gradients = [one * scale for one in gradients]
-        pairs: list[tuple[Tensor, Tensor]] = []
-        counters: dict[int, Tensor] = {}
-        for (name, number), gradient, held in zip(layout.trained, gradients, states, strict=True):
-            # one count of steps a group: its powers are then computed once
-            own = held | ({"step": counters.setdefault(number, held["step"])} if "step" in held else {})
-            new, kept = rule.update(weights[name], gradient, own, rates[number], groups[number])
-            pairs += [(weights[name], new), *((held[slot], value) for slot, value in kept.items())]
+        gradients, finite = _clipped(recipe, loss.detach(), gradients)
+        moved = [
+            (weights[name], gradient, held)
+            for (name, _), gradient, held in zip(layout.trained, gradients, states, strict=True)
+        ]
+        pairs: Pairs = []
+        for number, group in enumerate(groups):
+            own = [one for one, (_, place) in zip(moved, layout.trained, strict=True) if place == number]
+            pairs += (together if on_gpu else one_by_one)(rule, own, rates[number], group)
         pairs += [(total, total + weighed), (count, count + metrics[""][1])]
         for place, name in enumerate(layout.metrics):
             for old, more in zip(given[3 + 2 * place : 5 + 2 * place], metrics[name], strict=True):
                 pairs.append((old, old + more))
-        for old, new in pairs:
-            old.copy_(torch.where(finite, new, old) if recipe.check_each_loss else new)
+        _write(pairs, finite if recipe.check_each_loss else None, at_once=on_gpu)
         return loss.detach(), finite
 
     return update
+
+
+def _clipped(recipe: Recipe, loss: Tensor, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """The gradients as they are to be used, and whether all is finite; where that is not asked each time, the loss."""
+    if not recipe.check_each_loss and recipe.max_grad_norm is None:
+        return gradients, torch.isfinite(loss)
+    norm = nn.utils.get_total_norm(gradients)
+    finite = torch.isfinite(loss + norm)
+    if recipe.max_grad_norm is None:
+        return gradients, finite
+    scale = torch.clamp(recipe.max_grad_norm / (norm + 1e-6), max=1.0)
+    return [one * scale for one in gradients], finite
+
+
+def _write(pairs: Pairs, only_if: Tensor | None, *, at_once: bool) -> None:
+    """Give each tensor its new value."""
+    if only_if is not None:
+        pairs = [(old, torch.where(only_if, new, old)) for old, new in pairs]
+    if at_once:
+        torch._foreach_copy_([old for old, _ in pairs], [new for _, new in pairs])
+        return
+    for old, new in pairs:
+        old.copy_(new)
 
 
 def _batch(layout: Layout, given: tuple[Tensor, ...]) -> Batch:

@@ -1,12 +1,12 @@
 """What torch's optimizers do to parameters, written without reading a number, so that it can stand in a program.
 
-Each takes one parameter with its gradient and its state, and gives the new values. Formulas and their order are those
-of ``torch.optim``'s single-tensor code; a plan is compared with the optimizer itself before it is used.
+Each takes one parameter, or ``Many``, with its gradient and its state, and gives the new values. Formulas and their
+order are those of ``torch.optim``'s single-tensor code; a plan is compared with the optimizer itself before it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,50 @@ class Rule:
 
     update: Update
     refused: tuple[str, ...] = ("differentiable",)
+
+
+class Many:
+    """Tensors of one group that a rule updates as if they were one: a kernel for all, not one for each.
+
+    Knows what the rules below ask for: arithmetic with as many others, with a number, or with a tensor of one number.
+    """
+
+    def __init__(self, values: Sequence[Tensor]) -> None:
+        self.values = list(values)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the first."""
+        return self.values[0].dtype
+
+    def __neg__(self) -> Many:
+        return Many(torch._foreach_neg(self.values))
+
+    def __add__(self, other: Any) -> Many:
+        return Many(torch._foreach_add(self.values, _values(other)))
+
+    def __sub__(self, other: Many) -> Many:
+        return Many(torch._foreach_sub(self.values, other.values))
+
+    def __mul__(self, other: Any) -> Many:
+        return Many(torch._foreach_mul(self.values, _values(other)))
+
+    def __truediv__(self, other: Any) -> Many:
+        return Many(torch._foreach_div(self.values, _values(other)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def sqrt(self) -> Many:
+        """Of each number."""
+        return Many(torch._foreach_sqrt(self.values))
+
+    def maximum(self, other: Many) -> Many:
+        """Of each number and its counterpart."""
+        return Many(torch._foreach_maximum(self.values, other.values))
+
+
+def _values(other: Any) -> Any:
+    return other.values if isinstance(other, Many) else other
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> Rule | str:
@@ -79,7 +123,7 @@ def _adam(
     kept = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     largest = exp_avg_sq
     if options["amsgrad"]:
-        kept["max_exp_avg_sq"] = largest = torch.maximum(state["max_exp_avg_sq"], exp_avg_sq)
+        kept["max_exp_avg_sq"] = largest = state["max_exp_avg_sq"].maximum(exp_avg_sq)
     wide = step.double()
     size = lr / (1 - torch.pow(torch.full_like(wide, first), wide))
     root = (1 - torch.pow(torch.full_like(wide, second), wide)).sqrt()
@@ -113,3 +157,40 @@ RULES: dict[type, Rule] = {
     torch.optim.AdamW: Rule(_adam),
     torch.optim.RMSprop: Rule(_rmsprop),
 }
+
+
+# A parameter with its gradient and its state.
+Moved = tuple[Tensor, Tensor, dict[str, Tensor]]
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+def one_by_one(rule: Rule, moved: Sequence[Moved], lr: Tensor, options: Options) -> Pairs:
+    """All tensors that an update of a group changes, each with its new value."""
+    pairs: Pairs = []
+    for param, grad, held in moved:
+        # one count of steps a group: its powers are then computed once
+        own = held | ({"step": moved[0][2]["step"]} if "step" in held else {})
+        new, kept = rule.update(param, grad, own, lr, options)
+        pairs += [(param, new), *((held[slot], value) for slot, value in kept.items())]
+    return pairs
+
+
+def together(rule: Rule, moved: Sequence[Moved], lr: Tensor, options: Options) -> Pairs:
+    """As ``one_by_one``, with one kernel for all tensors of a dtype, as a GPU wants it that is given small ones."""
+    pairs: Pairs = []
+    for dtype in dict.fromkeys(param.dtype for param, _, _ in moved):
+        own = [one for one in moved if one[0].dtype is dtype]
+        slots = own[0][2]
+        held: dict[str, Any] = {name: Many([state[name] for _, _, state in own]) for name in slots if name != "step"}
+        if "step" in slots:
+            held["step"] = slots["step"]
+        params: Any = Many([param for param, _, _ in own])
+        grads: Any = Many([grad for _, grad, _ in own])
+        changed: Any
+        changed, kept = rule.update(params, grads, held, lr, options)
+        pairs += zip(params.values, changed.values, strict=True)
+        for slot, value in kept.items():
+            new: Any = value
+            values = new.values if isinstance(new, Many) else [new] * len(own)
+            pairs += zip((state[slot] for _, _, state in own), values, strict=True)
+    return pairs
