@@ -53,6 +53,7 @@ class Program:
     def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
         if state.sums is not self.sums:  # a new pass has new sums
             self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+        state.sums.settle()
         rates = self.rates.numpy()
         for place, group in enumerate(state.optimizer.param_groups):
             rates[place] = group["lr"]
