@@ -29,7 +29,6 @@ from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.step import Recipe, TrainState, make_state, random_state, seed_all, set_random_state
 from netwright.sums import Tally
 from netwright.tasks import (
-    Classification,
     Objective,
     Task,
     balanced_weights,
@@ -38,6 +37,7 @@ from netwright.tasks import (
     find_loss,
     find_task,
 )
+from netwright.tasks.classification import Classification
 from netwright.tasks.transcription import refuse_short
 
 AMP_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
