@@ -17,6 +17,7 @@ import torch
 
 from netwright.batch import Batch
 from netwright.plans.program import Program, Run, compiled, plainly, program_of
+from netwright.plans.remembered import made_before, remember
 from netwright.plans.tracing import NoProgramError, Traced, like, refuse, trace
 from netwright.records import Choice
 from netwright.step import TrainState, random_state, set_random_state, train_step
@@ -29,6 +30,7 @@ LOSS_TOLERANCE = 1e-4
 NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain update from itself
 TIMED_S = 0.25  # at most, for each plan
 COMPILE_S = 12.0  # what compiling is expected to take, before anything is known of it
+AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to compare it
 MOST_SAVED = 0.7  # share of an update
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -166,6 +168,7 @@ class Trials:
         if name not in self.done:
             try:
                 self.done[name] = try_plan(state, batches, made)
+                remember(name, state, batches[0])
             except NoProgramError as reason:
                 self.done[name] = reason
         found = self.done[name]
@@ -207,15 +210,16 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str, t
         set_random_state(drawn, state.device)
 
 
-def candidates(state: TrainState) -> dict[str, tuple[Make, float]]:
+def candidates(state: TrainState, batches: list[Batch]) -> dict[str, tuple[Make, float]]:
     """By name what makes a plan of a trace, and the seconds that it is expected to take."""
-    if state.device.type == "cuda":
-        return {"captured": (plainly, 0.6), "compiled": (compiled, 2 * COMPILE_S)}
-    return {"compiled": (compiled, COMPILE_S)}
+    cold = 2 * COMPILE_S if state.device.type == "cuda" else COMPILE_S
+    again = bool(batches) and made_before("compiled", state, batches[0])
+    found: dict[str, tuple[Make, float]] = {"captured": (plainly, 0.6)} if state.device.type == "cuda" else {}
+    return {**found, "compiled": (compiled, AGAIN_S if again else cold)}
 
 
 def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str | None, trials: Trials) -> Chosen:
-    known = candidates(state)
+    known = candidates(state, batches)
     forced = wanted is not None
     trial = copied(state)
     began = time.perf_counter()

@@ -116,7 +116,7 @@ def compiled(traced: Traced) -> Run:
     Raises:
         NoProgramError: It cannot be compiled here, as without a C++ compiler.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     import torch._inductor.config as config
     from torch._inductor import compile as compile_graph
 
@@ -132,7 +132,7 @@ def compiled(traced: Traced) -> Run:
     return lambda given: call(*given)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Where compiled programs are kept from run to run."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 

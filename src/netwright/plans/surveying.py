@@ -94,7 +94,7 @@ def _copies(model: nn.Module, data: Data, given: Given, settings: Settings) -> t
 def _tried(session: Session, trials: Trials, say: Say) -> list[Candidate]:
     """The plain update first, then each plan that the device has."""
     state = session.state
-    known = candidates(state)
+    known = candidates(state, [])
     if isinstance(session.data.train, LoaderSource):
         return [Candidate(name="eager", reason=f"not timed: {OWN_LOADER}"), *_none(tuple(known), OWN_LOADER)]
     session.model.train()
@@ -151,8 +151,8 @@ def _seconds_of(session: Session, program: Program, batches: list[Batch]) -> flo
 
 def _one(session: Session, name: str, batches: list[Batch], trials: Trials, say: Say) -> Candidate:
     """A plan beside the plain update, each timed twice in turns: what else the machine does only makes them longer."""
-    made, expected = candidates(session.state)[name]
-    say(f"{name}: making it, which takes some {expected:.0f} s where it was not made before")
+    made, expected = candidates(session.state, batches)[name]
+    say(f"{name}: making it, which is expected to take some {expected:.0f} s")
     try:
         program, measured, cost = trials.of(name, session.state, batches, made)
         trials.plain = min(trials.plain or math.inf, _plain_seconds(session, batches))
