@@ -20,7 +20,7 @@ FLOORS = (
     {"words"},
     {"timeline", "windows", "rows", "recordings", "pixels", "sounds", "ctc", "transcripts", "preprocess"}
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
-    {"blocks", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
+    {"blocks", "gradients", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding", "frames"},
     {"sums"},
     {"step"},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from netwright.api import check, evaluate, predict, report, resume, train, training_steps
+    from netwright.api import check, evaluate, plan, predict, report, resume, train, training_steps
     from netwright.api import train as fit
     from netwright.batch import Batch
     from netwright.data import load
@@ -44,6 +44,7 @@ _HOMES = {
     "load": "data",
     "load_model": "models",
     "open_run": "run",
+    "plan": "api",
     "predict": "api",
     "report": "api",
     "resume": "api",
@@ -68,6 +69,7 @@ __all__ = [
     "load",
     "load_model",
     "open_run",
+    "plan",
     "predict",
     "report",
     "resume",

@@ -30,10 +30,11 @@ from netwright.loop import Step
 from netwright.loop import training_steps as loop_over
 from netwright.optim import Schedule
 from netwright.options import make_options
+from netwright.plans.surveying import survey
 from netwright.predicting import as_list
 from netwright.predicting import predict as predict_inputs
 from netwright.progress import Progress, choose_progress
-from netwright.records import CheckReport, Sampling, Settings
+from netwright.records import CheckReport, PlanReport, Sampling, Settings
 from netwright.results import Evaluation, Prediction
 from netwright.run import Run, open_run
 from netwright.step import StepFunction
@@ -278,6 +279,38 @@ def check(
     skip = known_codes(settings.skip, where="check(skip)")
     loaded = data if isinstance(data, Data) else load(data)
     return check_module(subject, loaded, given=given, settings=settings, skip=skip, seconds=seconds)
+
+
+def plan(
+    model: nn.Module,
+    data: Any,
+    *,
+    loss: str | LossFunction | Mapping[str, LossFunction] | None = None,
+    optimizer: str | OptimizerGiven | None = None,
+    schedule: str | Schedule | None = None,
+    step: StepFunction | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> PlanReport:
+    """Measure how updates would be executed here, without training: each plan's time, what it costs, how far it parts.
+
+    Nothing is changed: neither weights, buffers, gradients and modes nor random generators.
+
+    Args:
+        model: Any ``nn.Module``; copied.
+        data, loss, optimizer, schedule, step, progress: As in ``train``.
+        options: Fields of ``Settings``: those that the run to be planned would be given, ``epochs`` above all.
+
+    Raises:
+        ModelError: The module cannot be copied, or its update fails.
+        NetwrightError: As in ``train``, what cannot work.
+    """
+    given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
+    loaded = data if isinstance(data, Data) else load(data)
+    settings = make_options(Settings, options | names)
+    known_codes(settings.skip, where="plan(skip)")
+    progress = progress or choose_progress(sys.stderr)
+    return survey(model, loaded, given=given, settings=settings, say=progress.say)
 
 
 def report(run: Run | Path | str, *, lang: Literal["en", "zh"] = "en", out: Path | None = None) -> Path:

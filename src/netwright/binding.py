@@ -214,16 +214,21 @@ def ask(binding: Binding, model: nn.Module, inputs: Mapping[str, Tensor]) -> Any
     Raises:
         ModelError: There is no answer in what came back.
     """
-    samples = len(next(iter(inputs.values())))
-
-    def whole(output: Tensor) -> Tensor:
-        return output.unsqueeze(0) if samples == 1 and output.shape[:1] != (1,) else output
-
     returned = call(binding, model, inputs)
+    if isinstance(returned, Tensor) and not binding.answers and binding.frames is None:
+        return _whole(returned, inputs)
     output = found_in(binding, returned)
     if binding.frames is not None:
-        return {"logits": whole(output), "lengths": binding.frames(returned, inputs)}
-    return {name: whole(one) for name, one in output.items()} if isinstance(output, dict) else whole(output)
+        return {"logits": _whole(output, inputs), "lengths": binding.frames(returned, inputs)}
+    if isinstance(output, dict):
+        return {name: _whole(one, inputs) for name, one in output.items()}
+    return _whole(output, inputs)
+
+
+def _whole(output: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    if output.shape[:1] == (1,) or len(next(iter(inputs.values()))) != 1:
+        return output
+    return output.unsqueeze(0)
 
 
 def found_in(binding: Binding, output: object) -> Any:

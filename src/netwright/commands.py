@@ -15,6 +15,9 @@ from netwright.flags import add_fields, load_options, settings_given
 if TYPE_CHECKING:
     from rich.console import Console
 
+PLAN_EXAMPLE = "netwright plan net.py:Net --data mnist --epochs 20"
+PLAN_EXAMPLES = f"{PLAN_EXAMPLE}\n         netwright plan net.py:Net --data table.csv --batch-size 64 --json"
+
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", nargs="?", metavar="NET", help="file.py:Class, package.module:Class or file.py:function")
@@ -26,6 +29,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; takes no other option")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the report")
+    add_fields(parser, "training")
+    add_fields(parser, "data")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", metavar="NET", help="file.py:Class, as for train")
+    parser.add_argument("--data", metavar="SOURCE", help="as for train")
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
+    )
     add_fields(parser, "training")
     add_fields(parser, "data")
 
@@ -79,23 +92,9 @@ def _train(arguments: argparse.Namespace) -> int:
             )
     from netwright import training
     from netwright.api import finish
-    from netwright.checks.asked import known_codes
-    from netwright.data import load
-    from netwright.models import arguments_from, load_model, parse_arguments
-    from netwright.options import make_options
-    from netwright.records import Settings
-    from netwright.step import seed_all
 
-    settings = make_options(Settings, settings_given(arguments))
-    known_codes(settings.skip, where="--skip")
-    data = load(arguments.data, options=load_options(arguments))
-    seed_all(settings.seed)
     progress = _progress(arguments)
-    known = arguments_from(arguments.net, data.spec)
-    made_with = known | parse_arguments(arguments.arg)
-    if known:
-        progress.say(f"  {', '.join(f'{name}={value}' for name, value in known.items())}  – known from the data")
-    model = load_model(arguments.net, made_with)
+    model, made_with, data, settings = _made(arguments, progress)
     run = training.train(
         model,
         data,
@@ -107,6 +106,45 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     evaluation = finish(run, model, data, write_report=not arguments.no_report, lang=arguments.lang)
     return _show_run(arguments, run.path, evaluation)
+
+
+def _made(arguments: argparse.Namespace, progress: Any) -> tuple[Any, dict[str, Any], Any, Any]:
+    """The module, what it was made with, the data and the settings that were asked for."""
+    from netwright.checks.asked import known_codes
+    from netwright.data import load
+    from netwright.models import arguments_from, load_model, parse_arguments
+    from netwright.options import make_options
+    from netwright.records import Settings
+    from netwright.step import seed_all
+
+    settings = make_options(Settings, settings_given(arguments))
+    known_codes(settings.skip, where="--skip")
+    data = load(arguments.data, options=load_options(arguments))
+    seed_all(settings.seed)
+    known = arguments_from(arguments.net, data.spec)
+    made_with = known | parse_arguments(arguments.arg)
+    if known:
+        progress.say(f"  {', '.join(f'{name}={value}' for name, value in known.items())}  – known from the data")
+    return load_model(arguments.net, made_with), made_with, data, settings
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    if arguments.data is None:
+        raise UsageError(where="netwright plan", expected="--data", got="nothing", cure=f"Give it, as {PLAN_EXAMPLE}")
+    from netwright.journal import describe_choices
+    from netwright.plans.shown import render_plans
+    from netwright.plans.surveying import survey
+
+    progress = _progress(arguments)
+    model, _, data, settings = _made(arguments, progress)
+    name = f"{arguments.net} on {arguments.data}"
+    report = survey(model, data, settings=settings, say=progress.say, name=name)
+    if arguments.json:
+        print(report.model_dump_json())
+        return 0
+    render_plans(report, _console())
+    print("\n".join(describe_choices((*data.spec.choices, *report.choices))))
+    return 0
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -244,6 +282,7 @@ def _console() -> Console:
 VERBS = (
     ("check", "find silent faults of a network, its data and recipe, or of a run", CHECK_EXAMPLE, add_check, run_check),
     ("watch", "find faults of your own training script while it runs", WATCH_EXAMPLE, add_watch, run_watch),
+    ("plan", "measure how updates would be executed here, without training", PLAN_EXAMPLES, _add_plan, _plan),
     ("new", "write a short network to start from", "netwright new cnn my_cnn", _add_new, _new),
     ("data", "show what is understood of data", "netwright data digits", _add_data, _data),
     ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),

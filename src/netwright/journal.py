@@ -92,12 +92,19 @@ class Journal:
                 self._file.write(json.dumps(row) + "\n")
                 self._file.flush()
             if self._board is not None:
-                for name, value in scores.items():
-                    self._board.add_scalar(name, value, row["step"])
+                self._board.file_writer.add_summary(_summary(scores), row["step"])
         except OSError as error:
             raise not_writable(self._run.path, error) from error
         self._progress.row(row)
         return scores
+
+
+def _summary(scores: dict[str, float]) -> Any:
+    """All scores of a row as one event: TensorBoard shows the same, and four take four times as long."""
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.summary import scalar
+
+    return Summary(value=[scalar(name, value).value[0] for name, value in scores.items()])
 
 
 def start_run(

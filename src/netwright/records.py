@@ -257,6 +257,32 @@ class Plan(Record):
         raise KeyError(name)
 
 
+class Candidate(Record):
+    """A way of doing updates, as it was measured here; or why it cannot be done."""
+
+    name: str
+    seconds: float | None = Field(default=None, description="An update; None where it cannot be done.")
+    cost_s: float | None = Field(default=None, description="Seconds that it took to make; less once it is cached.")
+    pays_after: int | None = Field(
+        default=None, description="Updates that save what it cost; None where it is no faster."
+    )
+    apart: float | None = Field(
+        default=None, description="How far parameters part from the plain ones, as a share of the way they went."
+    )
+    reason: str = Field(default="", description="Why it cannot be done.")
+
+
+class PlanReport(Record):
+    """How a training would be executed here, and what that was chosen from."""
+
+    subject: str = Field(description="What was measured, as net.py:Net on digits.")
+    steps: int = Field(description="Updates of the whole run.")
+    candidates: tuple[Candidate, ...] = Field(description="The plain update, eager, is the first.")
+    plan: Choice = Field(description="What a run of this length would take.")
+    choices: tuple[Choice, ...] = Field(description="All else that was decided.")
+    seconds: float = Field(default=0.0, description="That measuring took.")
+
+
 class NetSpec(Record):
     """How to build the person's module again."""
 

@@ -27,6 +27,7 @@ from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
 from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.step import Recipe, TrainState, make_state, random_state, seed_all, set_random_state
+from netwright.sums import Tally
 from netwright.tasks import (
     Objective,
     Task,
@@ -36,6 +37,7 @@ from netwright.tasks import (
     find_loss,
     find_task,
 )
+from netwright.tasks.classification import Classification
 from netwright.tasks.transcription import refuse_short
 
 AMP_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -134,6 +136,7 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         ema_decay=settings.ema_decay,
         amp_dtype=AMP_DTYPES[decided["dtype"]],
         check_each_loss=device.type == "cpu" or settings.on_nonfinite == "skip",
+        tally=_tally(task, data, device),
     )
     state = make_state(model, optimizer, recipe, device)
     choices = (
@@ -147,6 +150,13 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
     )
     whole = Plan(choices=(*choices, *with_given(decided.choices, optimizer, data, settings, given)))
     return Session(model, data, settings, whole, state, per_epoch, binding, task)
+
+
+def _tally(task: Task, data: Data, device: torch.device) -> Tally | None:
+    """What counts the metrics of many batches at once: on the CPU, where nobody else may change targets meanwhile."""
+    if device.type != "cpu" or isinstance(data.train, LoaderSource) or not isinstance(task, Classification):
+        return None
+    return task.tally
 
 
 def bind_to(model: nn.Module, spec: DataSpec, batch: Batch) -> Binding:

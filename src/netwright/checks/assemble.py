@@ -78,7 +78,7 @@ def check(
         load_compiler()
         try:
             with time_limit(seconds):
-                copied, own = _copied(model, given)
+                copied, own = copied_with(model, given)
                 session = prepare(copied, data, settings, own)
         except NotCheckedError as reason:
             return CheckReport(subject=name, not_checked=(f"everything: {reason}",))
@@ -102,8 +102,12 @@ def check(
         return run_checks(subject, checks, skip=skip)
 
 
-def _copied(model: nn.Module, given: Given) -> tuple[nn.Module, Given]:
-    """A copy of the module, with its optimizer and loss, which may hold parameters of it, copied along."""
+def copied_with(model: nn.Module, given: Given) -> tuple[nn.Module, Given]:
+    """A copy of the module, with its optimizer, which holds parameters of it, copied along.
+
+    Raises:
+        NotCheckedError: The module cannot be copied.
+    """
     if given.optimizer is None and given.loss is None:
         return copy_module(model), given
     try:

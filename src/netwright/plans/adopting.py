@@ -9,37 +9,44 @@ from dataclasses import replace
 from netwright.batch import Batch
 from netwright.data.batches import train_batches, undisturbed
 from netwright.data.sources import LoaderSource
-from netwright.plans.choosing import Chosen, choose
+from netwright.plans.choosing import Chosen, Trials, choose
 from netwright.records import Choice, Plan
 from netwright.session import Session
 
 LOOKED_AT = 8  # batches
+OWN_LOADER = "a loader of your own is not read ahead"
 
 
-def adopt(session: Session, begun: Plan | None = None) -> Session:
+def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None = None) -> Session:
     """The session with its way of doing updates chosen, and told in its plan.
 
     Args:
         begun: The plan of the run that is resumed, which is done as it was begun.
+        trials: What was tried already.
     """
     asked = session.settings.plan
     if begun is not None:
         asked = begun["plan"]
-    chosen = _chosen(session, asked)
+    chosen = _chosen(session, asked, trials)
     session.state.program = chosen.program
     others = [one for one in session.plan.choices if one.name != "plan"]
     return replace(session, plan=Plan(choices=(*others, chosen.choice)))
 
 
-def _chosen(session: Session, asked: str) -> Chosen:
+def _chosen(session: Session, asked: str, trials: Trials | None) -> Chosen:
     if isinstance(session.data.train, LoaderSource) and asked != "eager":
-        return Chosen(None, Choice(name="plan", value="eager", reason="a loader of your own is not read ahead"))
+        return Chosen(None, Choice(name="plan", value="eager", reason=OWN_LOADER))
     session.model.train()
     left = session.total_steps - session.state.step
     batches: list[Batch] = []
     if asked != "eager":
-        batches = undisturbed(lambda: _some(session))
-    return choose(session.state, batches, steps=left, asked=asked)
+        batches = some_batches(session)
+    return choose(session.state, batches, steps=left, asked=asked, trials=trials)
+
+
+def some_batches(session: Session) -> list[Batch]:
+    """The next batches of training, on its device; random generators are as before after."""
+    return list(undisturbed(lambda: _some(session)))
 
 
 def _some(session: Session) -> list[Batch]:

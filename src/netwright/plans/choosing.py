@@ -11,12 +11,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from netwright.batch import Batch
 from netwright.plans.program import Program, Run, compiled, plainly, program_of
+from netwright.plans.remembered import made_before, remember
 from netwright.plans.tracing import NoProgramError, Traced, like, refuse, trace
 from netwright.records import Choice
 from netwright.step import TrainState, random_state, set_random_state, train_step
@@ -29,6 +30,7 @@ LOSS_TOLERANCE = 1e-4
 NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain update from itself
 TIMED_S = 0.25  # at most, for each plan
 COMPILE_S = 12.0  # what compiling is expected to take, before anything is known of it
+AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to compare it
 MOST_SAVED = 0.7  # share of an update
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -145,6 +147,36 @@ def try_plan(state: TrainState, batches: list[Batch], made: Make) -> tuple[Progr
     return program_of(traced, run), Measured(time_steps(trial, batches), share), cost
 
 
+@dataclass(slots=True)
+class Trials:
+    """What plans were found to take, so that each is tried once.
+
+    Attributes:
+        plain: Seconds of a plain update, where it was timed already.
+        done: By name what ``try_plan`` gave, or why there is none.
+    """
+
+    plain: float | None = None
+    done: dict[str, tuple[Program, Measured, float] | NoProgramError] = field(default_factory=dict)
+
+    def of(self, name: str, state: TrainState, batches: list[Batch], made: Make) -> tuple[Program, Measured, float]:
+        """A plan's program, its time, and the seconds that it took to make.
+
+        Raises:
+            NoProgramError: As ``try_plan``.
+        """
+        if name not in self.done:
+            try:
+                self.done[name] = try_plan(state, batches, made)
+                remember(name, state, batches[0])
+            except NoProgramError as reason:
+                self.done[name] = reason
+        found = self.done[name]
+        if isinstance(found, NoProgramError):
+            raise found
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A plan with what it is to be recorded as."""
@@ -153,13 +185,14 @@ class Chosen:
     choice: Choice
 
 
-def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str) -> Chosen:
+def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str, trials: Trials | None = None) -> Chosen:
     """The way of doing updates for a run of so many; the state is left as it is.
 
     Args:
         state: At the start of the run.
         batches: Some of training, of one shape where there are such.
         asked: auto, eager, compiled or captured.
+        trials: What was tried already.
     """
     if asked == "eager":
         return _plain("asked for", asked=True)
@@ -167,10 +200,8 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str) -
     drawn = random_state(state.device)
     try:
         refuse(state)
-        alike = _alike(batches)
-        if len(alike) < 2:
-            raise NoProgramError("batches differ in shape")
-        return _fastest(state, alike, steps=steps, wanted=asked if forced else None)
+        wanted = asked if forced else None
+        return _fastest(state, alike(batches), steps=steps, wanted=wanted, trials=trials or Trials())
     except NoProgramError as reason:
         return _plain(f"{asked} was asked for: {reason}" if forced else str(reason), asked=forced)
     except Exception as error:  # as memory that is full: what the module itself raises, training will tell
@@ -179,15 +210,16 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str) -
         set_random_state(drawn, state.device)
 
 
-def _candidates(state: TrainState) -> dict[str, tuple[Make, float]]:
+def candidates(state: TrainState, batches: list[Batch]) -> dict[str, tuple[Make, float]]:
     """By name what makes a plan of a trace, and the seconds that it is expected to take."""
-    if state.device.type == "cuda":
-        return {"captured": (plainly, 0.6), "compiled": (compiled, 2 * COMPILE_S)}
-    return {"compiled": (compiled, COMPILE_S)}
+    cold = 2 * COMPILE_S if state.device.type == "cuda" else COMPILE_S
+    again = bool(batches) and made_before("compiled", state, batches[0])
+    found: dict[str, tuple[Make, float]] = {"captured": (plainly, 0.6)} if state.device.type == "cuda" else {}
+    return {**found, "compiled": (compiled, AGAIN_S if again else cold)}
 
 
-def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str | None) -> Chosen:
-    known = _candidates(state)
+def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str | None, trials: Trials) -> Chosen:
+    known = candidates(state, batches)
     forced = wanted is not None
     trial = copied(state)
     began = time.perf_counter()
@@ -195,11 +227,11 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
     first = time.perf_counter() - began  # longer than the others, so where this does not pay no plan does
     if not forced and all(steps * first * MOST_SAVED < WORTH * cost for _, cost in known.values()):
         return _plain(f"{steps:,} updates, {steps * first:.1f} s at the most: less than another plan would pay for")
-    plain = time_steps(trial, batches, most=0.0)
+    plain = trials.plain or time_steps(trial, batches, most=0.0)
     if not forced and not any(_pays(plain, steps, cost) for _, cost in known.values()):
-        whole = f"{_shown(plain)} an update, {steps * plain:.0f} s in all"
+        whole = f"{in_units(plain)} an update, {steps * plain:.0f} s in all"
         return _plain(f"{whole}: less than another plan would pay for")
-    plain = time_steps(trial, batches)
+    plain = trials.plain or time_steps(trial, batches)
     best, chosen, said = plain, None, []
     for name in known if wanted is None else [wanted]:
         if name not in known:
@@ -208,21 +240,21 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
         if not forced and not _pays(best, steps, expected):
             continue
         try:
-            program, measured, cost = try_plan(state, batches, made)
+            program, measured, cost = trials.of(name, state, batches, made)
         except NoProgramError as reason:
             said.append(f"{name}: {reason}")
             continue
         told = (
-            f"{_shown(measured.seconds)} an update instead of {_shown(plain)}; made in {cost:.0f} s; after {COMPARED} "
-            f"updates parameters part by {measured.apart:.0e} of the way they went"
+            f"{in_units(measured.seconds)} an update instead of {in_units(plain)}; made in {cost:.0f} s; after "
+            f"{COMPARED} updates parameters part by {measured.apart:.0e} of the way they went"
         )
         if forced or measured.seconds < (1 - LEAST_GAIN) * best:
             best, chosen = measured.seconds, Chosen(program, Choice(name="plan", value=name, reason=told, asked=forced))
         else:
-            said.append(f"{name} takes {_shown(measured.seconds)} an update instead of {_shown(best)}")
+            said.append(f"{name} takes {in_units(measured.seconds)} an update instead of {in_units(best)}")
     if chosen is None and forced:
         raise NoProgramError("; ".join(said))
-    return chosen or _plain("; ".join(said) or f"{_shown(plain)} an update")
+    return chosen or _plain("; ".join(said) or f"{in_units(plain)} an update")
 
 
 def _plain(reason: str, *, asked: bool = False) -> Chosen:
@@ -235,12 +267,20 @@ def _pays(seconds: float, steps: int, cost: float) -> bool:
     return steps * seconds * share > WORTH * cost
 
 
-def _alike(batches: list[Batch]) -> list[Batch]:
-    """Those of the commonest shape."""
+def alike(batches: list[Batch]) -> list[Batch]:
+    """Those of the commonest shape.
+
+    Raises:
+        NoProgramError: There are not two of one.
+    """
     shapes = [tuple(one.shape for one in batch.inputs.values()) for batch in batches]
-    commonest = max(shapes, key=shapes.count)
-    return [batch for batch, shape in zip(batches, shapes, strict=True) if shape == commonest]
+    commonest = max(shapes, key=shapes.count, default=None)
+    found = [batch for batch, shape in zip(batches, shapes, strict=True) if shape == commonest]
+    if len(found) < 2:
+        raise NoProgramError("batches differ in shape")
+    return found
 
 
-def _shown(seconds: float) -> str:
+def in_units(seconds: float) -> str:
+    """A time of an update, as ``640 µs`` or ``2.1 ms``."""
     return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2g} ms"

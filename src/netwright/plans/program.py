@@ -53,6 +53,7 @@ class Program:
     def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
         if state.sums is not self.sums:  # a new pass has new sums
             self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+        state.sums.settle()
         rates = self.rates.numpy()
         for place, group in enumerate(state.optimizer.param_groups):
             rates[place] = group["lr"]
@@ -120,7 +121,7 @@ def compiled(traced: Traced) -> Run:
     Raises:
         NoProgramError: It cannot be compiled here, as without a C++ compiler.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     import torch._inductor.config as config
     from torch._inductor import compile as compile_graph
 
@@ -136,7 +137,7 @@ def compiled(traced: Traced) -> Run:
     return lambda given: call(*given)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Where compiled programs are kept from run to run."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 

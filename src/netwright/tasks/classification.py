@@ -126,13 +126,16 @@ class Classification:
 
     def running(self, outputs: Tensor, batch: Batch) -> Running:
         """Right answers, of the samples whose class is not to be ignored."""
-        targets = batch.target
+        return self.tally(outputs, batch.target)
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Running:
+        """The same, of the samples of one batch or of several: whole numbers, which add up to the same in any way."""
         if outputs.ndim == 1 or outputs.shape[1] == 1:
             threshold = 0.5 if self.kind == "probs" else 0.0
             right = ((outputs.reshape(-1) > threshold) == targets).sum()
         else:
             right = (outputs.argmax(1) == targets).sum()
-        return {"accuracy": (right, len(batch) if self.whole else (targets >= 0).sum())}
+        return {"accuracy": (right, len(targets) if self.whole else (targets >= 0).sum())}
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Probabilities (B, C)."""
