@@ -232,7 +232,10 @@ def validate(session: Session, stopper: Stopper) -> tuple[float, dict[str, float
             state.recipe.objective,
             session.binding,
             eval_batches(
-                session.data, "val", batch_size=eval_batch(session.data, "val"), workers=session.plan["workers"]
+                session.data,
+                "val",
+                batch_size=eval_batch(session.model, session.data, "val"),
+                workers=session.plan["workers"],
             ),
             device=state.device,
             stop=stopper.asked,
