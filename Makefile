@@ -40,7 +40,7 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 # The scripts of training speed, and what some are asked for beside --write; gpu says so where there is none.
-SPEED := tabular overhead mnist never_worse jpegs speech text lstm scaling cifar gpu
+SPEED := tabular overhead mnist fast_mnist never_worse jpegs speech text lstm scaling cifar gpu
 SPEED_ARGS_tabular := --whole
 SPEED_ARGS_mnist := --accuracy
 

@@ -3,8 +3,9 @@
     python bench/mnist.py
     python bench/mnist.py --accuracy          # also seconds to 0.99 of the test set, which takes a quarter of an hour
 
-The plain loop has all samples preprocessed in two tensors, which is more than most scripts do. The machine's peak is
-what ``torch.mm`` of large float32 matrices reaches in the same run, between the others.
+The plain loop has all samples preprocessed in two tensors, which is more than most scripts do; so has the plain
+evaluation, beside which there are those with a ``DataLoader``, batches of 64 and of 1,000 and ``no_grad``. The
+machine's peak is what ``torch.mm`` of large float32 matrices reaches in the same run, between the others.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ TRAINING = (
     Contestant("plain loop, DataLoader", "loader"),
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
+    Contestant("netwright, plan compiled", "compiled"),
 )
-EVALUATION = (Contestant("plain evaluation", "plain_eval"), Contestant("netwright's evaluation", "netwright_eval"))
+EVALUATION = (
+    Contestant("plain evaluation", "plain_eval"),
+    Contestant("plain evaluation, DataLoader, 64", "loader_eval", options={"batch": 64}),
+    Contestant("plain evaluation, DataLoader, 1,000", "loader_eval", options={"batch": 1_000}),
+    Contestant("netwright's evaluation", "netwright_eval"),
+)
 MACHINE = (Contestant(PEAK, "peak"),)
 GOAL = 0.99
 EVAL_BATCH = 512
@@ -72,6 +79,24 @@ def _plain_eval(options: dict[str, Any]) -> Runner:
     return evaluate
 
 
+def _loader_eval(options: dict[str, Any]) -> Runner:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    work, net = _work(options), make_net().eval()
+
+    def evaluate() -> Answer:
+        began = time.perf_counter()
+        right = 0
+        loader = DataLoader(TensorDataset(work.x, work.y), batch_size=options["batch"])
+        with torch.no_grad():
+            for x, y in loader:
+                right += (net(x).argmax(1) == y).sum().item()
+        return {"seconds": time.perf_counter() - began, "samples": len(work.x), "loss": right / len(work.x)}
+
+    return evaluate
+
+
 def _netwright_eval(options: dict[str, Any]) -> Runner:
     import netwright as nw
 
@@ -103,6 +128,7 @@ def _peak(options: dict[str, Any]) -> Runner:
 
 MAKERS = loops.makers(_work) | {
     "plain_eval": _plain_eval,
+    "loader_eval": _loader_eval,
     "netwright_eval": _netwright_eval,
     "peak": _peak,
 }

@@ -281,5 +281,6 @@ def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dic
         "skorch": by_hand(skorch),
         "netwright": by_netwright(netwright),
         "eager": by_netwright(netwright, plan="eager"),
+        "compiled": by_netwright(netwright, plan="compiled"),
         "loop": by_netwright(netwright_loop),
     }

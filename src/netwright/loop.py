@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netwright.allocation import keep_memory, return_memory
 from netwright.batch import Batch
 from netwright.blame import blame
 from netwright.data.batches import train_batches
@@ -60,10 +61,13 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
     settings = make_options(Settings, options)
     refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))
     session = prepare(model, data, settings, given or Given())
+    kept = session.state.device.type == "cpu" and keep_memory()
     try:
         yield from run_steps(session)
     finally:
         plain_layout(session.model)
+        if kept:
+            return_memory()
 
 
 def run_steps(session: Session) -> Iterator[Step]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netwright.allocation import can_keep
 from netwright.data.augment import AUGMENTATIONS
 from netwright.data.augment_sound import SOUND_AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
@@ -93,7 +94,18 @@ def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
             value="channels_last",
             reason="2-D convolutions run over pixels with their channels side by side",
         )
-    return [*choices, layout]
+    return [*choices, layout, _memory(device)]
+
+
+def _memory(device: str) -> Choice:
+    if device != "cpu":
+        return Choice(name="memory", value="returned", reason="torch itself keeps what is freed on a GPU")
+    if not can_keep():
+        reason = "the allocator is set by a variable of the environment, or is not glibc's"
+        return Choice(name="memory", value="returned", reason=reason)
+    return Choice(
+        name="memory", value="kept", reason="what an update frees the next one uses; fetched anew it would be cleared"
+    )
 
 
 def _chooser(settings: Settings) -> Any:

@@ -22,6 +22,7 @@ from netwright.data.sources import LoaderSource
 from netwright.errors import DataError, LossError, ModelError, UsageError
 from netwright.frames import Frames, find_frames
 from netwright.given import Given, build_optimizer, build_schedule, refuse_idle, with_given
+from netwright.layout import with_layout
 from netwright.models import load_function
 from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
@@ -105,6 +106,8 @@ def prepare(model: nn.Module, data: Data, settings: Settings, given: Given) -> S
         outputs = probe_outputs(model, binding, batch)
         task = find_task(data.spec.task).fit(data.spec, outputs, batch)
         objective = _objective(task, data, settings, given, outputs, batch, device)
+        with evaluating(model):
+            decided = with_layout(decided, model, binding, batch)
     model.to(device)
     if decided["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

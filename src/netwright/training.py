@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from netwright import checkpoints
+from netwright.allocation import memory_kept
 from netwright.checks.before import check_before
 from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
@@ -63,20 +64,21 @@ def train(
     settings = settings or Settings()
     progress = progress or Silent()
     session = prepare(model, data, settings, given or Given())
-    found = check_before(session, given or Given(), progress)
-    session = adopt(session)
-    folder = start_run(
-        session,
-        None if run is None else Path(run),
-        found=found,
-        reference=reference,
-        arguments=arguments or {},
-        given=tuple(sorted(given.names())) if given is not None else (),
-    )
-    for line in describe_choices((*data.spec.choices, *session.plan.choices)):
-        progress.say(line)
-    with locked(folder):
-        _loop(session, folder, progress)
+    with memory_kept(session.state.device.type):
+        found = check_before(session, given or Given(), progress)
+        session = adopt(session)
+        folder = start_run(
+            session,
+            None if run is None else Path(run),
+            found=found,
+            reference=reference,
+            arguments=arguments or {},
+            given=tuple(sorted(given.names())) if given is not None else (),
+        )
+        for line in describe_choices((*data.spec.choices, *session.plan.choices)):
+            progress.say(line)
+        with locked(folder):
+            _loop(session, folder, progress)
     return folder
 
 
@@ -109,8 +111,9 @@ def resume(
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
-        session = adopt(session, folder.read_plan())
-        _loop(session, folder, progress)
+        with memory_kept(session.state.device.type):
+            session = adopt(session, folder.read_plan())
+            _loop(session, folder, progress)
     return folder
 
 
@@ -226,7 +229,10 @@ def validate(session: Session, stopper: Stopper) -> tuple[float, dict[str, float
             state.recipe.objective,
             session.binding,
             eval_batches(
-                session.data, "val", batch_size=eval_batch(session.data, "val"), workers=session.plan["workers"]
+                session.data,
+                "val",
+                batch_size=eval_batch(session.model, session.data, "val"),
+                workers=session.plan["workers"],
             ),
             device=state.device,
             stop=stopper.asked,
