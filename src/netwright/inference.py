@@ -34,7 +34,7 @@ from netwright.tasks.transcription import Transcription
 
 EVAL_BATCH = 512
 # With convolutions on a processor: what lies between the layers stays near it, and 512 pictures are no faster.
-CONVOLVED = 128
+CONVOLVED = 256
 LOOKED_AT = 8  # samples that are answered in two layouts, to see whether a module takes both
 # Numbers that a module may answer with at once where it answers at each place of a text: 128 MB of float32.
 MOST_ANSWERS = 2**25
@@ -92,7 +92,7 @@ def split_means(
 def eval_batch(model: nn.Module, data: Data, split: str) -> int:
     """Samples asked at once: 512, or fewer where they are long, or each has many answers, as of a vocabulary.
 
-    Of a network of 2-D convolutions that is on the CPU, 128 at most.
+    Of a network of 2-D convolutions that is on the CPU, 256 at most.
     """
     convolved = has_convolutions(model) and next(model.parameters()).device.type == "cpu"
     most = CONVOLVED if convolved else EVAL_BATCH
