@@ -1,6 +1,6 @@
 """Visits to a café, as its till and its feedback screen log them: one block a visit. Run it to make some up.
 
-python examples/own/visits.py visits.txt
+    python examples/own/visits.py visits.txt
 """
 
 import re

@@ -1,6 +1,6 @@
 """The usual hand-written loop for the tutorial network: the yardstick for equality and for speed.
 
-python examples/tutorial/loop.py            # ten epochs of the original recipe on the embedded digits
+    python examples/tutorial/loop.py            # ten epochs of the original recipe on the embedded digits
 """
 
 import torch
