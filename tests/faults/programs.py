@@ -7,8 +7,9 @@ import importlib.util
 import io
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import torch
 
@@ -71,9 +72,10 @@ def checked(file: Path) -> CheckReport | None:
             return None
         train, test = module.data()
         recipe = dict(module.RECIPE)
-        given, names = split_given(
-            loss=recipe.pop("loss", None), optimizer=recipe.pop("optimizer", None), schedule=None, step=None
-        )
+        optimizer = recipe.pop("optimizer", None)
+        if isinstance(optimizer, FunctionType) and "lr" in recipe:  # a function of parameters and rate
+            optimizer = partial(optimizer, lr=recipe.pop("lr"))
+        given, names = split_given(loss=recipe.pop("loss", None), optimizer=optimizer, schedule=None, step=None)
         torch.manual_seed(0)
         settings = make_options(Settings, recipe | names)
         return check(module.Net(), nw.load(train, test=test), given=given, settings=settings)
