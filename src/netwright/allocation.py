@@ -29,32 +29,19 @@ def can_keep(env: Mapping[str, str] = os.environ) -> bool:
     return not own and _glibc() is not None
 
 
-def keep_memory() -> bool:
-    """Keep freed memory for later use, until ``return_memory``; False where that cannot be asked for."""
-    library = _glibc() if can_keep() else None
-    if library is None:
-        return False
-    return bool(library.mallopt(MMAP_THRESHOLD, KEPT)) and bool(library.mallopt(TRIM_THRESHOLD, KEPT))
-
-
-def return_memory() -> None:
-    """Give what is free back to the system, now and from now on."""
-    library = _glibc() if can_keep() else None
-    if library is not None:
-        library.mallopt(MMAP_THRESHOLD, USUAL)
-        library.mallopt(TRIM_THRESHOLD, 2 * USUAL)
-        library.malloc_trim(0)
-
-
 @contextlib.contextmanager
 def memory_kept(device: str) -> Iterator[None]:
     """Freed memory is kept inside, and given back after; nothing changes where the network is not on the CPU."""
-    kept = device == "cpu" and keep_memory()
+    library = _glibc()
+    kept = device == "cpu" and can_keep()
+    kept = kept and library.mallopt(MMAP_THRESHOLD, KEPT) and library.mallopt(TRIM_THRESHOLD, KEPT)
     try:
         yield
     finally:
         if kept:
-            return_memory()
+            library.mallopt(MMAP_THRESHOLD, USUAL)
+            library.mallopt(TRIM_THRESHOLD, 2 * USUAL)
+            library.malloc_trim(0)
 
 
 def _glibc() -> Any:  # a library has whatever functions it has

@@ -77,9 +77,7 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the run is saved and can be resumed.
     """
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
-    loaded = data if isinstance(data, Data) else load(data)
-    settings = make_options(Settings, options | names)
-    known_codes(settings.skip, where="train(skip)")
+    loaded, settings = _loaded(data, options | names, where="train(skip)")
     progress = progress or choose_progress(sys.stderr)
     done = training.train(model, loaded, run=run, given=given, progress=progress, settings=settings)
     finish(done, model, loaded, write_report=report)
@@ -113,6 +111,14 @@ def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
     done = training.resume(folder, model=model, data=loaded, given=given, progress=progress)
     finish(done, model, loaded, write_report=report)
     return done
+
+
+def _loaded(data: Any, options: Mapping[str, Any], *, where: str) -> tuple[Data, Settings]:
+    """The data and the settings of a training; codes to pass over that there are not are refused."""
+    loaded = data if isinstance(data, Data) else load(data)
+    settings = make_options(Settings, options)
+    known_codes(settings.skip, where=where)
+    return loaded, settings
 
 
 def training_steps(
@@ -306,9 +312,7 @@ def plan(
         NetwrightError: As in ``train``, what cannot work.
     """
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
-    loaded = data if isinstance(data, Data) else load(data)
-    settings = make_options(Settings, options | names)
-    known_codes(settings.skip, where="plan(skip)")
+    loaded, settings = _loaded(data, options | names, where="plan(skip)")
     progress = progress or choose_progress(sys.stderr)
     return survey(model, loaded, given=given, settings=settings, say=progress.say)
 

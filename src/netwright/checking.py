@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from netwright import __version__
 from netwright.errors import NetwrightError, UsageError
-from netwright.flags import add_fields, load_options, settings_given
+from netwright.flags import add_arg, add_fields, make, settings_given
 
 if TYPE_CHECKING:
     from netwright.records import CheckReport
@@ -24,9 +24,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     """Options of ``check``: the module, the data and the recipe, as ``train`` takes them."""
     parser.add_argument("net", metavar="NET", help="file.py:Class, as for train; or the folder of a run")
     parser.add_argument("--data", metavar="SOURCE", help="as for train; a run needs none")
-    parser.add_argument(
-        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
-    )
+    add_arg(parser)
     _add_output(parser, seconds=10.0)
     add_fields(parser, "training")
     add_fields(parser, "data")
@@ -68,22 +66,11 @@ def run_check(arguments: argparse.Namespace) -> int:
 def _of_net(arguments: argparse.Namespace) -> CheckReport:
     if arguments.data is None:
         raise UsageError(where="netwright check", expected="--data", got="nothing", cure=f"Give it, as {CHECK_EXAMPLE}")
-    from netwright.checks.asked import known_codes
     from netwright.checks.assemble import check
-    from netwright.data import load
-    from netwright.models import arguments_from, load_model, parse_arguments
-    from netwright.options import make_options
-    from netwright.records import Settings
-    from netwright.step import seed_all
 
-    settings = make_options(Settings, settings_given(arguments))
-    skip = known_codes(settings.skip, where="--skip")
-    data = load(arguments.data, options=load_options(arguments))
-    seed_all(settings.seed)
-    made_with = arguments_from(arguments.net, data.spec) | parse_arguments(arguments.arg)
-    model = load_model(arguments.net, made_with)
+    made = make(arguments)
     name = f"{arguments.net} on {arguments.data}"
-    return check(model, data, settings=settings, skip=skip, seconds=arguments.seconds, name=name)
+    return check(made.model, made.data, settings=made.settings, skip=made.skip, seconds=arguments.seconds, name=name)
 
 
 def _of_run(arguments: argparse.Namespace) -> CheckReport:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netwright.checking import CHECK_EXAMPLE, WATCH_EXAMPLE, add_check, add_watch, run_check, run_watch
 from netwright.errors import UsageError
-from netwright.flags import add_fields, load_options, settings_given
+from netwright.flags import add_arg, add_fields, load_options, make, settings_given
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,9 +22,7 @@ PLAN_EXAMPLES = f"{PLAN_EXAMPLE}\n         netwright plan net.py:Net --data tabl
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", nargs="?", metavar="NET", help="file.py:Class, package.module:Class or file.py:function")
     parser.add_argument("--data", metavar="SOURCE", help="digits, mnist, fashion_mnist, kmnist, cifar10, or a folder")
-    parser.add_argument(
-        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
-    )
+    add_arg(parser)
     parser.add_argument("--run", dest="folder", metavar="DIR", help="new folder for the run")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; takes no other option")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
@@ -36,9 +34,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="NET", help="file.py:Class, as for train")
     parser.add_argument("--data", metavar="SOURCE", help="as for train")
-    parser.add_argument(
-        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
-    )
+    add_arg(parser)
     add_fields(parser, "training")
     add_fields(parser, "data")
 
@@ -94,7 +90,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from netwright.api import finish
 
     progress = _progress(arguments)
-    model, made_with, data, settings = _made(arguments, progress)
+    model, made_with, data, settings, _ = make(arguments, say=progress.say)
     run = training.train(
         model,
         data,
@@ -108,26 +104,6 @@ def _train(arguments: argparse.Namespace) -> int:
     return _show_run(arguments, run.path, evaluation)
 
 
-def _made(arguments: argparse.Namespace, progress: Any) -> tuple[Any, dict[str, Any], Any, Any]:
-    """The module, what it was made with, the data and the settings that were asked for."""
-    from netwright.checks.asked import known_codes
-    from netwright.data import load
-    from netwright.models import arguments_from, load_model, parse_arguments
-    from netwright.options import make_options
-    from netwright.records import Settings
-    from netwright.step import seed_all
-
-    settings = make_options(Settings, settings_given(arguments))
-    known_codes(settings.skip, where="--skip")
-    data = load(arguments.data, options=load_options(arguments))
-    seed_all(settings.seed)
-    known = arguments_from(arguments.net, data.spec)
-    made_with = known | parse_arguments(arguments.arg)
-    if known:
-        progress.say(f"  {', '.join(f'{name}={value}' for name, value in known.items())}  – known from the data")
-    return load_model(arguments.net, made_with), made_with, data, settings
-
-
 def _plan(arguments: argparse.Namespace) -> int:
     if arguments.data is None:
         raise UsageError(where="netwright plan", expected="--data", got="nothing", cure=f"Give it, as {PLAN_EXAMPLE}")
@@ -136,14 +112,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     from netwright.plans.surveying import survey
 
     progress = _progress(arguments)
-    model, _, data, settings = _made(arguments, progress)
+    made = make(arguments, say=progress.say)
     name = f"{arguments.net} on {arguments.data}"
-    report = survey(model, data, settings=settings, say=progress.say, name=name)
+    report = survey(made.model, made.data, settings=made.settings, say=progress.say, name=name)
     if arguments.json:
         print(report.model_dump_json())
         return 0
     render_plans(report, _console())
-    print("\n".join(describe_choices((*data.spec.choices, *report.choices))))
+    print("\n".join(describe_choices((*made.data.spec.choices, *report.choices))))
     return 0
 
 

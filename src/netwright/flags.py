@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from netwright.records import LoadOptions
+    from torch import nn
+
+    from netwright.data.dataset import Data
+    from netwright.records import LoadOptions, Settings
+
+
+class Made(NamedTuple):
+    """What the options of a training name.
+
+    Attributes:
+        arguments: Of the module's class.
+        skip: Codes of findings to pass over.
+    """
+
+    model: nn.Module
+    arguments: dict[str, Any]
+    data: Data
+    settings: Settings
+    skip: frozenset[str]
+
+
+def add_arg(parser: argparse.ArgumentParser) -> None:
+    """The option for arguments of the module's class."""
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="argument of the class; may be repeated"
+    )
 
 
 def add_fields(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -53,3 +79,27 @@ def load_options(arguments: argparse.Namespace) -> LoadOptions:
         sizes = given["image_size"].lower().split("x")
         given["image_size"] = sizes * 2 if len(sizes) == 1 else sizes
     return make_options(LoadOptions, given)
+
+
+def make(arguments: argparse.Namespace, *, say: Callable[[str], None] | None = None) -> Made:
+    """Read the data and make the module, with the random generators as a training begins with them.
+
+    Args:
+        say: Told which arguments of the class the data gave.
+    """
+    from netwright.checks.asked import known_codes
+    from netwright.data import load
+    from netwright.models import arguments_from, load_model, parse_arguments
+    from netwright.options import make_options
+    from netwright.records import Settings
+    from netwright.step import seed_all
+
+    settings = make_options(Settings, settings_given(arguments))
+    skip = known_codes(settings.skip, where="--skip")
+    data = load(arguments.data, options=load_options(arguments))
+    seed_all(settings.seed)
+    known = arguments_from(arguments.net, data.spec)
+    made_with = known | parse_arguments(arguments.arg)
+    if known and say is not None:
+        say(f"  {', '.join(f'{name}={value}' for name, value in known.items())}  – known from the data")
+    return Made(load_model(arguments.net, made_with), made_with, data, settings, skip)

@@ -25,6 +25,11 @@ def has_convolutions(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
+def plain_layout(model: nn.Module) -> None:
+    """Parameters in the layout that a module is made with, whatever the training had laid them out in."""
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
 @contextlib.contextmanager
 def channels_last(model: nn.Module) -> Iterator[None]:
     """Kernels with their channels side by side inside; each parameter's own storage again after."""

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netwright.allocation import keep_memory, return_memory
+from netwright.allocation import memory_kept
 from netwright.batch import Batch
 from netwright.blame import blame
 from netwright.data.batches import train_batches
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
 from netwright.given import Given, refuse
+from netwright.layout import plain_layout
 from netwright.options import make_options
 from netwright.records import Settings
 from netwright.session import Session, prepare
@@ -61,13 +62,11 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
     settings = make_options(Settings, options)
     refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))
     session = prepare(model, data, settings, given or Given())
-    kept = session.state.device.type == "cpu" and keep_memory()
-    try:
-        yield from run_steps(session)
-    finally:
-        plain_layout(session.model)
-        if kept:
-            return_memory()
+    with memory_kept(session.state.device.type):
+        try:
+            yield from run_steps(session)
+        finally:
+            plain_layout(session.model)
 
 
 def run_steps(session: Session) -> Iterator[Step]:
@@ -167,8 +166,3 @@ def _step(session: Session, batch: Batch) -> StepResult:
             raise blame(session, batch, None)
         session.state.skipped += 1
     return result
-
-
-def plain_layout(model: nn.Module) -> None:
-    """Parameters in the layout that a module is made with, whatever the training had laid them out in."""
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

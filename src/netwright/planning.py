@@ -16,6 +16,7 @@ from netwright.allocation import can_keep
 from netwright.data.augment import AUGMENTATIONS
 from netwright.data.augment_sound import SOUND_AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
+from netwright.layout import has_convolutions
 from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
 from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.tasks import Discerning, find_task
@@ -78,14 +79,13 @@ def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
     dtype, dtype_reason = _dtype(device, settings.dtype)
     choose = _chooser(settings)
     threads = settings.threads or torch.get_num_threads()
-    convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
     choices = [
         choose("device", device, device_reason),
         choose("dtype", dtype, dtype_reason),
         choose("threads", threads, f"of {os.cpu_count()} processors, as torch counts them"),
         choose("workers", settings.workers or 0, "data lie in memory, or no worker was asked for"),
     ]
-    if settings.plan == "eager" or not convolutional:
+    if settings.plan == "eager" or not has_convolutions(model):
         reason = "the plain plan was asked for" if settings.plan == "eager" else "no 2-D convolution"
         layout = Choice(name="memory_format", value="contiguous", reason=reason)
     else:

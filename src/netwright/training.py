@@ -24,7 +24,8 @@ from netwright.errors import NonFiniteError, RunError, UsageError
 from netwright.given import Given
 from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
-from netwright.loop import current_lr, finish_epoch, loader_random, plain_layout, run_steps, set_loader_random
+from netwright.layout import plain_layout
+from netwright.loop import current_lr, finish_epoch, loader_random, run_steps, set_loader_random
 from netwright.plans.adopting import adopt
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings

@@ -32,6 +32,7 @@ from netwright.data.order import permutation
 from netwright.data.sources import LoaderSource, TensorSource
 from netwright.errors import NetwrightError
 from netwright.given import Given
+from netwright.layout import plain_layout
 from netwright.models import load_model
 from netwright.records import CheckReport, Settings
 from netwright.session import Session, prepare
@@ -146,7 +147,7 @@ def subject_of(session: Session, *, given: Given, budget: Budget, original: nn.M
     state, data, spec = session.state, session.data, session.data.spec
     device = torch.device("cpu")
     model = copy_module(session.model).to(device)
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as the person calls it
+    plain_layout(model)  # as the person calls it
     batch = _pool(data)
     if spec.task == "forecasting":
         batch = _scaled(batch)

@@ -46,7 +46,8 @@ def _chosen(session: Session, asked: str, trials: Trials | None) -> Chosen:
 
 def some_batches(session: Session) -> list[Batch]:
     """The next batches of training, on its device; random generators are as before after."""
-    return list(undisturbed(lambda: _some(session)))
+    batches: list[Batch] = undisturbed(lambda: _some(session))
+    return batches
 
 
 def _some(session: Session) -> list[Batch]:

@@ -168,7 +168,8 @@ class Trials:
         if name not in self.done:
             try:
                 self.done[name] = try_plan(state, batches, made)
-                remember(name, state, batches[0])
+                if made is compiled:
+                    remember(name, state, batches[0])
             except NoProgramError as reason:
                 self.done[name] = reason
         found = self.done[name]

@@ -138,7 +138,9 @@ def compiled(traced: Traced) -> Run:
 
 
 def cache_folder() -> Path:
-    """Where compiled programs are kept from run to run."""
+    """Where compiled programs are kept from run to run; torch's own variable goes first."""
+    if asked := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return Path(asked)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -42,4 +41,4 @@ def _mark(name: str, state: TrainState, batch: Batch) -> Path:
         repr(state.model), tensors, groups, fields, loss,
     )  # fmt: skip
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()) / "made" / key
+    return cache_folder() / "made" / key

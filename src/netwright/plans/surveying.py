@@ -23,7 +23,7 @@ from netwright.data.sources import LoaderSource
 from netwright.errors import ModelError
 from netwright.given import Given
 from netwright.plans.adopting import OWN_LOADER, adopt, some_batches
-from netwright.plans.choosing import LEAST_GAIN, Trials, alike, candidates, copied, time_steps
+from netwright.plans.choosing import LEAST_GAIN, Make, Trials, alike, candidates, copied, time_steps
 from netwright.plans.program import Program
 from netwright.plans.tracing import NoProgramError, refuse
 from netwright.records import Candidate, PlanReport, Settings
@@ -82,21 +82,25 @@ def _copies(model: nn.Module, data: Data, given: Given, settings: Settings) -> t
         if isinstance(own.loss, nn.Module):
             own = replace(own, loss=copy.deepcopy(own.loss))
     except NotCheckedError as reason:
-        raise ModelError(
-            where=type(model).__name__,
-            expected="a module that can be copied, so that plans are tried on a copy",
-            got=str(reason),
-            cure="Train with --plan eager, which needs no copy.",
-        ) from reason
+        raise _not_copied(model, "a module", reason) from reason
     return copied_model, data, settings, own
+
+
+def _not_copied(model: nn.Module, what: str, reason: Exception) -> ModelError:
+    return ModelError(
+        where=type(model).__name__,
+        expected=f"{what} that can be copied, so that plans are tried on a copy",
+        got=str(reason),
+        cure="Train with --plan eager, which needs no copy.",
+    )
 
 
 def _tried(session: Session, trials: Trials, say: Say) -> list[Candidate]:
     """The plain update first, then each plan that the device has."""
     state = session.state
-    known = candidates(state, [])
+    names = tuple(candidates(state, []))
     if isinstance(session.data.train, LoaderSource):
-        return [Candidate(name="eager", reason=f"not timed: {OWN_LOADER}"), *_none(tuple(known), OWN_LOADER)]
+        return [Candidate(name="eager", reason=f"not timed: {OWN_LOADER}"), *_none(names, OWN_LOADER)]
     session.model.train()
     batches = some_batches(session)
     say(f"eager: timing the plain update on {len(batches)} batches of {session.batch_size}")
@@ -105,9 +109,11 @@ def _tried(session: Session, trials: Trials, say: Say) -> list[Candidate]:
         refuse(state)
         same = alike(batches)
     except NoProgramError as reason:
-        others = _none(tuple(known), str(reason))
+        others = _none(names, str(reason))
     else:
-        others = [*(_one(session, name, same, trials, say) for name in known), *_elsewhere(known)]
+        known = candidates(state, same)
+        others = [_one(session, name, plan, same, trials, say) for name, plan in known.items()]
+        others += _elsewhere(known)
     plain = trials.plain
     return [
         Candidate(name="eager", seconds=plain, cost_s=0.0, apart=0.0),
@@ -125,12 +131,7 @@ def _plain_seconds(session: Session, batches: list[Batch]) -> float:
     try:
         return time_steps(copied(session.state), batches, most=TIMED_S)
     except NoProgramError as reason:
-        raise ModelError(
-            where=type(session.model).__name__,
-            expected="a module and an optimizer that can be copied, so that plans are tried on a copy",
-            got=str(reason),
-            cure="Train with --plan eager, which needs no copy.",
-        ) from reason
+        raise _not_copied(session.model, "a module and an optimizer", reason) from reason
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a person's module raises
@@ -149,9 +150,11 @@ def _seconds_of(session: Session, program: Program, batches: list[Batch]) -> flo
     return time_steps(trial, batches)
 
 
-def _one(session: Session, name: str, batches: list[Batch], trials: Trials, say: Say) -> Candidate:
+def _one(
+    session: Session, name: str, plan: tuple[Make, float], batches: list[Batch], trials: Trials, say: Say
+) -> Candidate:
     """A plan beside the plain update, each timed twice in turns: what else the machine does only makes them longer."""
-    made, expected = candidates(session.state, batches)[name]
+    made, expected = plan
     say(f"{name}: making it, which is expected to take some {expected:.0f} s")
     try:
         program, measured, cost = trials.of(name, session.state, batches, made)
