@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 57_000
+MOST_LINES_IN_ALL = 66_000  # with export, its runtime, the server and its page
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -42,8 +42,9 @@ FLOORS = (
         "marked",
         "checks",
     },
-    {"plans"},
-    {"blame", "journal", "loop", "training", "reporting", "sections", "watch"},
+    {"answering"},
+    {"plans", "serving"},
+    {"blame", "journal", "loop", "training", "reporting", "sections", "watch", "shipping"},
     {"api"},
     {"asking", "flags", "checking"},
     {"cli", "commands", "__main__", "__init__"},
@@ -52,7 +53,7 @@ FREE_OF_TORCH = {
     "errors", "traces", "records", "results", "rows", "timeline", "windows", "recordings", "pixels", "preprocess",
     "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
     "metrics", "evaluation", "intervals", "tables", "words", "marked", "asking", "flags", "checking",
-    "allocation",
+    "allocation", "answering", "serving",
 }  # fmt: skip
 # Ways to run code that lies in data.
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}

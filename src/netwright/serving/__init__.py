@@ -1,0 +1,1 @@
+"""A server over bundles: FastAPI on uvicorn, answers by onnxruntime. No torch here."""
