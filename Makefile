@@ -1,11 +1,11 @@
-# make demo | test | lint | soak | bench | bench-faults: each sets up its own virtual environment first, once.
+# make demo | test | lint | soak | assets | bench | bench-faults: each sets up its own virtual environment first, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # A new stamp name when what is to be installed changes; so a second run installs nothing.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: demo test lint soak bench bench-faults setup clean help stamp
+.PHONY: demo test lint soak assets try-assets bench bench-faults setup clean help stamp
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -22,12 +22,24 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)
 
+# onnxruntime-web for the stand-alone page, from npm: for a wheel, and for the tests of that page, which skip without it.
+ASSETS := src/netwright/shipping/assets/ort-wasm-simd-threaded.wasm.gz
+
+$(ASSETS): src/netwright/shipping/assets/digests.json
+	$(PYTHON) tools/assets.py
+
+#: make assets  fetch onnxruntime-web, pinned and checked, for `netwright export --to html`; needs npm
+assets: $(ASSETS)
+
+try-assets:
+	@$(MAKE) --no-print-directory assets || echo 'Without them the tests of the stand-alone page are skipped.'
+
 #: make demo   train the tutorial network on the embedded digits and write the report
 demo: $(STAMP)
 	$(BIN)/netwright train examples/tutorial/net.py:Net --data digits --image-size 28
 
 #: make test   run the tests
-test: $(STAMP)
+test: $(STAMP) try-assets
 	$(BIN)/python -m pytest -m 'not soak' -n 2 $(PYTEST_ARGS)
 
 #: make lint   check style and types
