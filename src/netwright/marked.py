@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from netwright.evaluation.entities import Scheme, find_entities, find_scheme
 from netwright.evaluation.tagging import UNTYPED
+from netwright.metrics.entities import Scheme, find_entities, find_scheme
 from netwright.results import WordMark
 from netwright.words import is_ideograph
 

@@ -11,20 +11,21 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from netwright.errors import DataError, require
-from netwright.pixels import read_image
 from netwright.recordings import ReadRecording, one_recording
 from netwright.rows import EncodeRows, ScaleTarget, one_row, slug
 from netwright.sounds import DecodeSound, as_waves, decode_sound
 from netwright.windows import WindowSeries, one_history
 from netwright.words import Words, look_up, sentence
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 AT_ONCE = 4096  # texts
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
@@ -211,6 +212,10 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
     Raises:
         DataError: It cannot be read, or its header promises more than ``MAX_PIXELS`` pixels.
     """
+    from PIL.Image import Resampling  # late, as texts are answered where Pillow is not
+
+    from netwright.pixels import read_image
+
     mode: Literal["L", "RGB"] = "RGB"
     image: Image.Image | None = None
     for operation in preprocess.decode:
@@ -220,7 +225,7 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
         else:
             image = image if image is not None else read_image(raw, mode)
             if image.size != (operation.width, operation.height):
-                image = image.resize((operation.width, operation.height), Image.Resampling.BILINEAR)
+                image = image.resize((operation.width, operation.height), Resampling.BILINEAR)
     image = image if image is not None else read_image(raw, mode)
     bands = [image] if image.mode == "L" else [image.getchannel(band) for band in range(3)]
     pixels = np.empty((len(bands), image.height, image.width), dtype=np.uint8)

@@ -9,13 +9,13 @@ import datetime
 import difflib
 import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtri
 
 from netwright.errors import DataError
 
@@ -209,6 +209,26 @@ def features(operation: EncodeRows, numbers: NDArray[Any], categories: NDArray[A
     return np.concatenate(parts, axis=1)
 
 
+def row_fields(
+    operation: EncodeRows, numbers: NDArray[np.float32], categories: NDArray[np.integer[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The fields of a batch of rows: all in one, by kind, and by column; codes as int64."""
+    if not operation.columns:
+        return {}
+    fields = {
+        "features": features(operation, numbers, categories),
+        "numbers": numbers,
+        "categories": categories.astype(np.int64),
+    }
+    for names, values in (
+        (operation.number_names, fields["numbers"]),
+        (operation.category_names, fields["categories"]),
+    ):
+        for place, name in enumerate(names):
+            fields.setdefault(slug(name), values[:, place])
+    return fields
+
+
 def is_missing(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, NaT, or a text that says so."""
     if isinstance(cell, str):
@@ -273,7 +293,17 @@ def to_normal(values: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArra
     places = np.linspace(0, 1, len(knots))
     rising = np.interp(values, knots, places)
     falling = 1 - np.interp(-values, -knots[::-1], places)
-    return np.asarray(ndtri(np.clip((rising + falling) / 2, TAIL, 1 - TAIL)))
+    return normal_quantiles(np.clip((rising + falling) / 2, TAIL, 1 - TAIL))
+
+
+def normal_quantiles(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles of the normal distribution, each share in (0, 1); without SciPy from the standard library."""
+    try:
+        from scipy.special import ndtri
+    except ImportError:  # what answers from a bundle does without; it agrees to 1e-14
+        inverse = statistics.NormalDist().inv_cdf
+        return np.asarray([inverse(float(one)) for one in shares.ravel()]).reshape(shares.shape)
+    return np.asarray(ndtri(shares))
 
 
 def as_seconds(cells: Sequence[Any], name: str) -> NDArray[np.float64]:

@@ -6,12 +6,15 @@ Knows nothing of modules: what is asked is a function of tokens. ``P`` prompts, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.order import keyed_uniform
-from netwright.records import Sampling
+
+if TYPE_CHECKING:
+    from netwright.records import Sampling
 
 DRAWS = 11  # the stream of random numbers that tokens are drawn with
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
-from netwright.records import Choice
+
+if TYPE_CHECKING:
+    from netwright.records import Choice
 
 BLANK = 0
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a letter that training had not; no network can answer it
@@ -63,6 +66,8 @@ def fit_alphabet(texts: Sequence[str]) -> tuple[Alphabet, tuple[Choice, ...]]:
     Raises:
         DataError: There is none.
     """
+    from netwright.records import Choice  # late: letters are read where no record is
+
     counts: dict[str, int] = {}
     for text in texts:
         for letter in tidy(text):

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from netwright.evaluation import Predictions
-from netwright.evaluation.entities import count_by_sentence, find_entities, find_scheme
+from netwright.metrics.entities import count_by_sentence, find_entities, find_scheme
 from netwright.evaluation.tagging import score_tagging
 
 BIO = ["O", "B-person", "I-person", "B-place", "I-place"]

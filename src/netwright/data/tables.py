@@ -35,8 +35,8 @@ from netwright.rows import (
     categories_of,
     encode_dates,
     encode_numbers,
-    features,
     numbers_of,
+    row_fields,
     slug,
 )
 
@@ -103,20 +103,7 @@ class TableSource:
 
 def as_fields(operation: EncodeRows, numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> dict[str, Tensor]:
     """The fields of a batch of rows: all in one, by kind, and by column."""
-    if not operation.columns:
-        return {}
-    fields = {
-        "features": torch.from_numpy(features(operation, numbers, categories)),
-        "numbers": torch.from_numpy(numbers),
-        "categories": torch.from_numpy(categories.astype(np.int64)),
-    }
-    for names, values in (
-        (operation.number_names, fields["numbers"]),
-        (operation.category_names, fields["categories"]),
-    ):
-        for place, name in enumerate(names):
-            fields.setdefault(slug(name), values[:, place])
-    return fields
+    return {name: torch.from_numpy(value) for name, value in row_fields(operation, numbers, categories).items()}
 
 
 def parts_of(operation: EncodeRows) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from netwright.errors import DataError, NonFiniteError
 from netwright.evaluation.classification import calibration_bins
 from netwright.evaluation.clusters import mean_of_ratios, ratios
-from netwright.evaluation.entities import Scheme, count_by_sentence, find_entities, find_scheme
+from netwright.metrics.entities import Scheme, count_by_sentence, find_entities, find_scheme
 from netwright.evaluation.notes import tagging_notes
 from netwright.evaluation.predictions import Predictions
 from netwright.metrics import Calibration, Confusion

@@ -16,7 +16,7 @@ from netwright.data.ragged import Ragged, RaggedSource
 from netwright.data.sources import Source
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions
-from netwright.evaluation.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
+from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
 from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.tagging import UNTYPED, headline, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
