@@ -14,6 +14,8 @@ Knows nothing of torch, of the command line or of the run folder.
     ├── LossError                                 also ValueError: outputs, targets and loss contradict
     ├── NonFiniteError                            also ArithmeticError: NaN or infinity while training
     ├── FaultError                                also ValueError: checking found that the result would be wrong
+    ├── ExportRefusedError                        also ValueError: a module that does not become a graph
+    ├── CertificateError                          also ValueError: a bundle does not answer as the trained module does
     ├── RunError                                  also OSError: the run folder and its disk
     │   ├── CheckpointError                       a checkpoint that is damaged or of another model
     │   └── RunLockedError                        another process trains in this folder
@@ -29,6 +31,8 @@ from typing import Any
 
 # What each extra brings.
 EXTRAS = {
+    "export": "onnx, onnxscript and onnxruntime",
+    "serve": "onnxruntime, FastAPI, uvicorn, python-multipart and prometheus-client",
     "report": "Jinja2 and matplotlib",
     "tables": "pandas and pyarrow",
     "text": "tokenizers, pandas and pyarrow",
@@ -114,6 +118,14 @@ class NonFiniteError(NetwrightError, ArithmeticError):
 
 class FaultError(NetwrightError, ValueError):
     """Faults that make the result wrong, found before training."""
+
+
+class CertificateError(NetwrightError, ValueError):
+    """A bundle that does not answer as the trained module does."""
+
+
+class ExportRefusedError(NetwrightError, ValueError):
+    """A module that cannot become a graph which answers as it does; the operation and its line are named."""
 
 
 class RunError(NetwrightError, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -136,6 +137,10 @@ class Classification:
         else:
             right = (outputs.argmax(1) == targets).sum()
         return {"accuracy": (right, len(targets) if self.whole else (targets >= 0).sum())}
+
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``probabilities`` float32 (B, C)."""
+        return {"probabilities": self.probabilities(outputs)}
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Probabilities (B, C)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -96,19 +97,23 @@ class Forecasting:
         loc, scale = batch.inputs["loc"][:, None], batch.inputs["scale"][:, None]
         return ((batch.target.reshape(self._shape(batch)) - loc) / scale).reshape(batch.target.shape)
 
-    def _in_unit(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def _in_unit(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Forecasts in the unit of the series, (B, H, D)."""
-        loc, scale = batch.inputs["loc"][:, None], batch.inputs["scale"][:, None]
-        return outputs.reshape(self._shape(batch)) * scale + loc
+        loc, scale = inputs["loc"][:, None], inputs["scale"][:, None]
+        return outputs.reshape(-1, self.operation.horizon, self.operation.targets) * scale + loc
 
     def running(self, outputs: Tensor, batch: Batch) -> Running:
         """Absolute errors over all steps that are known, in the unit of the series."""
-        error = (self._in_unit(outputs, batch) - batch.target.reshape(self._shape(batch))).abs()
+        error = (self._in_unit(outputs, batch.inputs) - batch.target.reshape(self._shape(batch))).abs()
         return {"mae": (error.nansum(), (~error.isnan()).sum())}
+
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``values`` float32 (B, H, D), in the unit of the series; of ``inputs`` it takes ``loc`` and ``scale``."""
+        return {"values": self._in_unit(outputs.float(), inputs)}
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Forecasts and what came, (B, H, D), with each window's series and the time of its first step."""
-        ids, values = batch.sample_ids.cpu().numpy(), self._in_unit(outputs.float(), batch).cpu().numpy()
+        ids, values = batch.sample_ids.cpu().numpy(), self.served(outputs, batch.inputs)["values"].cpu().numpy()
         targets = np.zeros((0, *values.shape[1:]), dtype=np.float32)
         if batch.targets is not None:
             targets = batch.target.reshape(self._shape(batch)).cpu().numpy()

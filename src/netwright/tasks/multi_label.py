@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -115,10 +116,14 @@ class MultiLabel:
             "label_accuracy": ((given == wanted).sum(), wanted.numel()),
         }
 
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``probabilities`` of each label, float32 (B, C)."""
+        values = outputs.detach().float().reshape(-1, len(self.classes))
+        return {"probabilities": values if self.sigmoids else values.sigmoid()}
+
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """The probability of each label, (B, C)."""
-        ids, values = batch.sample_ids.cpu().numpy(), outputs.detach().float().reshape(len(batch), -1)
-        probs = (values if self.sigmoids else values.sigmoid()).cpu().numpy()
+        ids, probs = batch.sample_ids.cpu().numpy(), self.served(outputs, batch.inputs)["probabilities"].cpu().numpy()
         targets = np.zeros(0, dtype=np.float32) if batch.targets is None else batch.target.cpu().numpy()
         return Predictions(ids, targets, probs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -116,6 +117,10 @@ class NextToken:
             "accuracy": ((right & counted).sum(), count),
         }
 
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``log_probs`` of what follows the last token, float32 (B, V)."""
+        return {"log_probs": self._log_probs(outputs[:, -1:])[:, 0]}
+
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Of each token that counts its log-probability and the likeliest token, float32 (M, 2).
 
@@ -123,10 +128,10 @@ class NextToken:
         log-probabilities of what follows the last token, (B, V).
         """
         ids = batch.sample_ids.cpu().numpy()
-        log_probs = self._log_probs(outputs)
         if batch.targets is None:
-            return Predictions(ids, np.zeros(0, dtype=np.int64), log_probs[:, -1].cpu().numpy())
-        targets = batch.target
+            log_probs = self.served(outputs, batch.inputs)["log_probs"]
+            return Predictions(ids, np.zeros(0, dtype=np.int64), log_probs.cpu().numpy())
+        targets, log_probs = batch.target, self._log_probs(outputs)
         counted = targets != IGNORE_INDEX
         own = log_probs.gather(2, targets.clamp_min(0)[..., None])[..., 0]
         kept = torch.stack((own, log_probs.argmax(2).to(own.dtype)), dim=2)[counted]

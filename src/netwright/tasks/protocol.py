@@ -7,6 +7,7 @@ served. ``outputs`` is the tensor that the module answered with, (B, ...); of se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -69,6 +70,14 @@ class Task(Protocol):
         """What is kept of the answers to a batch; samples that are to be ignored are left out.
 
         Where the batch has no targets, ``targets`` is empty.
+        """
+
+    def served(self, outputs: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The answer in numbers, as tensors by name: ``probabilities``, ``values``, ``log_probs`` …; can be traced.
+
+        Args:
+            outputs: What the module answered with.
+            inputs: Fields of the batch, after the tensor operations; answers in a unit of their own need some.
         """
 
     def score(self, predictions: Predictions, *, split: str, seed: int) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -103,6 +104,14 @@ class Regression:
         targets = batch.target
         error = (self._in_unit(outputs).reshape(targets.shape) - targets).abs()
         return {"mae": (error.reshape(len(targets), -1).mean(1).sum(), len(targets))}
+
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``values`` float32 (B, D), in the unit of the targets."""
+        return {
+            "values": self._in_unit(outputs.float()).flatten(1)
+            if outputs.ndim > 1
+            else self._in_unit(outputs.float())[:, None]
+        }
 
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """The values, shaped as the targets."""

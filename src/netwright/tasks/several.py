@@ -112,6 +112,14 @@ class Several:
             for metric, sums in task.running(outputs[name], _part(batch, name)).items()
         }
 
+    def served(self, outputs: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of each answer, as ``answer.probabilities``."""
+        return {
+            f"{name}.{what}": value
+            for name, task in self.tasks.items()
+            for what, value in task.served(outputs[name], inputs).items()
+        }
+
     def predictions(self, outputs: dict[str, Tensor], batch: Batch) -> Predictions:
         """Those of each answer, under its name."""
         ids = batch.sample_ids.cpu().numpy()

@@ -129,10 +129,15 @@ class Transcription:
             letters += len(truth)
         return {"character_error_rate": (torch.tensor(edits), letters)}
 
+    def served(self, outputs: Outputs, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``log_probs`` float32 (B, F, C), and ``frames`` of each sound, int64 (B,)."""
+        return {"log_probs": self.log_probs(outputs), "frames": outputs["lengths"].long()}
+
     def predictions(self, outputs: Outputs, batch: Batch) -> Predictions:
         """Letters of each sound, end to end."""
         ids = batch.sample_ids.cpu().numpy()
-        log_probs, frames = self.log_probs(outputs).cpu().numpy(), outputs["lengths"].long().cpu().numpy()
+        answers = self.served(outputs, batch.inputs)
+        log_probs, frames = answers["log_probs"].cpu().numpy(), answers["frames"].cpu().numpy()
         finite = np.isfinite(log_probs).all(2)
         letters, answer_starts = decode(log_probs, frames, width=self.beam)
         broken = [not finite[row, :count].all() for row, count in enumerate(frames)]

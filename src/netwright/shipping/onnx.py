@@ -1,0 +1,67 @@
+"""A module to ONNX and to PyTorch's own exported programs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from netwright.batch import Batch
+from netwright.shipping.graph import Exported, example_of
+
+OPSET = 20
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def to_program(graph: Exported, batch: Batch) -> ExportedProgram:
+    """Trace it, with the batch and the lengths left open."""
+    example = example_of(graph, batch)
+    shapes = (tuple(dict.fromkeys(one.axes, Dim.DYNAMIC) for one in graph.inputs),)
+    oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with _quiet(), torch.no_grad(), oblivious:
+        return torch.export.export(graph, example, dynamic_shapes=shapes)
+
+
+def to_onnx(graph: Exported, batch: Batch) -> bytes:
+    """The graph as an ONNX model, weights inside.
+
+    Args:
+        batch: A few stored samples.
+
+    Raises:
+        ExportRefusedError: It cannot be made; the operation and its line are named.
+    """
+    program = to_program(graph, batch)
+    with _quiet(), contextlib.redirect_stdout(io.StringIO()):
+        made: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=[one.name for one in graph.inputs],
+            output_names=[one["name"] for one in graph.outputs],
+        )
+    found: bytes = made.model_proto.SerializeToString()
+    return found
+
+
+def to_pt2(graph: Exported, batch: Batch) -> bytes:
+    """The graph as ``torch.export`` saves it: ``torch.export.load(file).module()`` answers, without netwright.
+
+    Raises:
+        ExportRefusedError: It cannot be made.
+    """
+    buffer = io.BytesIO()
+    torch.export.save(to_program(graph, batch), buffer)
+    return buffer.getvalue()
