@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,10 +17,10 @@ from netwright.data.ragged import Ragged, RaggedSource
 from netwright.data.sources import Source
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions
-from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
 from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.tagging import UNTYPED, headline, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
+from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, Span, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
@@ -115,14 +116,22 @@ class Tagging:
             found["entity_f1"] = _entity_f1(preds, targets, kept, *tables)
         return found
 
+    def served(self, outputs: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``probabilities`` of each place, float32 (B, T, C); at padding they mean nothing."""
+        return {"probabilities": self._probabilities(outputs.detach().float())}
+
+    def _probabilities(self, rows: Tensor) -> Tensor:
+        """Outputs (..., C) as probabilities."""
+        if self.kind not in ("probs", "sigmoids"):
+            return rows.softmax(-1)
+        if self.kind == "sigmoids":
+            return rows / rows.sum(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        return rows
+
     def predictions(self, outputs: Tensor, batch: Batch) -> Predictions:
         """Probabilities of the words of each sentence, (M, C), padding left out."""
         real = _real(batch)
-        rows = outputs.detach().float()[real]
-        if self.kind not in ("probs", "sigmoids"):
-            rows = rows.softmax(1)
-        elif self.kind == "sigmoids":
-            rows = rows / rows.sum(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        rows = self._probabilities(outputs.detach().float()[real])
         starts = np.concatenate(([0], np.cumsum(real.sum(1).cpu().numpy()))).astype(np.int64)
         targets = np.zeros(0, dtype=np.int64) if batch.targets is None else batch.target[real].cpu().numpy()
         return Predictions(batch.sample_ids.cpu().numpy(), targets, rows.cpu().numpy(), starts)
