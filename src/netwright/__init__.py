@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netwright.records import LoadOptions, Settings
     from netwright.results import Evaluation
     from netwright.run import Run, open_run
+    from netwright.shipping.export import export
     from netwright.watch import watching
 
 # Where each public name lives.
@@ -40,6 +41,7 @@ _HOMES = {
     "check": "api",
     "confusion_matrix": "metrics",
     "evaluate": "api",
+    "export": "shipping.export",
     "fit": "api",
     "load": "data",
     "load_model": "models",
@@ -65,6 +67,7 @@ __all__ = [
     "check",
     "confusion_matrix",
     "evaluate",
+    "export",
     "fit",
     "load",
     "load_model",

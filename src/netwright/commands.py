@@ -12,6 +12,8 @@ from netwright.checking import CHECK_EXAMPLE, WATCH_EXAMPLE, add_check, add_watc
 from netwright.errors import UsageError
 from netwright.flags import add_arg, add_fields, load_options, make, settings_given
 
+from netwright.shipping.command import EXPORT_EXAMPLES, add_export, run_export
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -264,5 +266,6 @@ VERBS = (
     ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),
     ("evaluate", "score a run on a split", "netwright evaluate runs/2026-11-23-mnist-net", _add_evaluate, _evaluate),
     ("predict", "answer new inputs", "netwright predict runs/2026-11-23-mnist-net a.png", _add_predict, _predict),
+    ("export", "write a run as what answers anywhere, with proof", EXPORT_EXAMPLES, add_export, run_export),
     ("report", "write a run's report", "netwright report runs/2026-11-23-mnist-net --lang zh", _add_report, _report),
 )

@@ -16,6 +16,7 @@ Knows nothing of torch, of the command line or of the run folder.
     ├── FaultError                                also ValueError: checking found that the result would be wrong
     ├── ExportRefusedError                        also ValueError: a module that does not become a graph
     ├── CertificateError                          also ValueError: a bundle does not answer as the trained module does
+    ├── BundleError                               also ValueError: a bundle that is damaged, changed or not to be trusted
     ├── RunError                                  also OSError: the run folder and its disk
     │   ├── CheckpointError                       a checkpoint that is damaged or of another model
     │   └── RunLockedError                        another process trains in this folder
@@ -126,6 +127,10 @@ class CertificateError(NetwrightError, ValueError):
 
 class ExportRefusedError(NetwrightError, ValueError):
     """A module that cannot become a graph which answers as it does; the operation and its line are named."""
+
+
+class BundleError(NetwrightError, ValueError):
+    """A bundle that is damaged, was changed, or holds what no bundle may hold."""
 
 
 class RunError(NetwrightError, OSError):

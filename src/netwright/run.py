@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -88,6 +88,10 @@ class Run:
         """The page."""
         return self.path / "report.html"
 
+    def exported(self, kind: Literal["bundle", "bundle.zip", "page.html"]) -> Path:
+        """Where what was exported lies, unless another place was named."""
+        return self.path / kind
+
     @property
     def model_folder(self) -> Path:
         """The person's source, copied."""
@@ -121,6 +125,10 @@ class Run:
     def read_data(self) -> DataSpec:
         """What was understood of the data."""
         return _read(self.data_file, DataSpec)
+
+    def read_environment(self) -> Environment:
+        """Where it was trained."""
+        return _read(self.environment_file, Environment)
 
     def read_evaluation(self) -> Evaluation:
         """What the model scored."""

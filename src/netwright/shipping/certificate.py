@@ -1,0 +1,454 @@
+"""Prove that a bundle answers as the trained module does, or say where it does not, and why.
+
+What is examined are the files themselves: the graph by onnxruntime, the exported program by torch, run.py in a process
+of its own. What they are compared with is the run: its module, its preprocessing, its own way to answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from netwright import __version__
+from netwright.answering.bundle import Bundle, open_bundle
+from netwright.answering.model import Model
+from netwright.answering.predictor import Predictor
+from netwright.batch import Batch
+from netwright.binding import Binding, ask, in_full
+from netwright.checkpoints import digest_of
+from netwright.data import tensors
+from netwright.data.batches import eval_batches
+from netwright.data.dataset import Data
+from netwright.errors import CertificateError
+from netwright.inference import Trained, eval_batch, fit_task
+from netwright.predicting import predict
+from netwright.session import evaluating, unchanged_random
+from netwright.shipping.bundle import Say, digests, first_batch, scored, stored
+from netwright.shipping.compare import Apart, apart
+from netwright.shipping.diagnosis import explain, other_weights
+from netwright.shipping.edges import edge_inputs
+from netwright.shipping.graph import first_difference
+from netwright.shipping.raws import as_json, raws
+from netwright.tasks import NextToken, Task
+
+TOLERANCE = 1e-4  # of probabilities; of values as a share of the targets' deviation
+TOGETHER = 1e-5  # that padding may move an answer, where samples of different lengths are to share a batch
+RAWS = 128  # validation samples that go through all of the preprocessing again
+EXAMPLES = 12  # that a page can check again by itself
+SIZES = (1, 2, 3, 7)
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "netwright")
+
+
+@dataclasses.dataclass(slots=True)
+class Subject:
+    """A run, and how its module is asked in numbers.
+
+    Attributes:
+        data: As the run had them, and with what is done to batches left out.
+        scales: By name of an answer the deviation of its targets.
+    """
+
+    trained: Trained
+    data: Data
+    task: Task
+    binding: Binding
+    scales: dict[str, float]
+
+    @classmethod
+    def of(cls, trained: Trained, data: Data) -> Subject:
+        """From a run that was opened again."""
+        batch = first_batch(data, scored(data), 8)
+        ready = Batch(tensors.apply_to(trained.data_spec.preprocess, batch.inputs), None, batch.sample_ids)
+        device = next(trained.model.parameters()).device
+        with unchanged_random(device):
+            task, binding = fit_task(trained.model, trained.data_spec, ready, device, beam=trained.beam)
+        return cls(trained, data, task, binding, _scales(data))
+
+    def answers(self, inputs: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """The module's answers to stored inputs, in numbers, as the graph should give them."""
+        return self.answers_to(tensors.apply_to(self.trained.data_spec.preprocess, inputs))
+
+    def answers_to(self, inputs: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """The same of inputs that are made ready."""
+        model = self.trained.model
+        with evaluating(model), torch.no_grad():
+            served = self.task.served(in_full(ask(self.binding, model, inputs)), inputs)
+        return {name: value.cpu().numpy() for name, value in served.items()}
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The compared split, as it is stored."""
+        return iter(eval_batches(stored(self.data), scored(self.data), batch_size=size, workers=0))
+
+
+def _scales(data: Data) -> dict[str, float]:
+    """Deviations of targets that are real numbers; of all of a series' values together."""
+    source = data.split(scored(data))
+    held = getattr(source, "all_targets", None)
+    named = held if isinstance(held, dict) else {"": np.asarray(source.targets)}
+    found = {}
+    for name, values in named.items():
+        numbers = np.asarray(values, dtype=np.float64)
+        deviation = float(np.nanstd(numbers)) if numbers.size else 0.0
+        found[name] = deviation if np.isfinite(deviation) and deviation > 0 else 1.0
+    return found
+
+
+def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Examine a draft of a bundle.
+
+    Args:
+        folder: Of its files, with their digests in certificate.json already.
+        variants: What is known of a lighter graph, whose answers were compared by their score; empty for the plain one.
+        say: Told how far it is.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        CertificateError: It answers otherwise, with the reason, the sample and the first layer that differs.
+    """
+    bundle = open_bundle(folder)
+    _same_files(bundle, subject)
+    model = Model(bundle)
+    say("certificate: batch sizes and lengths")
+    _steady(model, subject)
+    validation = _validation(bundle, model, subject, exact=not variants, say=say)
+    if not variants:
+        _exported_program(bundle, subject)
+    say("certificate: raw inputs, from files to answers")
+    known = _known(subject)
+    edges = _raw(folder, subject, known, exact=not variants)
+    through = _standalone(folder, bundle, subject, known)
+    return {
+        "format": 1,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "source": {
+            "run": subject.trained.run.path.resolve().name,
+            "weights": digest_of(subject.trained.model.state_dict()),
+            "data_digest": subject.trained.data_spec.digest,
+        },
+        "files": digests(folder),
+        "tolerance": {"probabilities": TOLERANCE, "decisions": 1.0},
+        "validation": validation,
+        "edges": edges,
+        "programs": {
+            "onnx": "compared",
+            "pt2": "compared" if not variants else "not of these numbers",
+            "run.py": through,
+        },
+        "together": bundle.spec["together"],
+        "variants": variants,
+        "examples": _examples(bundle, folder, subject, known),
+    }
+
+
+def _version(name: str) -> str:
+    return __version__ if name == "netwright" else metadata.version(name)
+
+
+def _refuse(where: str, got: str, cure: str = "") -> CertificateError:
+    return CertificateError(
+        where=where,
+        expected="answers as the trained module gives them",
+        got=got,
+        cure=cure or "Nothing was written: export again, and if it stays so, report it with the module.",
+    )
+
+
+def _same_files(bundle: Bundle, subject: Subject) -> None:
+    """What can be compared without asking: preprocessing, names, weights."""
+    spec = subject.trained.data_spec
+    for where, true, other in _differences(spec.preprocess.model_dump(mode="json"), bundle.spec["preprocess"], ""):
+        raise _refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
+    fields = [field.model_dump(mode="json") for field in spec.inputs]
+    for where, true, other in _differences(fields, bundle.spec["fields"], "fields"):
+        raise _refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
+    names = {"classes": spec.classes, "letters": spec.letters}
+    for key, true in names.items():
+        other = bundle.classes.get(key)
+        if (list(true) if true is not None else None) != other:
+            what = "in another order" if true and other and sorted(true) == sorted(other) else "other names"
+            raise _refuse("classes.json", f"{key} {what}: {_short(other)} instead of {_short(true)}")
+    for one in spec.answers:
+        if one.classes is not None and list(one.classes) != bundle.classes.get("answers", {}).get(one.name):
+            raise _refuse("classes.json", f"other classes of {one.name}")
+    from safetensors.torch import load
+
+    if digest_of(load(bundle.read("weights.safetensors"))) != digest_of(_plain(subject.trained.model.state_dict())):
+        raise _refuse("weights.safetensors", "other weights than the run's best")
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _differences(true: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """Places where two JSON values differ."""
+    if isinstance(true, dict) and isinstance(other, dict):
+        for key in [*true, *(key for key in other if key not in true)]:
+            name = true.get("op") or true.get("column") or where
+            yield from _differences(true.get(key), other.get(key), f"{name}.{key}".lstrip("."))
+    elif isinstance(true, list) and isinstance(other, list) and len(true) == len(other):
+        for place, (one, another) in enumerate(zip(true, other, strict=True)):
+            yield from _differences(one, another, f"{where}[{place}]")
+    elif true != other:
+        yield where, true, other
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 120 else f"{text[:100]} …"
+
+
+def _feed(model: Model, batch: Batch) -> dict[str, NDArray[Any]]:
+    return {name: batch.inputs[name].numpy() for name in model.input_names}
+
+
+def _steady(model: Model, subject: Subject) -> None:
+    """The graph answers alike each time, and takes batches of any size and length."""
+    for size in SIZES:
+        batch = next(subject.batches(size))
+        try:
+            first = model.run(_feed(model, batch))
+        except Exception as error:
+            shapes = {name: tuple(value.shape) for name, value in batch.inputs.items()}
+            what = "batch" if size == SIZES[0] or not _varies(subject) else "batch or length"
+            raise _refuse(
+                "model.onnx",
+                f"none for {len(batch)} samples of shapes {shapes}: its {what} is frozen ({_line(error)})",
+            ) from error
+        again = model.run(_feed(model, batch))
+        for name, value in first.items():
+            if len(value) != len(batch):
+                raise _refuse(
+                    "model.onnx", f"{len(value)} rows of {name} for {len(batch)} samples: its batch is frozen"
+                )
+            if not np.array_equal(value, again[name], equal_nan=True):
+                raise _refuse("model.onnx", "another answer each time: dropout or noise was left in train mode")
+
+
+def _varies(subject: Subject) -> bool:
+    return any(-1 in field.shape for field in subject.trained.data_spec.inputs)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:160]
+
+
+def _validation(bundle: Bundle, model: Model, subject: Subject, *, exact: bool, say: Say) -> dict[str, Any]:
+    """All of the compared split, as it is stored, graph beside module."""
+    size = min(64, eval_batch(subject.trained.model, subject.data, scored(subject.data)))
+    largest, equal, count, decided = 0.0, 0, 0, 0
+    total = len(subject.data.split(scored(subject.data)))
+    for batch in subject.batches(size):
+        true = subject.answers(batch.inputs)
+        try:
+            got = model.run(_feed(model, batch))
+        except Exception as error:
+            shapes = {name: tuple(value.shape) for name, value in batch.inputs.items()}
+            raise _refuse("model.onnx", f"none for shapes {shapes}: its length is frozen ({_line(error)})") from error
+        for name, value in true.items():
+            found = _gap(value, got.get(name), name, subject)
+            same, all_of = _decisions(value, got.get(name), name)
+            if exact and (not found <= TOLERANCE or same < all_of):
+                raise _otherwise(bundle, subject, batch, true, got, name, found)
+            largest = max(largest, found)
+            equal, decided = equal + same, decided + all_of
+        count += len(batch)
+        if count % (64 * size) == 0:
+            say(f"certificate: {count:,} of {total:,} samples")
+    return {
+        "split": scored(subject.data), "count": count, "largest_difference": largest,
+        "decisions_equal": equal, "decisions": decided,
+    }  # fmt: skip
+
+
+def _gap(true: NDArray[Any], got: NDArray[Any] | None, name: str, subject: Subject) -> float:
+    """The largest difference of one output; infinite where one is no number and the other is."""
+    if got is None or got.shape != true.shape:
+        return float("inf")
+    if not true.size:
+        return 0.0
+    one, other = true.astype(np.float64), got.astype(np.float64)
+    if not np.array_equal(np.isfinite(one), np.isfinite(other)):
+        return float("inf")
+    known = np.isfinite(one)
+    if name.endswith("log_probs"):
+        one, other, known = np.exp(one), np.exp(other), np.ones_like(known)
+    gaps = np.abs(one - other)[known]
+    if name.endswith(("values", "outputs")):
+        scale = subject.scales.get(name.rpartition(".")[0], 1.0)
+        gaps = gaps / np.maximum(scale, np.abs(one[known]))
+    return float(gaps.max(initial=0.0))
+
+
+def _decisions(true: NDArray[Any], got: NDArray[Any] | None, name: str) -> tuple[int, int]:
+    """How many decisions are equal, and of how many; 0 of 0 for numbers, which decide nothing."""
+    if got is None or got.shape != true.shape or not name.endswith(("probabilities", "log_probs", "frames")):
+        return 0, 0
+    if name.endswith("frames"):
+        return int((true == got).sum()), true.size
+    one, other = true.argmax(-1), got.argmax(-1)
+    # Two columns that are equal to the last digit but one decide nothing.
+    tied = np.take_along_axis(true, other[..., None], -1)[..., 0] > true.max(-1) - 1e-6
+    return int(((one == other) | tied).sum()), one.size
+
+
+def _otherwise(
+    bundle: Bundle,
+    subject: Subject,
+    batch: Batch,
+    true: dict[str, NDArray[Any]],
+    got: dict[str, NDArray[Any]],
+    name: str,
+    found: float,
+) -> CertificateError:
+    """The error for a graph that answers otherwise: the sample, the reason and the layer."""
+    trained = subject.trained
+    source = subject.data.split(scored(subject.data))
+    row = 0
+    if name in got and got[name].shape == true[name].shape:
+        gaps = np.nan_to_num(np.abs(true[name].astype(np.float64) - got[name]), nan=np.inf).reshape(len(batch), -1)
+        row = int(gaps.max(1).argmax())
+    sample = source.name(int(batch.sample_ids[row]))
+    told = f"{name} of {sample} {found:.1e} apart"
+    if name in got and got[name].shape != true[name].shape:
+        told = f"{name} of shape {got[name].shape} instead of {true[name].shape}"
+    reason = explain(
+        trained.model, subject.answers, subject.answers_to, batch.inputs, got, trained.data_spec.preprocess
+    )
+    weights = other_weights(bundle.read("model.onnx"), trained.model.state_dict())
+    if reason is None and weights is not None:
+        reason = f"it had other weights: {weights}"
+    layer = None
+    try:
+        layer = first_difference(trained, bundle.read("model.onnx"), batch)
+    except Exception:  # noqa: S110 - a spoiled file need not bear to be taken apart
+        pass
+    parts = [told]
+    if reason is not None:
+        parts.append(f"as if {reason}" if weights is None or "weights" not in reason else reason)
+    if layer is not None:
+        parts.append(f"the first layer that differs is {layer[0]}, by {layer[1]:.1e}")
+    return _refuse("model.onnx", "; ".join(parts))
+
+
+def _exported_program(bundle: Bundle, subject: Subject) -> None:
+    """The same of model.pt2, on a few batches."""
+    program = torch.export.load(io.BytesIO(bundle.read("model.pt2"))).module()
+    names = [one["name"] for one in bundle.spec["model"]["inputs"]]
+    for size in (2, 5):
+        batch = next(subject.batches(size))
+        true = subject.answers(batch.inputs)
+        with torch.no_grad():
+            given = program(*[batch.inputs[name] for name in names])
+        given = given if isinstance(given, tuple | list) else (given,)
+        for (name, value), other in zip(true.items(), given, strict=True):
+            found = _gap(value, other.numpy(), name, subject)
+            if not found <= TOLERANCE:
+                raise _refuse("model.pt2", f"{name} {found:.1e} apart")
+
+
+def _known(subject: Subject) -> list[Any]:
+    total = len(subject.data.split(scored(subject.data)))
+    indices = sorted({int(index) for index in np.linspace(0, total - 1, min(RAWS, total))})
+    return raws(subject.data, scored(subject.data), indices)
+
+
+def _asked(subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The run's own answers; one by one, so that no padding is in them."""
+    trained = subject.trained
+    if trained.data_spec.task == NextToken.name:
+        from netwright.generation import continue_texts
+        from netwright.records import Sampling
+
+        found = continue_texts(trained, inputs, Sampling(max_new_tokens=12, temperature=0))
+    else:
+        found = [answer for one in inputs for answer in predict(trained, [one], batch_size=1)]
+    return [answer.model_dump(mode="json", exclude_none=True) for answer in found]
+
+
+def _answered(folder: Path, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    predictor = Predictor.open(folder)
+    more = {"max_new_tokens": 12, "temperature": 0} if subject.trained.data_spec.task == NextToken.name else {}
+    return [_as_dict(answer) for answer in predictor.predict(list(inputs), **more)]
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    held: dict[str, Any] = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=True)
+    return held
+
+
+def _raw(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
+    """Raw inputs through both: of the compared split, and at the edges of what is allowed."""
+    asked = [("raw samples of the split", list(known)), *edge_inputs(subject.trained.data_spec, known)]
+    found = []
+    for what, inputs in asked:
+        if not inputs:
+            continue
+        pairs = zip(_asked(subject, inputs), _answered(folder, subject, inputs), strict=True)
+        gaps = [apart(true, other, subject.scales) for true, other in pairs]
+        worst = Apart()
+        for place, one in enumerate(gaps):
+            worst |= one
+            if exact and (not one.same or not one.numbers <= TOLERANCE):
+                raise _refuse(
+                    f"{what}, input {place}",
+                    f"{one.what or 'another answer'} ({one.numbers:.1e} apart): the graph agrees on stored samples, so "
+                    "reading the input differs",
+                )
+        equal = sum(one.same for one in gaps)
+        found.append({
+            "what": what, "count": len(inputs), "largest_difference": worst.numbers, "decisions_equal": equal,
+        })  # fmt: skip
+    return found
+
+
+def _examples(bundle: Bundle, folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
+    """Inputs with their answers, which whoever has the bundle can check again."""
+    spec = subject.trained.data_spec
+    few = list(known[:: max(1, len(known) // EXAMPLES)])[:EXAMPLES]
+    written = [as_json(one, spec.preprocess, spec.kind) for one in few]
+    good = [(one, raw) for one, raw in zip(written, few, strict=True) if one is not None]
+    answers = _answered(folder, subject, [raw for _, raw in good])
+    return [
+        {"input": one, "answer": {key: value for key, value in answer.items() if key != "name"}}
+        for (one, _), answer in zip(good, answers, strict=True)
+    ]
+
+
+def _standalone(folder: Path, bundle: Bundle, subject: Subject, known: Sequence[Any]) -> str:
+    """run.py in a process of its own, on inputs as JSON."""
+    spec = subject.trained.data_spec
+    written = [(raw, as_json(raw, spec.preprocess, spec.kind)) for raw in known[:8]]
+    good = [(raw, one) for raw, one in written if one is not None]
+    if not good or spec.task == NextToken.name:
+        return "not asked: its inputs cannot be written as JSON" if not good else "not asked: it draws its texts"
+    lines = "".join(json.dumps({"input": one}, ensure_ascii=False) + "\n" for _, one in good)
+    command = [sys.executable, "-I", str(folder / "run.py"), "--format", "jsonl", "-"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(answers) != len(good):
+        error = done.stderr.strip().splitlines()
+        raise _refuse("run.py", f"{len(answers)} answers to {len(good)} inputs: {error[-1] if error else 'no error'}")
+    exact = not bundle.certificate.get("variants")
+    for (raw, _), answer in zip(good, answers, strict=True):
+        (true,) = _asked(subject, [raw]) if exact else _answered(folder, subject, [raw])
+        one = apart(true, answer, subject.scales)
+        if not one.same or not one.numbers <= TOLERANCE:
+            raise _refuse("run.py", f"{one.what or 'another answer'} ({one.numbers:.1e} apart)")
+    return f"compared on {len(good)} inputs"
