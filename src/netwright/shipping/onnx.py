@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from netwright.batch import Batch
 from netwright.shipping.graph import Exported, example_of
+from netwright.shipping.recurrent import Form, as_torch_has_it, whole_layers
 
 OPSET = 20
 
@@ -24,12 +25,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def to_program(graph: Exported, batch: Batch) -> ExportedProgram:
-    """Trace it, with the batch and the lengths left open."""
+def to_program(graph: Exported, batch: Batch, form: Form) -> ExportedProgram:
+    """Trace it, with the batch and the lengths left open, for ONNX or for torch."""
     example = example_of(graph, batch)
     shapes = (tuple(dict.fromkeys(one.axes, Dim.DYNAMIC) for one in graph.inputs),)
     oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with _quiet(), torch.no_grad(), oblivious:
+    with _quiet(), torch.no_grad(), oblivious, whole_layers(graph, form):
         return torch.export.export(graph, example, dynamic_shapes=shapes)
 
 
@@ -42,7 +43,7 @@ def to_onnx(graph: Exported, batch: Batch) -> bytes:
     Raises:
         ExportRefusedError: It cannot be made; the operation and its line are named.
     """
-    program = to_program(graph, batch)
+    program = to_program(graph, batch, "onnx")
     with _quiet(), contextlib.redirect_stdout(io.StringIO()):
         made: Any = torch.onnx.export(
             program,
@@ -63,5 +64,8 @@ def to_pt2(graph: Exported, batch: Batch) -> bytes:
         ExportRefusedError: It cannot be made.
     """
     buffer = io.BytesIO()
-    torch.export.save(to_program(graph, batch), buffer)
+    program = to_program(graph, batch, "torch")
+    as_torch_has_it(program.graph_module)
+    program._guards_code = []  # they forbid a batch of one, which the graph answers
+    torch.export.save(program, buffer)
     return buffer.getvalue()
