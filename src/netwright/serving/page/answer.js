@@ -59,10 +59,9 @@ function measured({ value }, spec) {
   return [el("dl", { class: "numbers" }, value.slice(0, 100).map((one, at) => el("div", {}, el("dt", {}, names[at] ?? String(at + 1)), el("dd", {}, number(one)))))];
 }
 
-function foretold({ forecast }, spec, history) {
+function foretold({ forecast }, spec, { history, time }) {
   return Object.entries(forecast).flatMap(([name, steps]) => {
-    const time = history ? Object.keys(history).find((one) => typeof history[one]?.[0] === "string" && one in (spec.times ?? { [one]: 1 })) : null;
-    const figure = chart({ title: name, past: history?.[name] ?? [], times: time ? history[time] : null, steps });
+    const figure = chart({ title: name, past: history?.[name] ?? [], times: history?.[time] ?? null, steps });
     const around = steps.some((one) => Number.isFinite(one.low));
     const head = el("tr", {}, ["time", "value", ...(around ? ["low", "high"] : [])].map((key) => said("th", key, { scope: "col", class: key === "time" ? null : "num" })));
     const cells = (step) => [step.value, ...(around ? [step.low, step.high] : [])].map((one) => el("td", { class: "num" }, Number.isFinite(one) ? number(one) : "–"));
@@ -114,23 +113,29 @@ function tagged({ words = [], tags, entities, confidences = [] }, spec) {
   return [sentence, said("p", "no_entity", { class: "fine" })];
 }
 
-function several({ answers }, spec, history) {
+function several({ answers }, spec, given) {
   return Object.entries(answers).map(([name, answer]) => {
     const own = spec.answers?.[name] ?? spec.answer?.answers?.[name] ?? {};
-    return el("div", { class: "one" }, el("h3", {}, name), show(answer, { ...own, samples: [] }, history));
+    return el("div", { class: "one" }, el("h3", {}, name), show(answer, own, given));
   });
 }
 
-/** The elements of an answer. */
-export function show(answer, spec, history = null) {
+/**
+ * The elements of an answer.
+ *
+ * @param answer A Prediction.
+ * @param spec Of the model.
+ * @param given What was asked: `raw`; of series also their columns as `history`, and the name of the `time` among them.
+ */
+export function show(answer, spec, given = {}) {
   const note = answer.note ? el("p", { class: "note" }, answer.note) : null;
   const parts = [];
   if (answer.error !== undefined) parts.push(el("p", { class: "problem" }, answer.error));
-  else if (answer.answers) parts.push(...several(answer, spec, history));
-  else if (answer.forecast) parts.push(...foretold(answer, spec, history));
+  else if (answer.answers) parts.push(...several(answer, spec, given));
+  else if (answer.forecast) parts.push(...foretold(answer, spec, given));
   else if (answer.tags) parts.push(...tagged(answer, spec));
   else if (answer.labels) parts.push(...labelled(answer, spec));
-  else if (answer.continuation !== undefined) parts.push(el("p", { class: "written" }, answer.name, el("mark", {}, answer.continuation)));
+  else if (answer.continuation !== undefined) parts.push(el("p", { class: "written" }, typeof given.raw === "string" ? el("span", { class: "given-text" }, given.raw) : null, el("mark", {}, answer.continuation)));
   else if (answer.text !== undefined) parts.push(answer.text ? el("p", { class: "spoken" }, el("bdi", {}, answer.text)) : said("p", "nothing_said", { class: "spoken none" }));
   else if (answer.value) parts.push(...measured(answer, spec));
   else if (answer.label !== undefined) parts.push(...classified(answer));

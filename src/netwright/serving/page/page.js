@@ -29,8 +29,9 @@ const problem = (sentence) => {
 
 function render() {
   const { answer, spec, seen, kind } = now;
+  const given = { raw: now.raw, history: now.input?.history?.(), time: now.fields.find((one) => one.kind === "time")?.name };
   byId("answer").classList.toggle("waiting", !answer);
-  byId("shown").replaceChildren(answer ? show(answer, spec, now.input?.history?.() ?? null) : said("p", "no_answer", { class: "empty" }));
+  byId("shown").replaceChildren(answer ? show(answer, spec, given) : said("p", "no_answer", { class: "empty" }));
   byId("seen").replaceChildren(...(seen ? showSeen(seen, kind) : []));
 }
 
@@ -50,7 +51,7 @@ async function patiently(action) {
         byId("away").hidden = false;
         say(byId("away"), "away", { seconds });
       } else if (error instanceof Refused && error.status === 401) {
-        await keyGiven(error);
+        await keyGiven();
         continue;
       } else if (error instanceof Refused && (error.status === 429 || error.status === 503)) {
         byId("away").hidden = false;
@@ -63,12 +64,12 @@ async function patiently(action) {
   }
 }
 
-function keyGiven(error) {
+function keyGiven() {
   const form = byId("key");
   const refused = !form.hidden;
   form.hidden = false;
   byId("key-problem").hidden = !refused;
-  byId("key-problem").textContent = refused ? error.message : "";
+  byId("key-problem").textContent = refused ? word("key_refused") : "";
   byId("secret").focus();
   return new Promise((resolve) => {
     form.onsubmit = (event) => {
@@ -91,8 +92,9 @@ const explain = later(async (mine, raw) => {
     if (mine !== now.asked) return;
     now.seen = { seen: reply.seen, where: reply.where };
     render();
-  } catch {
-    // The answer stands already; what lies behind it is left out.
+  } catch (error) {
+    // The answer stands already; what lies behind it comes when the server has time for it, or not at all.
+    if (error instanceof Refused && error.status === 429) setTimeout(() => explain(mine, raw), 1000 * (error.again || 1));
   }
 }, EXPLAIN_MS);
 

@@ -153,7 +153,7 @@ export async function pictureInput({ spec, fields, ask, problem }) {
     let newest = 0;
     const draw = async (strokes, done) => {
       root.classList.remove("has-picture");
-      shown.hidden = true;
+      shown.hidden = name.hidden = true;
       if (!strokes.length) return ask(null);
       // Answers come while one draws, but not for each of its points.
       if (!done && performance.now() - last < WHILE_DRAWING_MS) return undefined;

@@ -44,23 +44,27 @@ function picture(seen, where) {
     image.classList.toggle("smooth", image.naturalWidth > 96);
   });
   const parts = [figure("seen", el("span", { class: "framed" }, image), size)];
-  if (where?.grid?.length) parts.push(figure("looked", heated(seen.png, where.grid), el("p", { class: "fine" }, whereInWords(where.grid))));
+  if (where.grid?.length) parts.push(figure("looked", heated(seen.png, where.grid), el("p", { class: "fine" }, whereInWords(where.grid))));
   return el("div", { class: "pictures" }, parts);
+}
+
+function strip(drops) {
+  const most = largest(drops);
+  const cells = drops.map((drop) => el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }));
+  return el("span", { class: "strip", "aria-hidden": "true" }, cells);
 }
 
 function spectrum(seen, where) {
   const image = el("img", { src: seen.png, alt: word("seen_sound"), class: "spectrum" });
-  const stretches = where?.stretches ?? [];
-  const drops = stretches.map((one) => (typeof one === "number" ? one : one.drop ?? one.value ?? one[2]));
-  const most = largest(drops);
-  const cells = drops.map((drop) => el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }));
-  const strip = drops.length ? el("span", { class: "strip", "aria-hidden": "true" }, cells) : null;
-  const note = drops.length ? said("p", "strip_note", { class: "fine" }) : null;
-  return figure("seen_heard", el("span", { class: "spectrogram" }, image, strip), note);
+  const drops = where.stretches;
+  const note = drops ? said("p", "strip_note", { class: "fine" }) : null;
+  return figure("seen_heard", el("span", { class: "spectrogram" }, image, drops ? strip(drops) : null), note);
 }
 
+const stretches = (drops) => figure("looked_stretches", el("span", { class: "spectrogram" }, strip(drops)), said("p", "strip_note", { class: "fine" }));
+
 function tokens(list, where) {
-  const drops = where?.tokens ?? [];
+  const drops = where.tokens ?? [];
   const most = largest(drops.map((one) => one ?? 0));
   const shown = list.slice(0, MOST_TOKENS).map((token, at) => {
     const drop = drops[at];
@@ -89,11 +93,13 @@ function columns(drops) {
 }
 
 /** What was seen and where the model looked, as the server tells it; empty where it tells nothing. */
-export function showSeen({ seen, where }, kind) {
+export function showSeen(told, kind) {
+  const where = told.where?.kind ? { [told.where.kind]: told.where.values } : told.where ?? {};
+  const seen = typeof told.seen === "string" ? { png: told.seen } : Array.isArray(told.seen) ? { tokens: told.seen } : told.seen ?? {};
   const parts = [];
-  if (seen?.png) parts.push(kind === "sound" ? spectrum(seen, where) : picture(seen, where));
-  if (seen?.tokens?.length) parts.push(tokens(seen.tokens, where));
-  if (seen?.first?.length) parts.push(tokens(seen.first, null), tokens(seen.second ?? [], null));
-  if (where?.columns && Object.keys(where.columns).length) parts.push(columns(where.columns));
+  if (seen.png) parts.push(kind === "sound" ? spectrum(seen, where) : picture(seen, where));
+  else if (where.stretches?.length) parts.push(stretches(where.stretches));
+  if (seen.tokens?.length) parts.push(tokens(seen.tokens, where));
+  if (where.columns && Object.keys(where.columns).length) parts.push(columns(where.columns));
   return parts;
 }

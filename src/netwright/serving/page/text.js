@@ -4,6 +4,7 @@ import { el, later } from "./dom.js";
 import { label, said, word } from "./words.js";
 
 const TYPING_MS = 250;
+const WRITING_MS = 700;
 const SHOWN = 60; // characters of a sample on its button
 
 const short = (text) => (text.length > SHOWN ? `${text.slice(0, SHOWN - 1)}…` : text);
@@ -18,14 +19,16 @@ function box(name, key, rows, changed) {
 export function textInput({ fields, ask, spec }) {
   const words = fields[0].kind === "words";
   const key = words ? "type_sentence" : spec.task === "next_token" ? "type_beginning" : "type_text";
-  const send = later(() => ask(area.value.trim() ? area.value : null), TYPING_MS);
+  // What writes on takes longer than what answers.
+  const deep = spec.task !== "next_token";
+  const send = later(() => ask(area.value.trim() ? area.value : null, { explain: deep }), deep ? TYPING_MS : WRITING_MS);
   const area = box("one", key, 5, send);
   const take = (sample) => {
     const raw = sample?.text ?? sample;
     area.value = Array.isArray(raw) ? raw.join(" ") : String(raw);
     send.stop();
     // Words that are given apart stay apart.
-    ask(Array.isArray(raw) ? raw : area.value);
+    ask(Array.isArray(raw) ? raw : area.value, { explain: deep });
   };
   const root = el("div", { class: "text" }, said("label", key, { for: area.id, class: "quiet" }), area);
   const sample = (one) => short(Array.isArray(one) ? one.join(" ") : String(one?.text ?? one));
