@@ -22,9 +22,8 @@ from netwright.inference import Trained, answering, fit_task
 from netwright.preprocess import Tokenise, detokenise, tokenise
 from netwright.records import DataSpec, Sampling
 from netwright.results import Continuation, Prediction
-from netwright.sampling import Asked, continue_tokens
+from netwright.sampling import Asked, continuation, continue_tokens, unwritten
 
-START = 0  # what stands before a text
 # Where in a split its report shows continuations, and how many tokens of each.
 PLACES = (0.15, 0.5, 0.85)
 SHOWN_TOKENS, SHOWN_PROMPT = {"character": 200}, 160
@@ -54,11 +53,7 @@ def continue_texts(trained: Trained, prompts: Sequence[Any], sampling: Sampling)
         except DataError as error:
             answers.append(Prediction(name=name, error=str(error)))
             continue
-        given = tokens[None] if len(tokens) else np.full((1, 1), START)
-        (written,) = continue_tokens(asked, given, sampling, context=operation.max_length, never=unwritten(operation))
-        answers.append(
-            Prediction(name=name, continuation=detokenise(operation, written), note=_unknown(operation, tokens))
-        )
+        answers.append(Prediction(name=name, **continuation(asked, operation, tokens, sampling)))
     return answers
 
 
@@ -118,18 +113,6 @@ def asker(model: nn.Module, spec: DataSpec) -> Asked:
         return found
 
     return asked
-
-
-def unwritten(operation: Tokenise) -> tuple[int, ...]:
-    """Tokens that are no text: padding and the unknown one; of a person's own tokenizer none is known."""
-    return () if operation.kind == "file" else (0, 1)
-
-
-def _unknown(operation: Tokenise, tokens: NDArray[np.int32]) -> str | None:
-    count = int((tokens == 1).sum()) if operation.kind != "file" else 0
-    if not count:
-        return None
-    return f"{count} of the prompt's {len(tokens)} last tokens were not in training; the model does not know them apart"
 
 
 def _line(tokens: NDArray[np.integer], place: int, operation: Tokenise) -> int:

@@ -12,23 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from netwright import preprocess
 from netwright.batch import Batch
 from netwright.binding import ask, in_full
 from netwright.data import tensors
 from netwright.data.collate import collate
+from netwright.data.raw import UNREADABLE, first_line, input_name, read_input
 from netwright.data.tables import as_fields
-from netwright.errors import DataError, NetwrightError, UsageError
+from netwright.errors import UsageError
 from netwright.evaluation import Predictions
 from netwright.inference import Trained, answering, fit_task
-from netwright.records import DataSpec, FieldSpec
+from netwright.records import DataSpec
 from netwright.results import Prediction
 from netwright.session import unchanged_random
 from netwright.tasks import Calibrated
 from netwright.words import Words, sentence
-
-# Kinds of data whose fields are all made of one raw input.
-OWN_FIELDS = ("text", "sound", "table", "series")
 
 
 def as_list(inputs: Sequence[Any]) -> Sequence[Any]:
@@ -58,14 +55,14 @@ def predict(trained: Trained, inputs: Sequence[Any], *, batch_size: int = 64) ->
         decoded: list[tuple[int, dict[str, NDArray[Any]]]] = []
         found: dict[int, Prediction] = {}
         for index, raw in enumerate(chunk):
-            name = _input_name(raw, start + index)
+            name = input_name(raw, start + index)
             try:
-                decoded.append((index, _decode(raw, spec)))
-            except (NetwrightError, OSError, ValueError, TypeError, SyntaxError) as error:
-                found[index] = Prediction(name=name, error=str(error).splitlines()[0])
+                decoded.append((index, read_input(raw, spec.kind, spec.inputs, spec.preprocess)))
+            except UNREADABLE as error:
+                found[index] = Prediction(name=name, error=first_line(error))
         if decoded:
-            names = [_input_name(chunk[index], start + index) for index, _ in decoded]
-            good = _answer(trained, [sample for _, sample in decoded], names)
+            names = [input_name(chunk[index], start + index) for index, _ in decoded]
+            good = answer_samples(trained, [sample for _, sample in decoded], names)
             if spec.preprocess.words is not None:
                 good = [
                     _with_words(spec.preprocess.words, chunk[index], answer)
@@ -81,82 +78,7 @@ def _with_words(operation: Words, raw: Any, answer: Prediction) -> Prediction:
     return answer.model_copy(update={"words": tuple(sentence(operation, raw))})
 
 
-def _input_name(raw: Any, index: int) -> str:
-    if isinstance(raw, list | tuple) and raw and all(isinstance(one, str) for one in raw):
-        return " ".join(raw)
-    return str(raw) if isinstance(raw, str | Path) else f"input {index}"
-
-
-def _decode(raw: Any, spec: DataSpec) -> dict[str, NDArray[Any]]:
-    """One input by field, as the training data were stored."""
-    if spec.kind in OWN_FIELDS:
-        return preprocess.sample(spec.preprocess, raw)
-    if isinstance(raw, str | Path) and not spec.preprocess.decode and not spec.preprocess.fields:
-        raise UsageError(where=str(raw), expected="an array, as in training", got="a path", cure="Read the file first.")
-    names = [field.name for field in spec.inputs]
-    several = len(names) > 1
-    values = list(raw) if several and isinstance(raw, tuple | list) else [raw]
-    parts = raw if isinstance(raw, Mapping) else dict(zip(names, values, strict=False))
-    if set(parts) != set(names) or (not isinstance(raw, Mapping) and len(values) != len(names)):
-        found = f"{len(values)} values" if isinstance(raw, tuple | list) else type(raw).__name__
-        raise DataError(
-            where="input",
-            expected=f"the fields {', '.join(names)}, as a mapping or in this order",
-            got=", ".join(map(str, parts)) if isinstance(raw, Mapping) else found,
-            cure=f"Give {{{', '.join(f'{name!r}: …' for name in names)}}}.",
-        )
-    stored = {}
-    for field in spec.inputs:
-        own = spec.preprocess.of(field.name)
-        if own.decode:
-            stored[field.name] = preprocess.decode(own, _as_picture(parts[field.name]))
-        else:
-            stored[field.name] = _as_stored(parts[field.name], field)
-    return stored
-
-
-def _as_picture(value: Any) -> Any:
-    """A path, or pixels as uint8 where that changes no number; the rest is for ``decode`` to refuse."""
-    if not isinstance(value, list | tuple | np.ndarray | Tensor):
-        return Path(value) if isinstance(value, str) else value
-    array = _array(value)
-    # Real numbers up to 1 may be shares of 255, and not pixels that are almost black.
-    if array.size and (array.dtype.kind in "iu" or (array.dtype.kind == "f" and array.max() > 1)):
-        with np.errstate(invalid="ignore"):
-            pixels = array.astype(np.uint8)
-        return pixels if np.array_equal(pixels, array) else array
-    return array
-
-
-def _array(value: Any) -> NDArray[Any]:
-    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-
-
-def _as_stored(value: Any, field: FieldSpec) -> NDArray[Any]:
-    array, wanted = _array(value), np.dtype(field.dtype)
-    with np.errstate(all="ignore"):
-        cast = array.astype(wanted) if array.dtype.kind in "biuf" else None
-    if cast is None or (wanted.kind != "f" and not np.array_equal(cast, array)):
-        raise DataError(
-            where=f"input `{field.name}`",
-            expected=f"{field.dtype} numbers",
-            got=f"{array.dtype}" + ("" if cast is None else " that it cannot hold"),
-            cure="Convert them.",
-        )
-    array = cast
-    if field.name == "image" and array.ndim == 3 and array.shape != field.shape == array.transpose(2, 0, 1).shape:
-        array = array.transpose(2, 0, 1)  # channels last, as loading moves them too
-    if array.shape != field.shape:
-        raise DataError(
-            where=f"input `{field.name}`",
-            expected=f"shape {field.shape}",
-            got=f"{array.shape}",
-            cure="Shape it as in training, without the batch.",
-        )
-    return array
-
-
-def _answer(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: list[str]) -> list[Prediction]:
+def answer_samples(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: list[str]) -> list[Prediction]:
     """Answers to stored samples, as a batch."""
     spec = trained.data_spec
     device = next(trained.model.parameters()).device

@@ -215,7 +215,7 @@ def row_fields(
     """The fields of a batch of rows: all in one, by kind, and by column; codes as int64."""
     if not operation.columns:
         return {}
-    fields = {
+    fields: dict[str, NDArray[Any]] = {
         "features": features(operation, numbers, categories),
         "numbers": numbers,
         "categories": categories.astype(np.int64),

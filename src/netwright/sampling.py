@@ -6,17 +6,41 @@ Knows nothing of modules: what is asked is a function of tokens. ``P`` prompts, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.order import keyed_uniform
+from netwright.preprocess import Tokenise, detokenise
 
-if TYPE_CHECKING:
-    from netwright.records import Sampling
-
+START = 0  # what stands before a text
 DRAWS = 11  # the stream of random numbers that tokens are drawn with
+
+
+class Sampling(Protocol):
+    """How tokens are drawn; ``records.Sampling`` is such."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens to write."""
+
+    @property
+    def temperature(self) -> float:
+        """0 takes the likeliest."""
+
+    @property
+    def top_k(self) -> int | None:
+        """Draw among so many."""
+
+    @property
+    def top_p(self) -> float | None:
+        """Draw among those that hold so much probability."""
+
+    @property
+    def seed(self) -> int:
+        """Of the draws."""
+
 
 # From tokens int64 (P, T) to the logits of the token after the last, float (P, V).
 Asked = Callable[[NDArray[np.int64]], NDArray[np.floating]]
@@ -76,3 +100,33 @@ def pick(logits: NDArray[np.float64], sampling: Sampling, uniform: float) -> int
         probs /= probs.sum()
     place = int(np.searchsorted(np.cumsum(probs), uniform, side="right"))
     return int(order[min(place, int(np.flatnonzero(probs)[-1]))])
+
+
+def continuation(ask: Asked, operation: Tokenise, tokens: NDArray[np.integer], sampling: Sampling) -> dict[str, Any]:
+    """What a model writes after one prompt.
+
+    Args:
+        ask: The model.
+        operation: How texts become tokens.
+        tokens: Of the prompt, (T,); none begins a text.
+        sampling: How tokens are drawn.
+
+    Returns:
+        ``continuation``, and ``note`` where the prompt has tokens that training had not.
+    """
+    given = tokens[None] if len(tokens) else np.full((1, 1), START)
+    (written,) = continue_tokens(ask, given, sampling, context=operation.max_length, never=unwritten(operation))
+    note = _unknown(operation, tokens)
+    return {"continuation": detokenise(operation, written)} | ({} if note is None else {"note": note})
+
+
+def unwritten(operation: Tokenise) -> tuple[int, ...]:
+    """Tokens that are no text: padding and the unknown one; of a person's own tokenizer none is known."""
+    return () if operation.kind == "file" else (0, 1)
+
+
+def _unknown(operation: Tokenise, tokens: NDArray[np.integer]) -> str | None:
+    count = int((tokens == 1).sum()) if operation.kind != "file" else 0
+    if not count:
+        return None
+    return f"{count} of the prompt's {len(tokens)} last tokens were not in training; the model does not know them apart"

@@ -144,7 +144,7 @@ def low_pass(most: int) -> NDArray[np.float32]:
     """
     places = np.arange(-10 * most, 10 * most + 1)
     taps = np.sinc(places / most) / most * np.kaiser(len(places), 5.0)
-    return (taps / taps.sum()).astype(np.float32)
+    return np.asarray(taps / taps.sum(), dtype=np.float32)
 
 
 def resample_plainly(

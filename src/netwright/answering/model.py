@@ -1,0 +1,114 @@
+"""A bundle's graph in onnxruntime, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netwright.answering.bundle import MODEL, Bundle
+from netwright.errors import BundleError, DataError, require
+
+# onnxruntime's names of what NumPy calls otherwise.
+NUMPY_TYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool",
+}  # fmt: skip
+ERRORS_ONLY = 3  # what onnxruntime writes to stderr by itself; warnings of graphs help nobody here
+
+
+class Model:
+    """A graph that is asked: fields of a batch in, answers in numbers out. May be used by several threads at once."""
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        """Load the graph from the verified bytes.
+
+        Args:
+            bundle: Opened.
+            threads: Of one operation; None for as many as there are cores.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+            BundleError: The graph is none, or has other inputs and outputs than the bundle says.
+        """
+        where = f"{bundle.path}, {MODEL}"
+        runtime = require("onnxruntime", "export")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        if getattr(runtime, "disable_telemetry_events", None) is not None:
+            runtime.disable_telemetry_events()
+        try:
+            self._session = runtime.InferenceSession(
+                bundle.read(MODEL), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        # onnxruntime's own errors have no common class but this one.
+        except Exception as error:
+            raise BundleError(
+                where=where, expected="a graph that onnxruntime loads", got=_line(error), cure="Export the run again."
+            ) from error
+        model = bundle.spec.get("model") or {}
+        self._inputs = _compare(model.get("inputs"), self._session.get_inputs(), where, "inputs")
+        self._outputs = tuple(_compare(model.get("outputs"), self._session.get_outputs(), where, "outputs"))
+
+    @property
+    def inputs(self) -> Mapping[str, np.dtype[Any]]:
+        """What a batch must have, and of which dtype."""
+        return self._inputs
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of what a batch must have."""
+        return tuple(self._inputs)
+
+    def run(self, fields: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Ask the graph.
+
+        Args:
+            fields: Of a batch, each (B, ...); those that the graph does not take are passed over.
+
+        Returns:
+            The graph's outputs by name, each (B, ...).
+
+        Raises:
+            DataError: A field is missing, or the graph cannot take what it was given.
+        """
+        try:
+            feed = {name: fields[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
+        except KeyError as error:
+            raise DataError(
+                where="the model's inputs", expected=", ".join(self._inputs), got=f"none called {error}",
+                cure="Give all fields.",
+            ) from error  # fmt: skip
+        try:
+            found: Sequence[Any] = self._session.run(self._outputs, feed)
+        # Shapes that a layer cannot take, and memory that is not there: onnxruntime's errors have no common class.
+        except Exception as error:
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in feed.items())
+            raise DataError(
+                where="the model", expected="an input that its layers take", got=f"{shapes}: {_line(error)}",
+                cure="Give one of a size as in training.",
+            ) from error  # fmt: skip
+        return dict(zip(self._outputs, found, strict=True))
+
+
+def _compare(said: Any, there: Sequence[Any], where: str, what: str) -> dict[str, np.dtype[Any]]:
+    """Names and dtypes of the graph's inputs or outputs, which are those that the bundle tells of."""
+    found = {one.name: NUMPY_TYPES.get(one.type, one.type.removeprefix("tensor(").removesuffix(")")) for one in there}
+    told = {one.get("name"): one.get("dtype") for one in said or () if isinstance(one, dict)}
+    if told != found:
+        raise BundleError(
+            where=where,
+            expected=f"the {what} {', '.join(f'{name} {dtype}' for name, dtype in told.items())} of preprocess.json",
+            got=", ".join(f"{name} {dtype}" for name, dtype in found.items()),
+            cure="Export the run again.",
+        )
+    return {name: np.dtype(dtype) for name, dtype in found.items()}
+
+
+def _line(error: Exception) -> str:
+    """The first line of what onnxruntime says, without its own places in C++."""
+    text = " ".join(str(error).split())
+    return text.split(" : ")[-1][:200] or type(error).__name__

@@ -1,0 +1,83 @@
+"""A run's module in place of a bundle's graph: the one part of answering that needs torch, and is imported late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+from netwright import __version__
+from netwright.answering.answers import not_finite
+from netwright.answering.batches import Sample, fields_of
+from netwright.answering.writing import Drawing
+from netwright.generation import asker
+from netwright.inference import Trained, open_trained
+from netwright.predicting import answer_samples
+from netwright.sampling import continuation
+
+Answer = dict[str, Any]
+
+
+def open_run_engine(path: Path) -> RunEngine:
+    """Open a run's folder.
+
+    Raises:
+        RunError: It has no weights, or is no run.
+    """
+    return RunEngine(open_trained(path))
+
+
+@final
+class RunEngine:
+    """A trained module, asked as ``netwright.predict`` asks it."""
+
+    def __init__(self, trained: Trained) -> None:
+        spec = trained.data_spec
+        self.kind, self.task = spec.kind, spec.task
+        self.fields, self.preprocess = spec.inputs, spec.preprocess
+        self._trained = trained
+
+    def record(self) -> Mapping[str, Any]:
+        """What is known of the run, in the form of preprocess.json; a run has no graph."""
+        spec = self._trained.data_spec
+        return {
+            "format": 1,
+            "netwright": __version__,
+            "name": spec.name,
+            "title": f"{self._trained.spec.net.class_name} on {spec.name}",
+            "kind": spec.kind,
+            "task": spec.task,
+            "fields": [field.model_dump(mode="json") for field in spec.inputs],
+            "preprocess": spec.preprocess.model_dump(mode="json"),
+            "parts": {name: list(parts) for name, parts in spec.parts.items()},
+        }
+
+    def answer(
+        self, samples: Sequence[Sample], names: Sequence[str], *, batch_size: int, beam: int, how: Drawing
+    ) -> list[Answer]:
+        """Answers to stored samples, in their order."""
+        if self.task == "next_token":
+            return self._written(samples, names, how)
+        trained = replace(self._trained, beam=beam)
+        found: list[Answer] = []
+        for start in range(0, len(samples), batch_size):
+            own = samples[start : start + batch_size]
+            answers = answer_samples(
+                trained, [fields_of(sample) for sample in own], list(names[start : start + batch_size])
+            )
+            for sample, answer in zip(own, answers, strict=True):
+                if "_words" in sample and answer.error is None:
+                    answer = answer.model_copy(update={"words": sample["_words"]})
+                found.append(answer.model_dump(mode="json", exclude_none=True))
+        return found
+
+    def _written(self, samples: Sequence[Sample], names: Sequence[str], how: Drawing) -> list[Answer]:
+        operation = self.preprocess.text
+        ask = asker(self._trained.model, self._trained.data_spec)
+        return [
+            not_finite(name)
+            if operation is None
+            else {"name": name} | continuation(ask, operation, sample["tokens"], how)
+            for sample, name in zip(samples, names, strict=True)
+        ]
