@@ -35,7 +35,9 @@ function draw(width, { past, times, steps, title }) {
   const most = steps ? Math.max(LEAST, SHOWN_PAST * steps.length) : past.length;
   const shown = past.slice(-most);
   const ahead = steps ?? [];
-  const whole = [...shown, ...ahead.flatMap((one) => [one.value, one.low, one.high])].filter((one) => Number.isFinite(one));
+  const whole = [...shown, ...ahead.flatMap((one) => [one.value, one.low, one.high])].filter((one) =>
+    Number.isFinite(one),
+  );
   let [low, high] = [Math.min(...whole), Math.max(...whole)];
   if (low === high) [low, high] = [low - 1, high + 1];
   const room = (high - low) * 0.06;
@@ -44,10 +46,23 @@ function draw(width, { past, times, steps, title }) {
   const x = (at) => MARGIN.left + ((width - MARGIN.left - MARGIN.right) * at) / Math.max(1, last);
   const y = (value) => height - MARGIN.bottom - ((height - MARGIN.top - MARGIN.bottom) * (value - low)) / (high - low);
   const point = (value, at) => [x(at), Number.isFinite(value) ? y(value) : null];
-  const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title });
+  const root = svg("svg", {
+    class: "chart",
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-label": title,
+  });
   for (const one of ticks(low, high)) {
     root.append(svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(one), y2: y(one) }));
-    root.append(svg("text", { class: "tick", x: MARGIN.left - 8, y: y(one) + 4, "text-anchor": "end" }, number(Number(one.toPrecision(6)))));
+    root.append(
+      svg(
+        "text",
+        { class: "tick", x: MARGIN.left - 8, y: y(one) + 4, "text-anchor": "end" },
+        number(Number(one.toPrecision(6))),
+      ),
+    );
   }
   const began = shown.length - 1;
   if (ahead.length) {
@@ -58,14 +73,17 @@ function draw(width, { past, times, steps, title }) {
       const lower = ahead.map((one, at) => [x(began + 1 + at), y(one.low ?? one.value)]).reverse();
       root.append(svg("path", { class: "band", d: `${path([...upper, ...lower])}Z` }));
     }
-    root.append(svg("line", { class: "now", x1: x(began + 0.5), x2: x(began + 0.5), y1: MARGIN.top, y2: height - MARGIN.bottom }));
+    root.append(
+      svg("line", { class: "now", x1: x(began + 0.5), x2: x(began + 0.5), y1: MARGIN.top, y2: height - MARGIN.bottom }),
+    );
     const ahead_ = ahead.map((one, at) => point(one.value, began + 1 + at));
     root.append(svg("path", { class: "ahead", d: path([point(from, began), ...ahead_]) }));
   }
   root.append(svg("path", { class: "past", d: path(shown.map(point)) }));
   const begin = times ? times[times.length - shown.length] : null;
   const end = ahead.at(-1)?.time ?? times?.at(-1);
-  const say = (text, at, anchor) => text && root.append(svg("text", { class: "tick", x: at, y: height - 6, "text-anchor": anchor }, String(text)));
+  const say = (text, at, anchor) =>
+    text && root.append(svg("text", { class: "tick", x: at, y: height - 6, "text-anchor": anchor }, String(text)));
   say(begin ?? (times ? null : "1"), MARGIN.left, "start");
   say(end ?? (times ? null : String(shown.length)), width - MARGIN.right, "end");
   return root;
@@ -75,7 +93,14 @@ function draw(width, { past, times, steps, title }) {
 export function chart({ title, past, times = null, steps = null }) {
   const holder = el("div", { class: "holder", vars: { "--height": `${steps ? HEIGHT : LOW}px` } });
   let width = 0;
-  const spoken = steps ? word("chart_label", { name: title, from: number(steps[0].value), to: number(steps.at(-1).value), count: steps.length }) : word("chart_past", { name: title, count: past.length });
+  const spoken = steps
+    ? word("chart_label", {
+        name: title,
+        from: number(steps[0].value),
+        to: number(steps.at(-1).value),
+        count: steps.length,
+      })
+    : word("chart_past", { name: title, count: past.length });
   const observer = new ResizeObserver(([{ contentRect }]) => {
     const next = Math.round(contentRect.width);
     if (!next || next === width) return;
@@ -85,7 +110,13 @@ export function chart({ title, past, times = null, steps = null }) {
   observer.observe(holder);
   const around = steps?.some((one) => Number.isFinite(one.low));
   const key = steps
-    ? el("p", { class: "keys" }, el("span", { class: "k-past" }, said("span", "past")), el("span", { class: "k-ahead" }, said("span", "forecast")), around ? el("span", { class: "k-band" }, said("span", "interval")) : null)
+    ? el(
+        "p",
+        { class: "keys" },
+        el("span", { class: "k-past" }, said("span", "past")),
+        el("span", { class: "k-ahead" }, said("span", "forecast")),
+        around ? el("span", { class: "k-band" }, said("span", "interval")) : null,
+      )
     : null;
   return el("figure", { class: "plot" }, el("figcaption", {}, title), key, holder);
 }

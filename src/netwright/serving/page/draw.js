@@ -42,7 +42,10 @@ export function fitted(strokes, columns, rows, { box = BOX } = {}) {
   context.strokeStyle = "#fff";
   const drawn = (right, down) => {
     context.clearRect(0, 0, width, height);
-    const place = ([x, y]) => [(x - left - wide / 2) * scale + width / 2 + right, (y - top - high / 2) * scale + height / 2 + down];
+    const place = ([x, y]) => [
+      (x - left - wide / 2) * scale + width / 2 + right,
+      (y - top - high / 2) * scale + height / 2 + down,
+    ];
     paint(context, strokes, place, pen);
     return context.getImageData(0, 0, width, height).data;
   };
@@ -85,7 +88,13 @@ export function asPng(pixels, columns, rows, { dark = true } = {}) {
 
 /** The canvas. `changed(strokes, done)` is told of each stroke: also while it is drawn, `done` being false. */
 export function drawing(changed, { dark = true } = {}) {
-  const canvas = el("canvas", { width: SIDE, height: SIDE, class: dark ? "board" : "board light", tabindex: 0, role: "application" });
+  const canvas = el("canvas", {
+    width: SIDE,
+    height: SIDE,
+    class: dark ? "board" : "board light",
+    tabindex: 0,
+    role: "application",
+  });
   label(canvas, "aria-label", "draw_label");
   const context = canvas.getContext("2d");
   let strokes = [];

@@ -2,7 +2,13 @@
 
 const ONE = { image: "image", text: "text", sound: "sound" };
 
-function columnOf(column) {
+// Mean and deviation know nothing of bounds: where no example is below 0, what is usual is not either.
+function bounded(low, samples, name) {
+  const known = samples.map((one) => Number(one?.[name])).filter(Number.isFinite);
+  return known.length && known.every((one) => one >= 0) ? Math.max(0, low) : low;
+}
+
+function columnOf(column, samples) {
   const { column: name, kind, values, knots, mean, std, parts } = column;
   if (kind === "category") return { name, kind, values };
   if (kind === "date") return { name, kind, hour: parts.includes("hour") };
@@ -10,7 +16,7 @@ function columnOf(column) {
   // Of columns with knots the mean is of quantiles: the usual range are 9 of 10 values of training.
   const at = (share) => knots[Math.round(share * (knots.length - 1))];
   const [low, usual, high] = knots?.length ? [at(0.05), at(0.5), at(0.95)] : [mean - 2 * std, mean, mean + 2 * std];
-  return { name, kind, low, usual, high };
+  return { name, kind, low: bounded(low, samples, name), usual, high };
 }
 
 function made(spec) {
@@ -19,15 +25,21 @@ function made(spec) {
   const windows = of("window_series");
   if (windows) {
     const columns = windows.columns.map((name, at) => ({ name, kind: "column", target: at < windows.targets }));
-    const series = windows.series ? [{ name: windows.series, kind: "series", values: windows.scales.map((one) => one.name) }] : [];
-    return [{ name: windows.time, kind: "time", grid: windows.grid, context: windows.context, horizon: windows.horizon }, ...series, ...columns];
+    const series = windows.series
+      ? [{ name: windows.series, kind: "series", values: windows.scales.map((one) => one.name) }]
+      : [];
+    return [
+      { name: windows.time, kind: "time", grid: windows.grid, context: windows.context, horizon: windows.horizon },
+      ...series,
+      ...columns,
+    ];
   }
   const recording = of("read_recording");
   if (recording) return recording.columns.map((name) => ({ name, kind: "column" }));
   const rows = of("encode_rows");
   if (rows) {
     const pictures = Object.keys(spec.preprocess.fields ?? {}).map((name) => ({ name, kind: "image" }));
-    return [...rows.columns.map(columnOf), ...pictures];
+    return [...rows.columns.map((one) => columnOf(one, spec.samples ?? [])), ...pictures];
   }
   const words = of("words");
   if (words) return [{ name: "words", kind: "words", split: words.split }];

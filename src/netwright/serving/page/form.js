@@ -14,12 +14,18 @@ function control(field, at, changed) {
     return [el("select", { id, on: { change: changed } }, said("option", "unknown", { value: "" }), options)];
   }
   if (field.kind === "category") {
-    const list = el("datalist", { id: `${id}-values` }, field.values.map((one) => el("option", { value: one })));
+    const list = el(
+      "datalist",
+      { id: `${id}-values` },
+      field.values.map((one) => el("option", { value: one })),
+    );
     return [el("input", { id, list: list.id, on: { input: changed } }), list];
   }
-  if (field.kind === "date") return [el("input", { id, type: field.hour ? "datetime-local" : "date", on: { input: changed } })];
+  if (field.kind === "date")
+    return [el("input", { id, type: field.hour ? "datetime-local" : "date", on: { input: changed } })];
   // Not type=number: that would hide what was typed wrongly, and write 1e5 its own way.
-  if (field.kind === "number") return [el("input", { id, inputmode: "decimal", autocomplete: "off", on: { input: changed } })];
+  if (field.kind === "number")
+    return [el("input", { id, inputmode: "decimal", autocomplete: "off", on: { input: changed } })];
   return [el("input", { id, autocomplete: "off", on: { input: changed } })];
 }
 
@@ -35,6 +41,8 @@ function pictureControl(field, set) {
   };
   return el("span", { class: "together" }, ...chooser("choose_picture", "image/*", take), name);
 }
+
+const rounded = (value) => number(Number(value.toPrecision(3)));
 
 const typed = (field, text) => {
   const clean = text.trim();
@@ -64,29 +72,44 @@ export function formInput({ fields, ask, spec }) {
     }
     const [input, ...more] = control(field, at, send);
     controls.set(field, input);
-    const usual = field.kind === "number" && Number.isFinite(field.low)
-      ? said("small", "usual", { id: `usual-${at}` }, { low: number(field.low), high: number(field.high) })
-      : null;
+    const usual =
+      field.kind === "number" && Number.isFinite(field.low)
+        ? said("small", "usual", { id: `usual-${at}` }, { low: rounded(field.low), high: rounded(field.high) })
+        : null;
     if (usual) input.setAttribute("aria-describedby", usual.id);
     if (input.tagName === "INPUT") label(input, "placeholder", "unknown");
-    return el("div", { class: "cell" }, el("label", { for: input.id, class: "name" }, field.name), input, ...more, usual);
+    return el(
+      "div",
+      { class: field.hour ? "cell wide" : "cell" },
+      el("label", { for: input.id, class: "name" }, field.name),
+      input,
+      ...more,
+      usual,
+    );
   });
-  const root = el("form", { class: cells.length > 6 ? "form many" : "form", on: { submit: (event) => event.preventDefault() } }, cells);
+  const root = el(
+    "form",
+    { class: cells.length > 6 ? "form many" : "form", on: { submit: (event) => event.preventDefault() } },
+    cells,
+  );
   const take = (sample) => {
     const given = sample?.row ?? sample;
     for (const [field, input] of controls) {
       const value = given[field.name];
       const text = value === null || value === undefined ? "" : String(value);
-      if (input.tagName === "SELECT" && ![...input.options].some((one) => one.value === text)) input.append(el("option", { value: text }, text));
+      if (input.tagName === "SELECT" && ![...input.options].some((one) => one.value === text))
+        input.append(el("option", { value: text }, text));
       input.value = field.kind === "date" ? text.replace(" ", "T").slice(0, field.hour ? 16 : 10) : text;
     }
-    for (const field of fields) if (field.kind === "image" && given[field.name]) pictures[field.name] = given[field.name];
+    for (const field of fields)
+      if (field.kind === "image" && given[field.name]) pictures[field.name] = given[field.name];
     send.stop();
     ask(row());
   };
   if (!spec.samples?.length) {
     // Without an example the form begins with what is usual.
-    for (const [field, input] of controls) if (Number.isFinite(field.usual)) input.value = String(Number(field.usual.toPrecision(3)));
+    for (const [field, input] of controls)
+      if (Number.isFinite(field.usual)) input.value = String(Number(field.usual.toPrecision(3)));
     queueMicrotask(() => ask(row()));
   }
   return { element: root, take, first: true };

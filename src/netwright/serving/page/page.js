@@ -12,15 +12,45 @@ import { soundInput } from "./sound.js";
 import { numbersInput, pairInput, textInput } from "./text.js";
 import { language, listed, preferred, said, say, speak, word } from "./words.js";
 
-const INPUTS = { image: pictureInput, sound: soundInput, text: textInput, words: textInput, pair: pairInput, table: formInput, series: seriesInput, numbers: numbersInput };
-const TASKS = new Set(["classification", "multi_label", "regression", "forecasting", "tagging", "transcription", "next_token", "several"]);
+const INPUTS = {
+  image: pictureInput,
+  sound: soundInput,
+  text: textInput,
+  words: textInput,
+  pair: pairInput,
+  table: formInput,
+  series: seriesInput,
+  numbers: numbersInput,
+};
+const TASKS = new Set([
+  "classification",
+  "multi_label",
+  "regression",
+  "forecasting",
+  "tagging",
+  "transcription",
+  "next_token",
+  "several",
+]);
 const FIRST_AGAIN_S = 2;
 const LAST_AGAIN_S = 15;
 const EXPLAIN_MS = 300; // after the last answer, so that one who types is not kept waiting
+const MOST_LINES = 5;
 const TOLD_MS = 700;
 
 // What is shown now. `asked` counts questions, so that an answer that comes late is not shown.
-const now = { spec: null, fields: [], kind: null, input: null, raw: null, answer: null, seen: null, asked: 0, busy: false, waiting: null };
+const now = {
+  spec: null,
+  fields: [],
+  kind: null,
+  input: null,
+  raw: null,
+  answer: null,
+  seen: null,
+  asked: 0,
+  busy: false,
+  waiting: null,
+};
 
 const problem = (sentence) => {
   byId("problem").hidden = !sentence;
@@ -29,7 +59,11 @@ const problem = (sentence) => {
 
 function render() {
   const { answer, spec, seen, kind } = now;
-  const given = { raw: now.raw, history: now.input?.history?.(), time: now.fields.find((one) => one.kind === "time")?.name };
+  const given = {
+    raw: now.raw,
+    history: now.input?.history?.(),
+    time: now.fields.find((one) => one.kind === "time")?.name,
+  };
   byId("answer").classList.toggle("waiting", !answer);
   byId("shown").replaceChildren(answer ? show(answer, spec, given) : said("p", "no_answer", { class: "empty" }));
   byId("seen").replaceChildren(...(seen ? showSeen(seen, kind) : []));
@@ -94,7 +128,8 @@ const explain = later(async (mine, raw) => {
     render();
   } catch (error) {
     // The answer stands already; what lies behind it comes when the server has time for it, or not at all.
-    if (error instanceof Refused && error.status === 429) setTimeout(() => explain(mine, raw), 1000 * (error.again || 1));
+    if (error instanceof Refused && error.status === 429)
+      setTimeout(() => explain(mine, raw), 1000 * (error.again || 1));
   }
 }, EXPLAIN_MS);
 
@@ -166,16 +201,28 @@ function command() {
   const file = { image: "picture.png", sound: "sound.wav" }[kind];
   const sample = (spec.samples ?? [])[0];
   const body = JSON.stringify({ input: sample ?? (fields.length > 1 ? {} : "…") }).replaceAll("'", "'\\''");
-  byId("command").textContent = file ? `curl -F file=@${file} '${address}'` : `curl -H 'Content-Type: application/json' -d '${body.length > 600 ? '{"input": …}' : body}' \\\n  '${address}'`;
+  byId("command").textContent = file
+    ? `curl -F file=@${file} '${address}'`
+    : `curl -H 'Content-Type: application/json' -d '${body.length > 600 ? '{"input": …}' : body}' \\\n  '${address}'`;
 }
 
 function samples() {
   const { spec, input, kind } = now;
-  const given = (spec.samples ?? []).map((one) => one?.input ?? one);
+  // Texts take a line each.
+  const most = ["text", "words", "pair", "numbers"].includes(kind) ? MOST_LINES : spec.samples?.length;
+  const given = (spec.samples ?? []).slice(0, most).map((one) => one?.input ?? one);
   if (!given.length) return [];
   const buttons = given.map((sample, at) => {
     const inside = input.sample ? input.sample(sample, at) : word("example", { number: at + 1 });
-    const button = el("button", { type: "button", class: `sample ${kind}`, on: { click: () => input.take(sample, word("example", { number: at + 1 })) } }, inside);
+    const button = el(
+      "button",
+      {
+        type: "button",
+        class: `sample ${kind}`,
+        on: { click: () => input.take(sample, word("example", { number: at + 1 })) },
+      },
+      inside,
+    );
     if (!input.sample) say(button, "example", { number: at + 1 });
     if (kind === "image") button.setAttribute("aria-label", word("example", { number: at + 1 }));
     return button;

@@ -4,7 +4,11 @@ const DAY_MS = 86_400_000;
 const DATE = /^\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?([T ]\d|$)/;
 
 const isNumber = (cell) => cell !== "" && Number.isFinite(Number(cell));
-const stamp = (moment, hours) => moment.toISOString().slice(0, hours ? 19 : 10).replace("T", " ");
+const stamp = (moment, hours) =>
+  moment
+    .toISOString()
+    .slice(0, hours ? 19 : 10)
+    .replace("T", " ");
 
 function cellsOf(line, between) {
   const cells = [];
@@ -39,7 +43,9 @@ export function timesUntil(end, count, grid) {
   const size = grid?.size ?? DAY_MS / 1000;
   return Array.from({ length: count }, (_, at) => {
     const back = count - 1 - at;
-    const moment = months ? new Date(Date.UTC(end.getUTCFullYear(), end.getUTCMonth() - back * size, 1)) : new Date(end.getTime() - back * size * 1000);
+    const moment = months
+      ? new Date(Date.UTC(end.getUTCFullYear(), end.getUTCMonth() - back * size, 1))
+      : new Date(end.getTime() - back * size * 1000);
     return stamp(moment, !months && size % 86_400 !== 0);
   });
 }
@@ -67,7 +73,8 @@ export function columnsOf(text, fields) {
     const dated = rows[0].findIndex((cell) => DATE.test(cell));
     if (time && dated >= 0) places[time.name] = dated;
     const free = [...Array(width).keys()].filter((at) => at !== dated && rows.some((row) => isNumber(row[at] ?? "")));
-    if (free.length < values.length) return { problem: "too_few_columns", slots: { names: values.map((one) => one.name).join(", ") } };
+    if (free.length < values.length)
+      return { problem: "too_few_columns", slots: { names: values.map((one) => one.name).join(", ") } };
     values.forEach((one, index) => (places[one.name] = free[index]));
   }
   const raw = {};
@@ -75,7 +82,8 @@ export function columnsOf(text, fields) {
   for (const one of values) {
     const cells = rows.map((row) => row[places[one.name]] ?? "");
     const wrong = cells.findIndex((cell) => cell !== "" && !isNumber(cell) && !/^(na|nan|null|n\/a)$/i.test(cell));
-    if (wrong >= 0) return { problem: "no_number", slots: { cell: cells[wrong], line: wrong + (header ? 2 : 1), name: one.name } };
+    if (wrong >= 0)
+      return { problem: "no_number", slots: { cell: cells[wrong], line: wrong + (header ? 2 : 1), name: one.name } };
     raw[one.name] = cells.map((cell) => (isNumber(cell) ? Number(cell) : null));
   }
   if (time) {
@@ -91,6 +99,13 @@ export function columnsOf(text, fields) {
 export function asCsv(raw, fields) {
   const names = fields.map((one) => one.name).filter((name) => name in raw);
   const count = raw[names[0]]?.length ?? 0;
-  const cell = (value) => (value === null || value === undefined ? "" : /[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', "")}"` : String(value));
-  return [names.join(","), ...Array.from({ length: count }, (_, at) => names.map((name) => cell(raw[name][at])).join(","))].join("\n");
+  const cell = (value) => {
+    // Models work in float32: further digits of an example are noise.
+    const text = typeof value === "number" ? String(Number(value.toPrecision(7))) : String(value ?? "");
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', "")}"` : text;
+  };
+  return [
+    names.join(","),
+    ...Array.from({ length: count }, (_, at) => names.map((name) => cell(raw[name][at])).join(",")),
+  ].join("\n");
 }

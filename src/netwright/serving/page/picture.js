@@ -9,7 +9,8 @@ const WHILE_DRAWING_MS = 180;
 
 /** Files that are dropped on or pasted into the page go to `take`. Gives back what stops it. */
 export function takeFiles(zone, kinds, take) {
-  const wanted = (files) => [...(files ?? [])].find((one) => !one.type || kinds.some((kind) => one.type.startsWith(kind)));
+  const wanted = (files) =>
+    [...(files ?? [])].find((one) => !one.type || kinds.some((kind) => one.type.startsWith(kind)));
   const listeners = {
     dragover: (event) => {
       event.preventDefault();
@@ -39,7 +40,13 @@ export function takeFiles(zone, kinds, take) {
 
 /** A button that opens the choice of a file. */
 export function chooser(key, accept, take, { capture = false } = {}) {
-  const input = el("input", { type: "file", accept, capture: capture ? "environment" : null, class: "quiet", tabindex: -1 });
+  const input = el("input", {
+    type: "file",
+    accept,
+    capture: capture ? "environment" : null,
+    class: "quiet",
+    tabindex: -1,
+  });
   label(input, "aria-label", key);
   input.addEventListener("change", () => {
     if (input.files.length) take(input.files[0]);
@@ -51,7 +58,7 @@ export function chooser(key, accept, take, { capture = false } = {}) {
 
 /** A sample of the specification as a Blob: {"base64": …}, a data URI, or base64. */
 export function sampleBlob(sample, type) {
-  const text = typeof sample === "string" ? sample : sample.base64 ?? sample.data ?? sample.b64;
+  const text = typeof sample === "string" ? sample : (sample.base64 ?? sample.data ?? sample.b64);
   return blobOf(text, sample.media_type ?? sample.type ?? (text.startsWith("data:") ? undefined : type));
 }
 
@@ -73,12 +80,18 @@ async function habits(samples, rows, columns) {
           if (dark ? level(row, column) > 64 : level(row, column) < 191) inRows.add(row) && inColumns.add(column);
         }
       }
-      shares.push(Math.max((Math.max(...inRows) - Math.min(...inRows) + 1) / rows, (Math.max(...inColumns) - Math.min(...inColumns) + 1) / columns));
+      shares.push(
+        Math.max(
+          (Math.max(...inRows) - Math.min(...inRows) + 1) / rows,
+          (Math.max(...inColumns) - Math.min(...inColumns) + 1) / columns,
+        ),
+      );
     } catch {
       // A sample that the browser cannot show teaches nothing.
     }
   }
-  const mean = (values, otherwise) => (values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : otherwise);
+  const mean = (values, otherwise) =>
+    values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : otherwise;
   return { dark: mean(edges, 0) < 128, box: Math.min(1, Math.max(0.5, mean(shares, 20 / 28))) };
 }
 
@@ -103,7 +116,14 @@ async function camera(take, problem) {
     canvas.toBlob((blob) => take(new File([blob], "photo.png", { type: "image/png" })), "image/png");
     dialog.close();
   };
-  dialog.append(el("p", { class: "tools" }, said("button", "shoot", { type: "button", class: "strong", on: { click: shoot } }), said("button", "cancel", { type: "button", on: { click: () => dialog.close() } })));
+  dialog.append(
+    el(
+      "p",
+      { class: "tools" },
+      said("button", "shoot", { type: "button", class: "strong", on: { click: shoot } }),
+      said("button", "cancel", { type: "button", on: { click: () => dialog.close() } }),
+    ),
+  );
   dialog.addEventListener("close", close);
   document.body.append(dialog);
   video.srcObject = stream;
@@ -172,7 +192,10 @@ export async function pictureInput({ spec, fields, ask, problem }) {
       newest++;
       forget();
     };
-    tools.append(said("button", "clear", { type: "button", class: "strong", on: { click: clear } }), said("button", "undo", { type: "button", class: "undo", on: { click: board.undo } }));
+    tools.append(
+      said("button", "clear", { type: "button", class: "strong", on: { click: clear } }),
+      said("button", "undo", { type: "button", class: "undo", on: { click: board.undo } }),
+    );
     say(note, digits ? "draw_note_digit" : "draw_note", { size: `${width} × ${height}` });
   } else {
     stage.append(said("p", "drop_picture", { class: "invite" }));
@@ -181,11 +204,18 @@ export async function pictureInput({ spec, fields, ask, problem }) {
   }
   stage.append(shown, name);
   tools.append(...chooser("choose_picture", "image/*", take));
-  if (matchMedia("(pointer: coarse)").matches) tools.append(...chooser("photograph", "image/*", take, { capture: true }));
-  else if (navigator.mediaDevices?.getUserMedia) tools.append(said("button", "photograph", { type: "button", on: { click: () => camera(take, problem) } }));
+  if (matchMedia("(pointer: coarse)").matches)
+    tools.append(...chooser("photograph", "image/*", take, { capture: true }));
+  else if (navigator.mediaDevices?.getUserMedia)
+    tools.append(said("button", "photograph", { type: "button", on: { click: () => camera(take, problem) } }));
   root.append(stage, tools, note);
   const stop = takeFiles(stage, ["image/"], take);
-  return { element: root, stop, take: (sample) => take(sampleBlob(sample, "image/png")), sample: (sample) => sampleThumb(sample) };
+  return {
+    element: root,
+    stop,
+    take: (sample) => take(sampleBlob(sample, "image/png")),
+    sample: (sample) => sampleThumb(sample),
+  };
 }
 
 function sampleThumb(sample) {

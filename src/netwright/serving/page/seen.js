@@ -14,7 +14,11 @@ function heated(png, grid) {
   const rows = grid.length;
   const columns = grid[0].length;
   const most = largest(grid.flat());
-  const cells = grid.flat().map((drop) => el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }));
+  const cells = grid
+    .flat()
+    .map((drop) =>
+      el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
+    );
   return el(
     "span",
     { class: "heated", vars: { "--columns": columns, "--rows": rows } },
@@ -44,13 +48,16 @@ function picture(seen, where) {
     image.classList.toggle("smooth", image.naturalWidth > 96);
   });
   const parts = [figure("seen", el("span", { class: "framed" }, image), size)];
-  if (where.grid?.length) parts.push(figure("looked", heated(seen.png, where.grid), el("p", { class: "fine" }, whereInWords(where.grid))));
+  if (where.grid?.length)
+    parts.push(figure("looked", heated(seen.png, where.grid), el("p", { class: "fine" }, whereInWords(where.grid))));
   return el("div", { class: "pictures" }, parts);
 }
 
 function strip(drops) {
   const most = largest(drops);
-  const cells = drops.map((drop) => el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }));
+  const cells = drops.map((drop) =>
+    el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
+  );
   return el("span", { class: "strip", "aria-hidden": "true" }, cells);
 }
 
@@ -61,7 +68,12 @@ function spectrum(seen, where) {
   return figure("seen_heard", el("span", { class: "spectrogram" }, image, drops ? strip(drops) : null), note);
 }
 
-const stretches = (drops) => figure("looked_stretches", el("span", { class: "spectrogram" }, strip(drops)), said("p", "strip_note", { class: "fine" }));
+const stretches = (drops) =>
+  figure(
+    "looked_stretches",
+    el("span", { class: "spectrogram" }, strip(drops)),
+    said("p", "strip_note", { class: "fine" }),
+  );
 
 function tokens(list, where) {
   const drops = where.tokens ?? [];
@@ -70,7 +82,11 @@ function tokens(list, where) {
     const drop = drops[at];
     if (drop === undefined || drop === null) return el("span", { class: "token" }, visible(String(token)));
     const kind = drop < 0 ? "token shaded against" : "token shaded";
-    return el("span", { class: kind, vars: { "--a": (Math.abs(drop) / most).toFixed(3) }, title: number(drop) }, visible(String(token)));
+    return el(
+      "span",
+      { class: kind, vars: { "--a": (Math.abs(drop) / most).toFixed(3) }, title: number(drop) },
+      visible(String(token)),
+    );
   });
   if (list.length > MOST_TOKENS) shown.push(el("span", { class: "fine" }, `… ${list.length}`));
   const note = said("p", drops.length ? "tokens_note" : "tokens_only", { class: "fine" }, { count: list.length });
@@ -78,7 +94,9 @@ function tokens(list, where) {
 }
 
 function columns(drops) {
-  const ordered = Object.entries(drops).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, MOST_COLUMNS);
+  const ordered = Object.entries(drops)
+    .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))
+    .slice(0, MOST_COLUMNS);
   const most = largest(ordered.map((one) => one[1]));
   const rows = ordered.map(([name, drop]) =>
     el(
@@ -94,8 +112,13 @@ function columns(drops) {
 
 /** What was seen and where the model looked, as the server tells it; empty where it tells nothing. */
 export function showSeen(told, kind) {
-  const where = told.where?.kind ? { [told.where.kind]: told.where.values } : told.where ?? {};
-  const seen = typeof told.seen === "string" ? { png: told.seen } : Array.isArray(told.seen) ? { tokens: told.seen } : told.seen ?? {};
+  const where = told.where?.kind ? { [told.where.kind]: told.where.values } : (told.where ?? {});
+  const seen =
+    typeof told.seen === "string"
+      ? { png: told.seen }
+      : Array.isArray(told.seen)
+        ? { tokens: told.seen }
+        : (told.seen ?? {});
   const parts = [];
   if (seen.png) parts.push(kind === "sound" ? spectrum(seen, where) : picture(seen, where));
   else if (where.stretches?.length) parts.push(stretches(where.stretches));

@@ -19,7 +19,12 @@ export function seriesInput({ fields, ask, complain }) {
   const read = () => {
     preview.replaceChildren();
     history = null;
-    say(note, "series_note", { names: fields.filter((one) => one.kind !== "series").map((one) => one.name).join(", ") });
+    say(note, "series_note", {
+      names: fields
+        .filter((one) => one.kind !== "series")
+        .map((one) => one.name)
+        .join(", "),
+    });
     if (!area.value.trim()) return ask(null);
     const found = columnsOf(area.value, fields);
     if (found.problem) return complain(word(found.problem, found.slots));
@@ -34,12 +39,23 @@ export function seriesInput({ fields, ask, complain }) {
   const area = el("textarea", { id: "series-text", rows: 9, class: "code", spellcheck: "false", on: { input: send } });
   label(area, "placeholder", "paste_series");
   const series = fields.find((one) => one.kind === "series");
-  const chosen = series ? el("select", { id: "series-name", name: series.name, on: { change: send } }, series.values.map((one) => el("option", { value: one }, one))) : null;
+  const chosen = series
+    ? el(
+        "select",
+        { id: "series-name", name: series.name, on: { change: send } },
+        series.values.map((one) => el("option", { value: one }, one)),
+      )
+    : null;
   const take = (sample) => {
     const raw = sample?.columns ?? sample;
-    const columns = Array.isArray(raw) ? Object.fromEntries(values.map((one, at) => [one.name, raw.map((row) => (Array.isArray(row) ? row[at] : row))])) : raw;
+    const columns = Array.isArray(raw)
+      ? Object.fromEntries(values.map((one, at) => [one.name, raw.map((row) => (Array.isArray(row) ? row[at] : row))]))
+      : raw;
     if (chosen && columns[series.name]) chosen.value = columns[series.name][0];
-    area.value = asCsv(columns, fields.filter((one) => one.kind !== "series"));
+    area.value = asCsv(
+      columns,
+      fields.filter((one) => one.kind !== "series"),
+    );
     send.stop();
     read();
   };
@@ -57,7 +73,12 @@ export function seriesInput({ fields, ask, complain }) {
     note,
     preview,
   );
-  say(note, "series_note", { names: fields.filter((one) => one.kind !== "series").map((one) => one.name).join(", ") });
+  say(note, "series_note", {
+    names: fields
+      .filter((one) => one.kind !== "series")
+      .map((one) => one.name)
+      .join(", "),
+  });
   const stop = takeFiles(area, ["text/", "application/vnd.ms-excel"], file);
   return { element: root, take, stop, first: true, history: () => history };
 }

@@ -9,7 +9,8 @@ const MOST_RECORDED_S = 60;
 /** Samples -1..1 as a WAV file of one channel and 16 bits. */
 export function asWav(samples, rate) {
   const bytes = new DataView(new ArrayBuffer(44 + 2 * samples.length));
-  const text = (at, letters) => [...letters].forEach((letter, index) => bytes.setUint8(at + index, letter.charCodeAt(0)));
+  const text = (at, letters) =>
+    [...letters].forEach((letter, index) => bytes.setUint8(at + index, letter.charCodeAt(0)));
   text(0, "RIFF");
   bytes.setUint32(4, 36 + 2 * samples.length, true);
   text(8, "WAVEfmt ");
@@ -22,7 +23,9 @@ export function asWav(samples, rate) {
   bytes.setUint16(34, 16, true);
   text(36, "data");
   bytes.setUint32(40, 2 * samples.length, true);
-  samples.forEach((value, at) => bytes.setInt16(44 + 2 * at, Math.round(Math.max(-1, Math.min(1, value)) * 32767), true));
+  samples.forEach((value, at) =>
+    bytes.setInt16(44 + 2 * at, Math.round(Math.max(-1, Math.min(1, value)) * 32767), true),
+  );
   return new Blob([bytes.buffer], { type: "audio/wav" });
 }
 
@@ -34,7 +37,7 @@ async function recorder(level) {
   const parts = [];
   node.port.onmessage = ({ data }) => {
     parts.push(data);
-    level(Math.max(...data.map(Math.abs)), parts.length * data.length / audio.sampleRate);
+    level(Math.max(...data.map(Math.abs)), (parts.length * data.length) / audio.sampleRate);
   };
   audio.createMediaStreamSource(stream).connect(node);
   return async () => {
@@ -53,7 +56,14 @@ export function soundInput({ fields, ask, problem }) {
   label(player, "aria-label", "your_sound");
   const name = el("p", { class: "file" });
   const meter = el("span", { class: "meter", hidden: true, "aria-hidden": "true" });
-  const stage = el("div", { class: "stage drop low" }, said("p", "drop_sound", { class: "invite" }), meter, name, player);
+  const stage = el(
+    "div",
+    { class: "stage drop low" },
+    said("p", "drop_sound", { class: "invite" }),
+    meter,
+    name,
+    player,
+  );
   let address = null;
   const take = (blob, title = blob.name) => {
     if (address) URL.revokeObjectURL(address);
@@ -88,9 +98,23 @@ export function soundInput({ fields, ask, problem }) {
     meter.hidden = false;
     record.classList.add("live");
   };
-  const record = said("button", "record", { type: "button", class: "strong", on: { click: () => (stop ? finish() : begin()) } });
-  const tools = el("p", { class: "tools" }, navigator.mediaDevices?.getUserMedia ? record : null, ...chooser("choose_sound", "audio/*,.wav,.flac,.ogg,.mp3", take));
-  const note = said("p", "sound_note", { class: "fine hint" }, { seconds: number(fields[0].seconds ?? MOST_RECORDED_S) });
+  const record = said("button", "record", {
+    type: "button",
+    class: "strong",
+    on: { click: () => (stop ? finish() : begin()) },
+  });
+  const tools = el(
+    "p",
+    { class: "tools" },
+    navigator.mediaDevices?.getUserMedia ? record : null,
+    ...chooser("choose_sound", "audio/*,.wav,.flac,.ogg,.mp3", take),
+  );
+  const note = said(
+    "p",
+    "sound_note",
+    { class: "fine hint" },
+    { seconds: number(fields[0].seconds ?? MOST_RECORDED_S) },
+  );
   const root = el("div", { class: "sound" }, stage, tools, note);
   const halt = takeFiles(stage, ["audio/"], take);
   const leave = () => {

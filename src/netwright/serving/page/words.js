@@ -72,7 +72,11 @@ function retell(root) {
 
 /** A share in percent: what is not all is never called 100 %, what is not nothing never 0 %. */
 export function percent(share) {
-  const format = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  const format = new Intl.NumberFormat(language, {
+    style: "percent",
+    minimumFractionDigits: 1,
+    maximumFractionDigits: 1,
+  });
   if (share < 1 && share >= 0.9995) return `> ${format.format(0.999)}`;
   if (share > 0 && share < 0.0005) return `< ${format.format(0.001)}`;
   return format.format(share);
