@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.binding import Binding, call, found_in, plain_module
+from netwright.binding import Binding, ask, call, found_in, plain_module
 from netwright.data import tensors
 from netwright.inference import Trained, answering, fit_task
 from netwright.preprocess import Preprocess
@@ -71,12 +71,19 @@ class Exported(nn.Module):
 
     def _answers(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         inputs = tensors.apply_to(self.preprocess, dict(stored))
-        returned = call(self.binding, self.model, inputs)
-        outputs = found_in(self.binding, returned)
-        if self.binding.frames is not None:
-            outputs = {"logits": outputs, "lengths": self.binding.frames(returned, inputs)}
+        outputs = self._asked(inputs)
         answers = self.task.served(outputs, inputs)
         return {name: value.float() if value.is_floating_point() else value for name, value in answers.items()}
+
+    def _asked(self, inputs: dict[str, Tensor]) -> Any:
+        if isinstance(next(iter(inputs.values())).shape[0], int):
+            return ask(self.binding, self.model, inputs)
+        # While it is traced the batch is of no size, least of all of one: no dimension is given back to a lone sample.
+        returned = call(self.binding, self.model, inputs)
+        outputs = found_in(self.binding, returned)
+        if self.binding.frames is None:
+            return outputs
+        return {"logits": outputs, "lengths": self.binding.frames(returned, inputs)}
 
     def feed(self, batch: Batch) -> dict[str, Tensor]:
         """The graph's inputs out of a stored batch, each (B, ...)."""

@@ -12,7 +12,10 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from netwright.batch import Batch
+from netwright.shipping.attention import plain_attention
 from netwright.shipping.graph import Exported, example_of
+from netwright.shipping.passes import keep_open_sizes
+from netwright.shipping.patched import open_lengths
 from netwright.shipping.recurrent import Form, as_torch_has_it, whole_layers
 
 OPSET = 20
@@ -30,8 +33,10 @@ def to_program(graph: Exported, batch: Batch, form: Form) -> ExportedProgram:
     example = example_of(graph, batch)
     shapes = (tuple(dict.fromkeys(one.axes, Dim.DYNAMIC) for one in graph.inputs),)
     oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with _quiet(), torch.no_grad(), oblivious, whole_layers(graph, form):
-        return torch.export.export(graph, example, dynamic_shapes=shapes)
+    with _quiet(), torch.no_grad(), oblivious, whole_layers(graph, form), plain_attention(), open_lengths():
+        program = torch.export.export(graph, example, dynamic_shapes=shapes)
+    keep_open_sizes(program)
+    return program
 
 
 def to_onnx(graph: Exported, batch: Batch) -> bytes:

@@ -244,7 +244,8 @@ def whole_layers(model: nn.Module, form: Form) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for kind in (nn.LSTM, nn.GRU, nn.RNN):
             stack.enter_context(patched.attribute(kind, "forward", _forward(form)))
-        stack.enter_context(patched.attribute(PackedSequence, "__new__", staticmethod(Padded.__new__)))
+        made = staticmethod(lambda _, *given: Padded(*given))
+        stack.enter_context(patched.attribute(PackedSequence, "__new__", made))
         for name, stand_in in STAND_INS.items():
             stack.enter_context(patched.code(getattr(rnn, name), stand_in))
         try:

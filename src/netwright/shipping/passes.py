@@ -1,0 +1,35 @@
+"""What is changed of a traced program before it is saved or translated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+aten = torch.ops.aten
+SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
+
+
+def keep_open_sizes(program: ExportedProgram) -> None:
+    """Let ``squeeze`` take away what is 1 for every batch, and never a batch or a length that happens to be 1."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target not in SQUEEZES:
+            continue
+        dims = _lasting(node)
+        if dims:
+            node.target, node.args = aten.squeeze.dims, (node.args[0], dims)
+        else:
+            node.target, node.args = aten.alias.default, (node.args[0],)
+    program.graph_module.recompile()
+
+
+def _lasting(node: Node) -> list[int]:
+    """Of the dimensions that are to be squeezed, those that are 1 whatever the batch."""
+    given = node.args[0]
+    value: Tensor = given.meta["val"] if isinstance(given, Node) else torch.empty(())
+    asked = node.args[1] if len(node.args) > 1 else range(value.ndim)
+    wanted = [asked] if isinstance(asked, int) else list(asked)  # type: ignore[call-overload, arg-type]
+    places = {int(one) % max(1, value.ndim) for one in wanted}
+    return sorted(place for place in places if type(value.shape[place]) is int and value.shape[place] == 1)
