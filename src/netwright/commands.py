@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from netwright.checking import CHECK_EXAMPLE, WATCH_EXAMPLE, add_check, add_watch, run_check, run_watch
 from netwright.errors import UsageError
 from netwright.flags import add_arg, add_fields, load_options, make, settings_given
-
+from netwright.serving.command import SERVE_EXAMPLE, add_serve, run_serve
 from netwright.shipping.command import EXPORT_EXAMPLES, add_export, run_export
 
 if TYPE_CHECKING:
@@ -267,5 +267,6 @@ VERBS = (
     ("evaluate", "score a run on a split", "netwright evaluate runs/2026-11-23-mnist-net", _add_evaluate, _evaluate),
     ("predict", "answer new inputs", "netwright predict runs/2026-11-23-mnist-net a.png", _add_predict, _predict),
     ("export", "write a run as what answers anywhere, with proof", EXPORT_EXAMPLES, add_export, run_export),
+    ("serve", "answer over HTTP, with a page to try it", SERVE_EXAMPLE, add_serve, run_serve),
     ("report", "write a run's report", "netwright report runs/2026-11-23-mnist-net --lang zh", _add_report, _report),
 )
