@@ -82,7 +82,7 @@ def answer_samples(trained: Trained, samples: list[dict[str, NDArray[Any]]], nam
     """Answers to stored samples, as a batch."""
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
-    inputs = _fields(samples, spec)
+    inputs = fields_of(samples, spec)
     batch = Batch(tensors.apply_to(spec.preprocess, inputs), None, torch.arange(len(samples)))
     with unchanged_random(device):
         task, binding = fit_task(trained.model, spec, batch, device, beam=trained.beam)
@@ -100,7 +100,7 @@ def answer_samples(trained: Trained, samples: list[dict[str, NDArray[Any]]], nam
     ]
 
 
-def _fields(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[str, Tensor]:
+def fields_of(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[str, Tensor]:
     """A batch of stored samples, with the fields that training had."""
     batch = collate(samples, spec.inputs)
     if spec.preprocess.rows is not None and spec.preprocess.rows.columns:
@@ -114,7 +114,8 @@ def _finite(predictions: Predictions) -> NDArray[np.bool_]:
     starts = predictions.starts if predictions.answer_starts is None else predictions.answer_starts
     if predictions.parts is not None:
         return np.asarray(np.all([_finite(part) for part in predictions.parts.values()], axis=0))
-    good = np.isfinite(predictions.probs).reshape(len(predictions.probs), -1).all(1)
+    good = np.isfinite(predictions.probs)
+    good = good.all(axis=tuple(range(1, good.ndim)))  # a transcript without a letter has no number at all
     if starts is None:
         return np.asarray(good)
     return np.asarray([bool(good[begin:end].all()) for begin, end in itertools.pairwise(starts)])

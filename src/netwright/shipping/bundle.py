@@ -20,8 +20,8 @@ from netwright.batch import Batch
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.errors import RunError
-from netwright.metrics.entities import find_scheme
 from netwright.inference import Trained
+from netwright.metrics.entities import find_scheme
 from netwright.results import Evaluation
 from netwright.run import not_writable
 from netwright.shipping.card import write_card

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 from netwright.errors import UsageError
 
@@ -62,16 +63,16 @@ def run_export(arguments: argparse.Namespace) -> int:
         return 0
     held, edges = certificate["validation"], certificate["edges"]
     decided = f", {held['decisions_equal']:,} of {held['decisions']:,} decisions equal" if held["decisions"] else ""
-    print(
-        f"proved  {held['count']:,} samples of {held['split']}: {held['largest_difference']:.1e} apart at the most{decided}"
-    )
-    print(f"        {sum(one['count'] for one in edges):,} raw and edge inputs: "
-          f"{max((one['largest_difference'] for one in edges), default=0.0):.1e} apart at the most")  # fmt: skip
+    asked = sum(one["count"] for one in edges)
+    most = max((one["largest_difference"] for one in edges), default=0.0)
+    gap = held["largest_difference"]
+    print(f"proved  {held['count']:,} samples of {held['split']}: at most {gap:.1e} apart{decided}")
+    print(f"        {asked:,} raw and edge inputs: at most {most:.1e} apart")
     print(f"bundle  {path}\n\nnetwright predict {path} INPUT\nnetwright serve {path}")
     return 0
 
 
-def _lighter(arguments: argparse.Namespace) -> str | None:
+def _lighter(arguments: argparse.Namespace) -> Literal["int8", "fp16"] | None:
     if arguments.int8 and arguments.fp16:
         raise UsageError(where="--int8", expected="one of --int8 and --fp16", got="both", cure="Leave one out.")
     if arguments.allow_drop is not None and not (arguments.int8 or arguments.fp16):

@@ -1,7 +1,7 @@
 """Why a graph does not answer as the module does: the module is asked in ways that are known to go wrong.
 
 Each way is one that an export, or a person who writes one by hand, gets wrong; where the graph's answers are those of a
-wrong way, that is the reason. Else the weights in the file are compared, and last the first layer that differs is named.
+wrong way, that is the reason. Else the weights in the file are compared; last, the first layer that differs is named.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def explain(
     for reason, wrong in _ways(model, ask, raw_ask, inputs, preprocess):
         try:
             found = wrong()
-        except Exception:  # noqa: S112 - a module need not bear to be asked the wrong way
+        except Exception:
             continue
         if _alike(found, got) and _far(found, right):
             return reason
@@ -126,7 +126,7 @@ def _statistics_of_the_batch(model: nn.Module) -> Iterator[None]:
     kept = [(layer, {name: value.clone() for name, value in layer.named_buffers(recurse=False)}) for layer in layers]
     ask_eval = model.eval
     try:
-        model.eval = lambda: model  # type: ignore[method-assign, assignment]
+        model.eval = lambda: model  # type: ignore[method-assign]
         for layer in layers:
             layer.training = True
         yield

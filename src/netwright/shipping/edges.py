@@ -1,4 +1,4 @@
-"""Inputs at the edge of what is allowed, by kind of data: what an exported model is asked beside the validation split."""
+"""Inputs at the edge of what is allowed, by kind of data; they are asked beside the validation split."""
 
 from __future__ import annotations
 

@@ -33,15 +33,16 @@ from netwright.shipping.bundle import (
     spec_of,
     write_parts,
 )
-from netwright.shipping.certificate import TOGETHER, Subject, certify
+from netwright.shipping.certificate import TOGETHER, certify
 from netwright.shipping.graph import exported
 from netwright.shipping.lighter import ALLOWED, Kind, gate, lighten, price
 from netwright.shipping.onnx import OPSET, to_onnx, to_pt2
+from netwright.shipping.subject import Subject
 
 LOOKED_AT = 8  # samples that the graph is traced with, and that padding is tried on
 
 
-def export(
+def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
     run: Run | Path | str,
     out: Path | None = None,
     *,
@@ -170,16 +171,17 @@ def bears_padding(model: Model, subject: Subject) -> bool:
     if not varying or spec.task == "next_token":
         return spec.task != "next_token"
     batch = next(subject.batches(LOOKED_AT))
-    whole = model.run({name: batch.inputs[name].numpy() for name in model.input_names})
+    whole = model.run({name: batch.inputs[name].numpy() for name in model.inputs})
     for row in range(len(batch)):
         alone = _alone(subject, batch.sample_ids[row : row + 1].numpy())
-        one = model.run({name: alone[name].numpy() for name in model.input_names})
+        one = model.run({name: alone[name].numpy() for name in model.inputs})
         for name, value in one.items():
             beside = whole[name][row : row + 1]
             if value.ndim > 1 and value.shape != beside.shape:
                 beside = beside[:, : value.shape[1]]
-            if not np.allclose(np.exp(value) if name.endswith("log_probs") else value,
-                               np.exp(beside) if name.endswith("log_probs") else beside, atol=TOGETHER, rtol=TOGETHER):  # fmt: skip
+            if name.endswith("log_probs"):
+                value, beside = np.exp(value), np.exp(beside)
+            if not np.allclose(value, beside, atol=TOGETHER, rtol=TOGETHER):
                 return False
     return True
 

@@ -1,6 +1,7 @@
 """A graph in fewer bits, taken only where it costs little: weights and activations of 8 bits, or floats of 16.
 
-The price is measured on the compared split, sample by sample beside the plain graph: the loss in score and its interval.
+The price is measured on the compared split, sample by sample beside the plain graph: what is lost of the score, and
+its interval.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from netwright.errors import CertificateError, DataError, require
 from netwright.intervals import quantile_of
 from netwright.metrics.edits import edit_distance
 from netwright.shipping.bundle import scored, stored
-from netwright.shipping.certificate import Subject
+from netwright.shipping.subject import Subject
 from netwright.tasks.objective import IGNORE_INDEX
 
 Kind = Literal["int8", "fp16"]
@@ -69,16 +70,16 @@ def lighten(model: bytes, kind: Kind, subject: Subject) -> bytes:
 
 def _fp16(model: bytes) -> bytes:
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    made = convert_float_to_float16(onnx.load_model_from_string(model), keep_io_types=True)
+    float16 = require("onnxruntime.transformers.float16", "export")
+    made = float16.convert_float_to_float16(onnx.load_model_from_string(model), keep_io_types=True)
     held: bytes = made.SerializeToString()
     return held
 
 
 def _int8(model: bytes, subject: Subject) -> bytes:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    quantization = require("onnxruntime.quantization", "export")
+    shapes = require("onnxruntime.quantization.shape_inference", "export")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, unused-ignore]
         def __init__(self, names: list[str]) -> None:
@@ -94,7 +95,7 @@ def _int8(model: bytes, subject: Subject) -> bytes:
     with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
         plain, ready, made = (Path(folder) / name for name in ("plain.onnx", "ready.onnx", "int8.onnx"))
         plain.write_bytes(model)
-        quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+        shapes.quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
         names = [one.name for one in onnx.load(str(ready), load_external_data=False).graph.input]
         quantization.quantize_static(
             str(ready), str(made), Reader(names), per_channel=True,
@@ -175,7 +176,7 @@ def gate(found: Price, kind: Kind, allowed: float) -> None:
         raise CertificateError(
             where=f"--{kind}",
             expected=f"a loss of at most {allowed:g} in {found.score}",
-            got=f"{found.loss:.4f} (95 % interval {low:.4f} to {high:.4f}): {found.value:.4f} instead of {found.before:.4f}",
+            got=f"{found.loss:.4f} (95 % interval {low:.4f} to {high:.4f}): {found.value:.4f}, not {found.before:.4f}",
             cure=f"Export without --{kind}, or allow more by --allow-drop.",
         )
 

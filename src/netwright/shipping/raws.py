@@ -22,6 +22,7 @@ from netwright.data.series import SeriesSource
 from netwright.data.sound_source import SoundSource
 from netwright.data.sources import PathSource, TensorSource
 from netwright.data.tables import TableSource
+from netwright.errors import require
 from netwright.preprocess import Preprocess, detokenise, sample
 from netwright.sounds import as_waves
 from netwright.timeline import stamp
@@ -167,8 +168,7 @@ def _picture(pixels: NDArray[np.uint8]) -> str:
 
 
 def _wave(samples: NDArray[np.float32], rate: int) -> str:
-    import soundfile
-
+    soundfile = require("soundfile", "speech")
     held = io.BytesIO()
     soundfile.write(held, samples, rate, format="WAV", subtype="PCM_16")
     return "data:audio/wav;base64," + base64.b64encode(held.getvalue()).decode()
