@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -166,3 +167,10 @@ def example_of(graph: Exported, batch: Batch) -> tuple[Tensor, ...]:
 
 def _whole(fields: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in fields.items()}
+
+
+def first_difference(trained: Trained, model: bytes | Path, batch: Batch) -> tuple[str, float] | None:
+    """The first layer of an ONNX file whose output differs from the module's own: see ``layers.first_layer``."""
+    from netwright.shipping.layers import first_layer
+
+    return first_layer(trained, model, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,9 @@ from torch.export import Dim, ExportedProgram
 
 from netwright.batch import Batch
 from netwright.shipping.attention import plain_attention
+from netwright.shipping.finish import name_sizes, strip
 from netwright.shipping.graph import Exported, example_of
-from netwright.shipping.passes import keep_open_sizes
+from netwright.shipping.passes import keep_open_sizes, whole_divisions
 from netwright.shipping.patched import open_lengths
 from netwright.shipping.recurrent import Form, as_torch_has_it, whole_layers
 
@@ -23,9 +25,18 @@ OPSET = 20
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
+    """Without what the exporter says of itself."""
+    talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in talkers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        for one in talkers:
+            one.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for one, level in zip(talkers, levels, strict=True):
+                one.setLevel(level)
 
 
 def to_program(graph: Exported, batch: Batch, form: Form) -> ExportedProgram:
@@ -36,6 +47,7 @@ def to_program(graph: Exported, batch: Batch, form: Form) -> ExportedProgram:
     with _quiet(), torch.no_grad(), oblivious, whole_layers(graph, form), plain_attention(), open_lengths():
         program = torch.export.export(graph, example, dynamic_shapes=shapes)
     keep_open_sizes(program)
+    whole_divisions(program)
     return program
 
 
@@ -49,7 +61,7 @@ def to_onnx(graph: Exported, batch: Batch) -> bytes:
         ExportRefusedError: It cannot be made; the operation and its line are named.
     """
     program = to_program(graph, batch, "onnx")
-    with _quiet(), contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         made: Any = torch.onnx.export(
             program,
             dynamo=True,
@@ -58,7 +70,10 @@ def to_onnx(graph: Exported, batch: Batch) -> bytes:
             input_names=[one.name for one in graph.inputs],
             output_names=[one["name"] for one in graph.outputs],
         )
-    found: bytes = made.model_proto.SerializeToString()
+    model = made.model_proto
+    name_sizes(model, {one.name: one.axes for one in graph.inputs}, graph.outputs)
+    strip(model)
+    found: bytes = model.SerializeToString()
     return found
 
 

@@ -10,6 +10,8 @@ from torch.fx import Node
 aten = torch.ops.aten
 SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
 
+DIVISIONS = (aten.div.Tensor_mode, aten.div.Scalar_mode)
+
 
 def keep_open_sizes(program: ExportedProgram) -> None:
     """Let ``squeeze`` take away what is 1 for every batch, and never a batch or a length that happens to be 1."""
@@ -25,11 +27,24 @@ def keep_open_sizes(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
+def whole_divisions(program: ExportedProgram) -> None:
+    """Let whole numbers be divided as whole numbers: by way of float32 they would be wrong from 2**24 on."""
+    for node in program.graph_module.graph.nodes:
+        if node.op != "call_function" or node.target not in DIVISIONS or node.kwargs.get("rounding_mode") != "floor":
+            continue
+        values = [one.meta["val"] if isinstance(one, Node) else one for one in node.args[:2]]
+        if any(isinstance(one, float) or (isinstance(one, Tensor) and one.is_floating_point()) for one in values):
+            continue
+        node.target = aten.floor_divide.default
+        node.kwargs = {}
+    program.graph_module.recompile()
+
+
 def _lasting(node: Node) -> list[int]:
     """Of the dimensions that are to be squeezed, those that are 1 whatever the batch."""
     given = node.args[0]
     value: Tensor = given.meta["val"] if isinstance(given, Node) else torch.empty(())
     asked = node.args[1] if len(node.args) > 1 else range(value.ndim)
-    wanted = [asked] if isinstance(asked, int) else list(asked)  # type: ignore[call-overload, arg-type]
+    wanted = [asked] if isinstance(asked, int) else list(asked)  # type: ignore[arg-type]
     places = {int(one) % max(1, value.ndim) for one in wanted}
     return sorted(place for place in places if type(value.shape[place]) is int and value.shape[place] == 1)
