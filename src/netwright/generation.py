@@ -17,6 +17,7 @@ from torch import nn
 from netwright.batch import Batch
 from netwright.binding import ask, in_full
 from netwright.data.dataset import Data
+from netwright.data.raw import first_line
 from netwright.errors import DataError
 from netwright.inference import Trained, answering, fit_task
 from netwright.preprocess import Tokenise, detokenise, tokenise
@@ -51,7 +52,7 @@ def continue_texts(trained: Trained, prompts: Sequence[Any], sampling: Sampling)
         try:
             (tokens,) = tokenise(operation, [prompt])
         except DataError as error:
-            answers.append(Prediction(name=name, error=str(error)))
+            answers.append(Prediction(name=name, error=first_line(error)))
             continue
         answers.append(Prediction(name=name, **continuation(asked, operation, tokens, sampling)))
     return answers

@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
+import numpy as np
+
 from netwright.answering.answers import answers_of
 from netwright.answering.batches import Sample, batch_of, plan
 from netwright.answering.bundle import Bundle, is_bundle, open_bundle
@@ -114,6 +116,11 @@ class Predictor:
         """What is done to raw inputs."""
         return self._engine.preprocess
 
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """What the data's inputs are called."""
+        return tuple(field.name for field in self._engine.fields)
+
     def decode(self, raw: Any, *, paths: bool = False) -> Sample:
         """One raw input as training stored its samples: arrays by field, without a batch.
 
@@ -196,9 +203,7 @@ class Predictor:
         """
         self._how(batch_size, beam, sampling or {})
         waiting = iter(pairs)
-        at_once = (
-            1 if self.task == "next_token" else batch_size * POOL
-        )  # a text takes long
+        at_once = 1 if self.task == "next_token" else batch_size * POOL  # a text takes long
         while pool := list(islice(waiting, at_once)):
             yield from self._pool(pool, batch_size, beam, sampling)
 
@@ -284,20 +289,29 @@ class BundleEngine:
 
 def _from_json(raw: Any, engine: Engine, *, paths: bool) -> Any:
     """A raw input whose pictures and sounds, where they are texts, became paths or bytes."""
-    steps = engine.preprocess
-    if engine.kind in ("image", "sound") and isinstance(raw, str):
-        return Path(raw) if paths else _bytes(raw)
-    if engine.kind == "sound" and isinstance(raw, list):
-        import numpy as np
-
+    if isinstance(raw, Mapping):
+        return {
+            name: _file(cell, paths=paths)
+            if isinstance(cell, str) and cell and _is_picture(str(name), engine)
+            else cell
+            for name, cell in raw.items()
+        }
+    if isinstance(raw, str) and engine.kind in ("image", "sound", "tensor"):
+        return _file(raw, paths=paths)
+    if isinstance(raw, list) and engine.kind == "sound":
         return np.asarray(raw, dtype=np.float32)
-    if isinstance(raw, Mapping) and not paths:
-        shown = [name for name in raw if steps.fields.get(slug(str(name))) or (steps.decode and name == "image")]
-        return {name: _bytes(cell) if name in shown and isinstance(cell, str) and cell else cell
-                for name, cell in raw.items()}  # fmt: skip
-    if isinstance(raw, str) and engine.kind == "tensor" and not paths:
-        return _bytes(raw)
     return raw
+
+
+def _is_picture(name: str, engine: Engine) -> bool:
+    """Whether what stands under a name is a picture."""
+    if engine.kind in ("image", "tensor"):
+        return bool(engine.preprocess.of(name).decode)
+    return slug(name) in engine.preprocess.fields
+
+
+def _file(text: str, *, paths: bool) -> Path | bytes:
+    return Path(text) if paths and text[:5] != "data:" else _bytes(text)
 
 
 def _bytes(text: str) -> bytes:

@@ -31,7 +31,10 @@ def runtime_files(kind: str) -> dict[str, bytes]:
     Returns:
         Contents by their names in the bundle.
     """
-    files = {"run.py": (ALONE / "run.py").read_bytes(), "runtime/records.py": (ALONE / "records.py").read_bytes()}
+    files = {
+        "run.py": (ALONE / "run.py").read_bytes(),
+        "runtime/pydantic_stand_in.py": (ALONE / "pydantic_stand_in.py").read_bytes(),
+    }
     for module in modules_of(kind):
         path = _file_of(module)
         files[f"runtime/{path.relative_to(PACKAGE.parent).as_posix()}"] = path.read_bytes()

@@ -140,7 +140,7 @@ def _read_separated(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame
             where=str(path), expected="at least one row", got="an empty file", cure="Give a file with rows."
         )
     peek = pandas.read_csv(path, nrows=PEEK, **options)
-    if _has_header(peek):
+    if has_header([["" if cell != cell else str(cell) for cell in row] for row in peek.values.tolist()]):
         options["header"] = 0
     else:
         options["names"] = [f"column_{index}" for index in range(peek.shape[1])]
@@ -151,13 +151,14 @@ def _read_separated(pandas: Any, path: Path, rows: int) -> Iterator[pd.DataFrame
         yield from pieces
 
 
-def _has_header(peek: pd.DataFrame) -> bool:
-    first, rest = peek.iloc[0], peek.iloc[1:]
-    if not len(rest) and not (len(first) > 1 and all(str(cell).isidentifier() for cell in first)):
+def has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first of some rows names the columns: none of its cells is a number, empty, or stands below again."""
+    first, rest = rows[0], rows[1:]
+    if not rest and not (len(first) > 1 and all(cell.isidentifier() for cell in first)):
         return False
     return not any(
-        is_number(str(first[column])) or not str(first[column]).strip() or (rest[column] == first[column]).any()
-        for column in peek.columns
+        is_number(cell) or not cell.strip() or any(place < len(row) and row[place] == cell for row in rest)
+        for place, cell in enumerate(first)
     )
 
 
