@@ -100,7 +100,7 @@ function measured({ value }, spec) {
   return [
     el(
       "dl",
-      { class: "numbers" },
+      { class: "values" },
       value
         .slice(0, 100)
         .map((one, at) => el("div", {}, el("dt", {}, names[at] ?? String(at + 1)), el("dd", {}, number(one)))),

@@ -1,7 +1,5 @@
 // What a model takes, as the fields of the page: as the server says, or made from its preprocessing.
 
-const ONE = { image: "image", text: "text", sound: "sound" };
-
 // Mean and deviation know nothing of bounds: where no example is below 0, what is usual is not either.
 function bounded(low, samples, name) {
   const known = samples.map((one) => Number(one?.[name])).filter(Number.isFinite);
@@ -47,12 +45,12 @@ function made(spec) {
   if (pair) return pair.columns.map((name) => ({ name, kind: "text" }));
   const sound = of("decode_sound");
   if (sound) return [{ name: "sound", kind: "sound", rate: sound.sample_rate, seconds: sound.max_seconds }];
-  const stored = spec.inputs ?? (Array.isArray(spec.fields) ? spec.fields : []);
+  if (of("tokenise")) return [{ name: "text", kind: "text" }];
+  const stored = Array.isArray(spec.fields) ? spec.fields : [];
   if (spec.kind === "image" && stored.length <= 1) {
     const [channels, height, width] = stored[0]?.shape ?? [3, 224, 224];
     return [{ name: stored[0]?.name ?? "image", kind: "image", channels, height, width }];
   }
-  if (spec.kind in ONE && stored.length <= 1) return [{ name: spec.kind, kind: ONE[spec.kind] }];
   return stored.map(({ name, shape, dtype }) => ({ name, kind: "numbers", shape, dtype }));
 }
 

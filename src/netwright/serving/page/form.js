@@ -42,6 +42,9 @@ function pictureControl(field, set) {
   return el("span", { class: "together" }, ...chooser("choose_picture", "image/*", take), name);
 }
 
+// A long name may break after its underscores.
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
+
 const rounded = (value) => number(Number(value.toPrecision(3)));
 
 const typed = (field, text) => {
@@ -81,7 +84,7 @@ export function formInput({ fields, ask, spec }) {
     return el(
       "div",
       { class: field.hour ? "cell wide" : "cell" },
-      el("label", { for: input.id, class: "name" }, field.name),
+      el("label", { for: input.id, class: "name" }, breakable(field.name)),
       input,
       ...more,
       usual,
@@ -99,7 +102,9 @@ export function formInput({ fields, ask, spec }) {
       const text = value === null || value === undefined ? "" : String(value);
       if (input.tagName === "SELECT" && ![...input.options].some((one) => one.value === text))
         input.append(el("option", { value: text }, text));
-      input.value = field.kind === "date" ? text.replace(" ", "T").slice(0, field.hour ? 16 : 10) : text;
+      // 52.0 in a file is 52.
+      const plain = field.kind === "number" && text && Number.isFinite(Number(text)) ? String(Number(text)) : text;
+      input.value = field.kind === "date" ? text.replace(" ", "T").slice(0, field.hour ? 16 : 10) : plain;
     }
     for (const field of fields)
       if (field.kind === "image" && given[field.name]) pictures[field.name] = given[field.name];

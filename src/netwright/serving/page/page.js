@@ -119,12 +119,15 @@ const keyWorks = () => {
   byId("secret").value = "";
 };
 
+// Of one class it is told how far its probability falls, of other answers how far they move.
+const seenOf = ({ seen, where, label, probabilities }) => ({ seen, where, signed: Boolean(label && probabilities) });
+
 const explain = later(async (mine, raw) => {
   if (mine !== now.asked) return;
   try {
     const reply = await predict(now.spec.name, raw, { explain: true });
     if (mine !== now.asked) return;
-    now.seen = { seen: reply.seen, where: reply.where };
+    now.seen = seenOf(reply);
     render();
   } catch (error) {
     // The answer stands already; what lies behind it comes when the server has time for it, or not at all.
@@ -157,7 +160,7 @@ async function ask(raw, { explain: deep = true } = {}) {
     if (now.raw !== null && (mine === now.asked || now.waiting)) {
       now.answer = answer;
       if (mine === now.asked) {
-        if (answer.seen || answer.where) now.seen = { seen: answer.seen, where: answer.where };
+        if (answer.seen || answer.where) now.seen = seenOf(answer);
         if (deep) explain(mine, raw);
         else now.seen = null;
       }

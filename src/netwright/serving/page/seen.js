@@ -8,37 +8,39 @@ const MOST_COLUMNS = 8;
 const MOST_TOKENS = 400;
 
 const figure = (key, content, note = null) => el("figure", {}, said("figcaption", key), content, note);
-const largest = (values) => Math.max(1e-9, ...values.map(Math.abs));
+// Probabilities that fall by less are shown as little, and not as much as the most of them.
+const LITTLE = 0.02;
+const largest = (values, least = 1e-9) => Math.max(least, ...values.map(Math.abs));
+const least = (signed) => (signed ? LITTLE : 1e-9);
 
-function heated(png, grid) {
-  const rows = grid.length;
-  const columns = grid[0].length;
-  const most = largest(grid.flat());
-  const cells = grid
-    .flat()
-    .map((drop) =>
-      el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
-    );
-  return el(
-    "span",
-    { class: "heated", vars: { "--columns": columns, "--rows": rows } },
-    el("img", { src: png, alt: "", class: "pixels" }),
-    el("span", { class: "heat", "aria-hidden": "true" }, cells),
+// Cells of heat, one a number: blue where the answer falls without the part, orange where it rises.
+function shades(drops, signed) {
+  const most = largest(drops, least(signed));
+  return drops.map((drop) =>
+    el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
   );
 }
 
-function whereInWords(grid) {
+const heated = (png, grid, signed) =>
+  el(
+    "span",
+    { class: "heated", vars: { "--columns": grid[0].length, "--rows": grid.length } },
+    el("img", { src: png, alt: "", class: "pixels" }),
+    el("span", { class: "heat", "aria-hidden": "true" }, shades(grid.flat(), signed)),
+  );
+
+function whereInWords(grid, signed) {
   // The strongest cell, said as people say it: of three by three places.
   const flat = grid.flat();
   const at = flat.indexOf(Math.max(...flat));
-  if (!(flat[at] > 0)) return word("looked_nowhere");
+  if (!(flat[at] > least(signed) / 2)) return word("looked_nowhere");
   const third = (place, count) => Math.min(2, Math.floor((3 * (place + 0.5)) / count));
   const row = ["top", "middle", "bottom"][third(Math.floor(at / grid[0].length), grid.length)];
   const column = ["left", "centre", "right"][third(at % grid[0].length, grid[0].length)];
   return word(`looked_${row}_${column}`);
 }
 
-function picture(seen, where) {
+function picture(seen, where, signed) {
   const image = el("img", { src: seen.png, alt: "", class: "pixels" });
   const size = el("p", { class: "fine" });
   image.addEventListener("load", () => {
@@ -48,36 +50,32 @@ function picture(seen, where) {
     image.classList.toggle("smooth", image.naturalWidth > 96);
   });
   const parts = [figure("seen", el("span", { class: "framed" }, image), size)];
-  if (where.grid?.length)
-    parts.push(figure("looked", heated(seen.png, where.grid), el("p", { class: "fine" }, whereInWords(where.grid))));
+  if (where.grid?.length) {
+    const note = el("p", { class: "fine" }, whereInWords(where.grid, signed));
+    parts.push(figure("looked", heated(seen.png, where.grid, signed), note));
+  }
   return el("div", { class: "pictures" }, parts);
 }
 
-function strip(drops) {
-  const most = largest(drops);
-  const cells = drops.map((drop) =>
-    el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
-  );
-  return el("span", { class: "strip", "aria-hidden": "true" }, cells);
-}
+const strip = (drops, signed) => el("span", { class: "strip", "aria-hidden": "true" }, shades(drops, signed));
+const stripNote = (signed) => said("p", signed ? "strip_note" : "strip_moved", { class: "fine" });
 
-function spectrum(seen, where) {
+function spectrum(seen, where, signed) {
   const image = el("img", { src: seen.png, alt: word("seen_sound"), class: "spectrum" });
   const drops = where.stretches;
-  const note = drops ? said("p", "strip_note", { class: "fine" }) : null;
-  return figure("seen_heard", el("span", { class: "spectrogram" }, image, drops ? strip(drops) : null), note);
+  const below = drops ? strip(drops, signed) : null;
+  return figure("seen_heard", el("span", { class: "spectrogram" }, image, below), drops ? stripNote(signed) : null);
 }
 
-const stretches = (drops) =>
-  figure(
-    "looked_stretches",
-    el("span", { class: "spectrogram" }, strip(drops)),
-    said("p", "strip_note", { class: "fine" }),
-  );
+const stretches = (drops, signed) =>
+  figure("looked_stretches", el("span", { class: "spectrogram" }, strip(drops, signed)), stripNote(signed));
 
-function tokens(list, where) {
+function tokens(list, where, signed) {
   const drops = where.tokens ?? [];
-  const most = largest(drops.map((one) => one ?? 0));
+  const most = largest(
+    drops.map((one) => one ?? 0),
+    least(signed),
+  );
   const shown = list.slice(0, MOST_TOKENS).map((token, at) => {
     const drop = drops[at];
     if (drop === undefined || drop === null) return el("span", { class: "token" }, visible(String(token)));
@@ -89,11 +87,12 @@ function tokens(list, where) {
     );
   });
   if (list.length > MOST_TOKENS) shown.push(el("span", { class: "fine" }, `… ${list.length}`));
-  const note = said("p", drops.length ? "tokens_note" : "tokens_only", { class: "fine" }, { count: list.length });
+  const key = !drops.length ? "tokens_only" : signed ? "tokens_note" : "tokens_moved";
+  const note = said("p", key, { class: "fine" }, { count: list.length });
   return figure(drops.length ? "seen_tokens" : "seen", el("p", { class: "tokens" }, shown), note);
 }
 
-function columns(drops) {
+function columns(drops, signed) {
   const ordered = Object.entries(drops)
     .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))
     .slice(0, MOST_COLUMNS);
@@ -101,17 +100,27 @@ function columns(drops) {
   const rows = ordered.map(([name, drop]) =>
     el(
       "li",
-      { class: drop < 0 ? "against" : "first", vars: { "--v": (Math.abs(drop) / most).toFixed(3) } },
+      { class: drop < 0 ? "against" : drop > 0 ? "first" : null, vars: { "--v": (Math.abs(drop) / most).toFixed(3) } },
       el("span", { class: "name", title: name }, name),
       el("span", { class: "track", "aria-hidden": "true" }, el("i")),
       el("span", { class: "share" }, number(Number(drop.toPrecision(2))).replace("-", "−")),
     ),
   );
-  return figure("looked_columns", el("ol", { class: "bars" }, rows), said("p", "columns_note", { class: "fine" }));
+  return figure(
+    "looked_columns",
+    el("ol", { class: "bars" }, rows),
+    said("p", signed ? "columns_note" : "columns_moved", { class: "fine" }),
+  );
 }
 
-/** What was seen and where the model looked, as the server tells it; empty where it tells nothing. */
+/**
+ * What was seen and where the model looked, as the server tells it; empty where it tells nothing.
+ *
+ * @param told `seen`, `where`, and whether what is told is `signed`: how far a probability falls, and not how far the
+ *     answer moves.
+ */
 export function showSeen(told, kind) {
+  const signed = told.signed ?? true;
   const where = told.where?.kind ? { [told.where.kind]: told.where.values } : (told.where ?? {});
   const seen =
     typeof told.seen === "string"
@@ -120,9 +129,9 @@ export function showSeen(told, kind) {
         ? { tokens: told.seen }
         : (told.seen ?? {});
   const parts = [];
-  if (seen.png) parts.push(kind === "sound" ? spectrum(seen, where) : picture(seen, where));
-  else if (where.stretches?.length) parts.push(stretches(where.stretches));
-  if (seen.tokens?.length) parts.push(tokens(seen.tokens, where));
-  if (where.columns && Object.keys(where.columns).length) parts.push(columns(where.columns));
+  if (seen.png) parts.push(kind === "sound" ? spectrum(seen, where, signed) : picture(seen, where, signed));
+  else if (where.stretches?.length) parts.push(stretches(where.stretches, signed));
+  if (seen.tokens?.length) parts.push(tokens(seen.tokens, where, signed));
+  if (where.columns && Object.keys(where.columns).length) parts.push(columns(where.columns, signed));
   return parts;
 }
