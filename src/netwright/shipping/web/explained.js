@@ -1,0 +1,48 @@
+// What the model saw of an input after preprocessing, to be shown.
+
+import { spectrogram } from "./fourier.js";
+import { tokenNames } from "./texts.js";
+
+const RANGE_DB = 80;
+const MOST_COLUMNS = 600;
+// Of a spectrogram: from silent to loud, as ink on its paper.
+const TONES = [[20, 23, 27], [32, 57, 77], [0, 105, 166], [107, 184, 238], [253, 252, 250]];
+
+function tone(share) {
+  const place = Math.min(1, Math.max(0, share)) * (TONES.length - 1);
+  const low = Math.min(TONES.length - 2, Math.floor(place));
+  return TONES[low].map((value, band) => value + (TONES[low + 1][band] - value) * (place - low));
+}
+
+function drawn(width, height, colour) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) image.data.set([...colour(x, y), 255], 4 * (y * width + x));
+  context.putImageData(image, 0, 0);
+  return canvas.toDataURL("image/png");
+}
+
+function picture({ data, shape }) {
+  const [bands, height, width] = shape;
+  return drawn(width, height, (x, y) => [0, 1, 2].map((band) => data[(bands === 1 ? 0 : band) * height * width + y * width + x]));
+}
+
+function heard(samples, rate) {
+  const columns = spectrogram(samples, rate, MOST_COLUMNS);
+  const height = columns[0].length;
+  return drawn(columns.length, height, (x, y) => tone(1 + columns[x][height - 1 - y] / RANGE_DB));
+}
+
+/** {seen}, as a server tells it. */
+export async function seenOf(spec, sample) {
+  const { fields, words } = sample;
+  const of = (op) => spec.preprocess.operations.find((one) => one.op === op);
+  if (words) return { seen: { tokens: words } };
+  const text = of("tokenise");
+  if (text && fields.first) return { seen: { first: tokenNames(text, Array.from(fields.first.data)), second: tokenNames(text, Array.from(fields.second.data)) } };
+  if (text) return { seen: { tokens: tokenNames(text, Array.from(fields.tokens.data)) } };
+  if (fields.sound) return { seen: { png: heard(fields.sound.data, of("decode_sound").sample_rate) } };
+  const [shown] = Object.values(fields).filter((field) => field.dtype === "uint8" && field.shape.length === 3 && [1, 3].includes(field.shape[0]));
+  return shown ? { seen: { png: picture(shown) } } : {};
+}

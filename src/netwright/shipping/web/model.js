@@ -1,0 +1,68 @@
+// The model itself: what the page holds of its bundle, and onnxruntime-web to run it.
+
+import { answerOf } from "./answers.js";
+import { held, sha256 } from "./bytes.js";
+import { batchOf, sampleOf, typed } from "./samples.js";
+
+const json = async (id) => JSON.parse(new TextDecoder().decode(await held(id)));
+
+let opened = null;
+
+async function open() {
+  const [spec, classes, certificate] = await Promise.all([json("nw-spec"), json("nw-classes"), json("nw-certificate")]);
+  return { spec, classes, certificate };
+}
+
+/** What the page holds: `spec`, `classes` and `certificate`, as the bundle's files have them. */
+export const bundle = () => (opened ??= open());
+
+let started = null;
+
+async function start() {
+  const { certificate } = await bundle();
+  const [wasm, model] = await Promise.all([held("nw-wasm"), held("nw-model")]);
+  const digest = await sha256(model);
+  const wanted = certificate.files?.["model.onnx"]?.sha256;
+  if (digest && wanted && digest !== wanted) throw new Error("The model in this page is not the one of its certificate.");
+  const { ort } = globalThis;
+  ort.env.wasm.numThreads = 1; // threads need headers that only a server can send
+  ort.env.wasm.wasmBinary = wasm.buffer;
+  ort.env.logLevel = "error";
+  return ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+}
+
+/** The session, started once. */
+export const session = () => (started ??= start());
+
+// The session answers one question at a time.
+let last = Promise.resolve();
+
+/** The model's outputs for a batch, by name. */
+export function run(batch) {
+  const next = last.then(async () => {
+    const { spec } = await bundle();
+    const running = await session();
+    const feeds = {};
+    for (const { name, dtype } of spec.model.inputs) {
+      const field = batch[name];
+      if (!field) throw new Error(`The model asks for ${name}, which its data have not.`);
+      feeds[name] = new globalThis.ort.Tensor(dtype, typed(field.data, dtype), field.shape);
+    }
+    return running.run(feeds);
+  });
+  last = next.catch(() => null);
+  return next;
+}
+
+/** A raw input, what became of it, and the model's outputs for it. */
+export async function asked(raw) {
+  const { spec } = await bundle();
+  const sample = await sampleOf(spec, raw);
+  return { sample, outputs: await run(batchOf(spec, sample.fields)) };
+}
+
+/** The answer to a raw input: a Blob or bytes of a file, or what JSON can hold. */
+export async function answer(raw, name = typeof raw === "string" && !raw.startsWith("data:") ? raw : "input 0") {
+  const { sample, outputs } = await asked(raw);
+  return answerOf(outputs, await bundle(), sample, name);
+}

@@ -1,0 +1,32 @@
+// The button that answers the certificate's examples again, in this very browser.
+
+import { byId } from "../../serving/page/dom.js";
+import { number, say } from "../../serving/page/words.js";
+import { checkedAgain } from "./compare.js";
+import { bundle } from "./model.js";
+
+const small = (value) => (value === 0 ? "0" : value < 1e-3 ? value.toExponential(1).replace("e-", " × 10⁻").replace(/⁻(\d+)$/, (_, digits) => `⁻${[...digits].map((one) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("")}`) : number(value));
+
+async function again() {
+  const [button, result] = [byId("check"), byId("checked")];
+  button.disabled = true;
+  result.className = "checked";
+  const found = await checkedAgain((done, count) => say(result, "checking", { done, count }));
+  button.disabled = false;
+  if (!found.count) return say(result, "no_examples");
+  const good = found.agree === found.count;
+  result.classList.add(good ? "good" : "bad");
+  const slots = { count: found.count, agree: found.agree, largest: small(found.largest), allowed: small(found.tolerance), failed: found.failed.join(", ") };
+  return say(result, good ? "all_agree" : "not_all_agree", slots);
+}
+
+/** Say what the page holds, and wait for the button. */
+export async function offer() {
+  const { spec, certificate } = await bundle();
+  const made = String(certificate.made ?? "").slice(0, 10);
+  say(byId("holds"), made ? "holds_made" : "holds", { made });
+  say(byId("count"), "examples", { count: (certificate.examples ?? []).length });
+  byId("check").addEventListener("click", again);
+  byId("recheck").hidden = false;
+  document.title = `${spec.title ?? spec.name} · netwright`;
+}
