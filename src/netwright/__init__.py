@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from netwright.answering.predictor import Predictor
     from netwright.api import check, evaluate, plan, predict, report, resume, train, training_steps
     from netwright.api import train as fit
     from netwright.batch import Batch
@@ -35,6 +36,7 @@ _HOMES = {
     "Evaluation": "records",
     "LoadOptions": "records",
     "NetwrightError": "errors",
+    "Predictor": "answering.predictor",
     "Run": "run",
     "Settings": "records",
     "accuracy": "metrics",
@@ -60,6 +62,7 @@ __all__ = [
     "Evaluation",
     "LoadOptions",
     "NetwrightError",
+    "Predictor",
     "Run",
     "Settings",
     "__version__",

@@ -14,6 +14,8 @@ from safetensors.numpy import save as to_safetensors
 from torch import nn
 
 from netwright import training
+from netwright.answering.bundle import is_bundle
+from netwright.answering.predictor import Predictor
 from netwright.checks.asked import known_codes, refuse_seconds
 from netwright.checks.assemble import SECONDS
 from netwright.checks.assemble import check as check_module
@@ -213,7 +215,7 @@ def predict(
     An input that cannot be read gets a ``Prediction`` whose ``error`` says why; the others are answered.
 
     Args:
-        run: The run or its folder.
+        run: The run or its folder; or a bundle, which ``nw.Predictor`` asks without torch.
         inputs: A list; of a run that predicts next tokens the texts to continue.
         model: The module of a run made from an instance in Python.
         batch_size: Inputs answered at once.
@@ -225,6 +227,9 @@ def predict(
         UsageError: Options of sampling for a run that writes no text.
     """
     inputs = as_list(inputs)
+    if model is None and not isinstance(run, Run) and is_bundle(Path(run)):
+        found = Predictor.open(run).predict(inputs, batch_size=batch_size, beam=beam, **sampling)
+        return [Prediction(**one) for one in found]
     trained = open_trained(run, model)
     if trained.data_spec.task == NextToken.name:
         return continue_texts(trained, inputs, make_options(Sampling, sampling))

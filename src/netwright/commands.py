@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netwright.asking import PREDICT_EXAMPLES, add_predict, run_predict
 from netwright.checking import CHECK_EXAMPLE, WATCH_EXAMPLE, add_check, add_watch, run_check, run_watch
 from netwright.errors import UsageError
 from netwright.flags import add_arg, add_fields, load_options, make, settings_given
@@ -56,13 +57,6 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="folder of a run")
     parser.add_argument("--split", metavar="NAME", help="train, val or test; test where there is one")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the simple methods")
-    _add_beam(parser)
-
-
-def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", help="folder of a run")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, texts or rows; @file.txt has a text a line")
-    add_fields(parser, "continuing a text")
     _add_beam(parser)
 
 
@@ -183,28 +177,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _predict(arguments: argparse.Namespace) -> int:
-    from netwright.api import predict
-    from netwright.asking import print_answer, raw_inputs
-    from netwright.records import Sampling
-
-    given = {name: getattr(arguments, name) for name in Sampling.model_fields if getattr(arguments, name) is not None}
-    answers = predict(arguments.folder, raw_inputs(arguments), beam=arguments.beam, **given)
-    if len(answers) == len(arguments.inputs):  # one a file: called as the file is, and not by its place
-        answers = [
-            answer.model_copy(update={"name": name}) if answer.name == f"input {place}" and name[:1] != "{" else answer
-            for place, (name, answer) in enumerate(zip(arguments.inputs, answers, strict=True))
-        ]
-    for answer in answers:
-        if arguments.json:
-            print(answer.model_dump_json(exclude_none=True))
-        elif answer.error is not None:
-            print(f"{answer.name}\terror: {answer.error}", file=sys.stderr)
-        else:
-            print_answer(answer, one_of_many=len(answers) > 1)
-    return 1 if any(answer.error is not None for answer in answers) else 0
-
-
 def _report(arguments: argparse.Namespace) -> int:
     from netwright.run import open_run
 
@@ -265,7 +237,7 @@ VERBS = (
     ("data", "show what is understood of data", "netwright data digits", _add_data, _data),
     ("train", "train a network and evaluate it", "netwright train net.py:Net --data mnist", _add_train, _train),
     ("evaluate", "score a run on a split", "netwright evaluate runs/2026-11-23-mnist-net", _add_evaluate, _evaluate),
-    ("predict", "answer new inputs", "netwright predict runs/2026-11-23-mnist-net a.png", _add_predict, _predict),
+    ("predict", "answer new inputs", PREDICT_EXAMPLES, add_predict, run_predict),
     ("export", "write a run as what answers anywhere, with proof", EXPORT_EXAMPLES, add_export, run_export),
     ("serve", "answer over HTTP, with a page to try it", SERVE_EXAMPLE, add_serve, run_serve),
     ("report", "write a run's report", "netwright report runs/2026-11-23-mnist-net --lang zh", _add_report, _report),

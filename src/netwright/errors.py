@@ -16,7 +16,7 @@ Knows nothing of torch, of the command line or of the run folder.
     ├── FaultError                                also ValueError: checking found that the result would be wrong
     ├── ExportRefusedError                        also ValueError: a module that does not become a graph
     ├── CertificateError                          also ValueError: a bundle does not answer as the trained module does
-    ├── BundleError                               also ValueError: a bundle that is damaged, changed or not to be trusted
+    ├── BundleError                               also ValueError: a bundle that is damaged or was changed
     ├── RunError                                  also OSError: the run folder and its disk
     │   ├── CheckpointError                       a checkpoint that is damaged or of another model
     │   └── RunLockedError                        another process trains in this folder

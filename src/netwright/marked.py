@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from netwright.evaluation.tagging import UNTYPED
+from netwright.metrics.answers import UNTYPED
 from netwright.metrics.entities import Scheme, find_entities, find_scheme
 from netwright.results import WordMark
 from netwright.words import is_ideograph

@@ -76,8 +76,8 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a path looks like a bundle: a folder with a certificate, or a .zip."""
-    return (path / CERTIFICATE).is_file() if path.is_dir() else path.is_file()
+    """Whether a path looks like a bundle: a folder with a certificate or a graph, or a file."""
+    return any((path / name).exists() for name in (CERTIFICATE, SPEC, MODEL)) if path.is_dir() else path.is_file()
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -90,8 +90,8 @@ def open_bundle(path: Path | str) -> Bundle:
     path = Path(path)
     if not path.exists():
         raise MissingFileError(
-            where=str(path), expected="a bundle", got="nothing there",
-            cure="Make one: netwright export RUN --out bundle.",
+            where=str(path), expected="a bundle, or the folder of a run", got="nothing there",
+            cure="Look at the path; a bundle is made by netwright export RUN.",
         )  # fmt: skip
     with _opened(path) as source:
         sizes = source.sizes()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netwright.preprocess import Preprocess
     from netwright.windows import WindowSeries
 
-Pair = tuple[str, Any]  # what it is called, and the raw input or the exception that tells why there is none
+Pair = tuple[str | None, Any]  # a name, and the raw input or why there is none
 PICTURES = (
     ".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif", ".ico",
 )  # fmt: skip
@@ -54,7 +54,7 @@ class Asked:
     fields: tuple[str, ...]
 
 
-def find_inputs(asked: Asked, given: Sequence[str], stdin: TextIO) -> Iterator[Pair]:
+def find_inputs(asked: Asked, given: Sequence[str], stdin: TextIO) -> Iterator[tuple[str, Any]]:
     """The inputs that arguments of the command line name, in their order.
 
     Args:
@@ -70,10 +70,10 @@ def find_inputs(asked: Asked, given: Sequence[str], stdin: TextIO) -> Iterator[P
     return _named(itertools.chain.from_iterable(_of_argument(asked, one, stdin) for one in given))
 
 
-def _named(pairs: Iterator[Pair]) -> Iterator[Pair]:
+def _named(pairs: Iterator[Pair]) -> Iterator[tuple[str, Any]]:
     """Inputs without a name of their own by their place."""
     for place, (name, raw) in enumerate(pairs):
-        yield name or f"input {place}", raw
+        yield f"input {place}" if name is None else name, raw
 
 
 def _wants_rows(asked: Asked) -> bool:
@@ -114,7 +114,7 @@ def _of_stdin(asked: Asked, stdin: TextIO) -> Iterator[Pair]:
         text = stdin.read()
         wrapped = [_wrapped(line) for line in text.splitlines() if line.strip()]
         if wrapped and all(one is not None for one in wrapped):
-            yield from (("", one[0]) for one in wrapped if one is not None)
+            yield from ((None, one[0]) for one in wrapped if one is not None)
         else:
             yield text, text
         return
@@ -123,10 +123,10 @@ def _of_stdin(asked: Asked, stdin: TextIO) -> Iterator[Pair]:
             plain = line.rstrip("\r\n")
             found = _wrapped(plain)
             if found is not None:
-                yield "", _unwrapped(found[0], asked)
+                yield None, _unwrapped(found[0], asked)
             elif plain or asked.kind == "text":
                 raw: Any = plain if asked.kind == "text" else _as_value(plain)
-                yield plain[:200] if isinstance(raw, str | Path) else "", raw
+                yield plain[:200] if isinstance(raw, str | Path) else None, raw
         return
     first = next((line for line in stdin if line.strip()), "")
     lines = itertools.chain([first], stdin)
@@ -169,7 +169,7 @@ def _as_value(line: str) -> Any:
 def _of_rows(asked: Asked, given: str) -> Iterator[Pair]:
     if given.lstrip().startswith("{"):
         try:
-            yield "", json.loads(given)
+            yield None, json.loads(given)
         except json.JSONDecodeError as error:
             raise UsageError(
                 where=given[:80], expected="a row as a JSON object", got=str(error), cure="As '{\"age\": 30}'."
@@ -192,9 +192,9 @@ def _as_inputs(asked: Asked, rows: Iterator[Any], folder: Path, name: str) -> It
     first = next(found, None)
     second = next(found, None)
     if first is not None and second is None:
-        yield name, first
+        yield name or None, first
         return
-    yield from (("", one) for one in itertools.chain([first, second], found) if one is not None)
+    yield from ((None, one) for one in itertools.chain([first, second], found) if one is not None)
 
 
 def _with_places(row: Any, folder: Path, preprocess: Preprocess) -> Any:
@@ -259,7 +259,7 @@ def _of_text(asked: Asked, given: str) -> Iterator[Pair]:
             yield str(path), _text_of(path)
             continue
         for row in read_rows(path):
-            yield "", _of_column(_unwrapped(row, asked), asked.preprocess)
+            yield None, _of_column(_unwrapped(row, asked), asked.preprocess)
 
 
 def _text_of(path: Path) -> Any:
@@ -308,7 +308,7 @@ def _of_list(row: Any, folder: Path, asked: Asked) -> Pair:
         row = row.get(name)
     if isinstance(row, str) and row[:5] != "data:":
         return str(folder / row), folder / row
-    return "", row
+    return None, row
 
 
 def _array_of(path: Path) -> Any:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from netwright.errors import DataError, NonFiniteError
 from netwright.evaluation.classification import calibration_bins
 from netwright.evaluation.clusters import mean_of_ratios, ratios
-from netwright.metrics.entities import Scheme, count_by_sentence, find_entities, find_scheme
 from netwright.evaluation.notes import tagging_notes
 from netwright.evaluation.predictions import Predictions
 from netwright.metrics import Calibration, Confusion
+from netwright.metrics.answers import UNTYPED
+from netwright.metrics.entities import Scheme, count_by_sentence, find_entities, find_scheme
 from netwright.results import ClassRow, Evaluation, Score
 
 Ints = NDArray[np.int64]
-UNTYPED = "entity"  # what entities are called whose tags have no type, as B, I, E, S
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
+from netwright.metrics.answers import class_answer
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
@@ -165,14 +166,7 @@ class Classification:
 
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """The most probable class, and the probabilities of all."""
-        row = predictions.probs[index]
-        best = int(row.argmax())
-        return Prediction(
-            name=name,
-            label=self.classes[best],
-            confidence=float(row[best]),
-            probabilities={label: float(value) for label, value in zip(self.classes, row, strict=True)},
-        )
+        return Prediction(name=name, **class_answer(predictions.probs[index], self.classes))
 
 
 def _whole(spec: DataSpec) -> bool:

@@ -18,12 +18,12 @@ from netwright.errors import ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.forecasts import score_forecasts
 from netwright.evaluation.series_baselines import series_baselines
+from netwright.metrics.answers import forecast_answer, forecast_steps
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Forecast, ForecastStep, Prediction, WorstSample
 from netwright.tasks.classification import refuse_classes
 from netwright.tasks.objective import Hand, LossFunction, Objective, loss_name, refuse_distances
 from netwright.tasks.protocol import Running
-from netwright.timeline import stamp, times
 from netwright.windows import WindowSeries
 
 # A forecast's interval holds so much of what comes, if the future is as the validation part was.
@@ -194,34 +194,20 @@ class Forecasting:
                 column=operation.columns[0],
                 past=_plain(source.values[origin - before : origin, 0]),
                 truth=_plain(truth),
-                steps=self._steps(value, width, float(source.moments[origin])),
+                steps=tuple(
+                    ForecastStep(**step)
+                    for step in forecast_steps(operation.grid, value, width, float(source.moments[origin]))
+                ),
             ),
-        )
-
-    def _steps(
-        self, values: NDArray[np.float64], width: NDArray[np.float64] | None, origin: float
-    ) -> tuple[ForecastStep, ...]:
-        moments = times(self.operation.grid, origin, np.arange(len(values)))
-        return tuple(
-            ForecastStep(
-                time=stamp(moments[step]),
-                value=float(value),
-                low=None if width is None else float(value - width[step]),
-                high=None if width is None else float(value + width[step]),
-            )
-            for step, value in enumerate(values)
         )
 
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """What is to come of each column, with the time of each step and its interval."""
         operation = self.operation
         origin = 0.0 if predictions.times is None else float(predictions.times[index])
-        columns = {}
-        for place, column in enumerate(operation.columns[: operation.targets]):
-            width = None if self.half_widths is None else self.half_widths[:, place]
-            columns[column] = self._steps(predictions.probs[index, :, place].astype(np.float64), width, origin)
         series = operation.names[_groups(predictions)[index]]
-        return Prediction(name=series if operation.series else name, forecast=columns)
+        told = forecast_answer(operation, predictions.probs[index], self.half_widths, origin)
+        return Prediction(name=series if operation.series else name, **told)
 
 
 def _groups(predictions: Predictions) -> NDArray[np.int64]:

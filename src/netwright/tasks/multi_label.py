@@ -21,6 +21,7 @@ from netwright.evaluation.label_baselines import frequent_labels, of_numbers, of
 from netwright.evaluation.multi_label import THRESHOLD, score_multi_label
 from netwright.evaluation.text_baselines import Written
 from netwright.evaluation.worst import worst_label_sets
+from netwright.metrics.answers import label_answer
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import last_operation
@@ -154,13 +155,7 @@ class MultiLabel:
 
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """The labels with a probability above 0.5, the most probable first, and the probabilities of all."""
-        row = predictions.probs[index]
-        order = [int(at) for at in np.argsort(-row, kind="stable") if row[at] > THRESHOLD]
-        return Prediction(
-            name=name,
-            labels=tuple(self.classes[at] for at in order),
-            probabilities={label: float(value) for label, value in zip(self.classes, row, strict=True)},
-        )
+        return Prediction(name=name, **label_answer(predictions.probs[index], self.classes, THRESHOLD))
 
 
 def _written(source: Source) -> Written | None:

@@ -18,6 +18,7 @@ from netwright.data.streams import StreamSource
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.language import language_baselines, score_language
+from netwright.metrics.answers import token_answer
 from netwright.preprocess import Tokenise, detokenise
 from netwright.records import DataSpec, SplitSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
@@ -190,8 +191,7 @@ class NextToken:
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """The likeliest token after the last, with its probability."""
         row: NDArray[np.float32] = predictions.probs[index]
-        best = int(row.argmax())
-        return Prediction(name=name, label=detokenise(self.operation, [best]), confidence=float(np.exp(row[best])))
+        return Prediction(name=name, **token_answer(row, detokenise(self.operation, [int(row.argmax())])))
 
     def _log_probs(self, outputs: Tensor) -> Tensor:
         """Outputs as log-probabilities, float32 (B, T, V)."""

@@ -14,6 +14,7 @@ from netwright.batch import Batch
 from netwright.data.dataset import Data
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
+from netwright.metrics.answers import number_answer
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.rows import ScaleTarget
@@ -135,5 +136,4 @@ class Regression:
 
     def answer(self, predictions: Predictions, index: int, name: str) -> Prediction:
         """The predicted numbers."""
-        values = np.atleast_1d(predictions.values[index])
-        return Prediction(name=name, value=tuple(float(value) for value in values.ravel()))
+        return Prediction(name=name, **number_answer(predictions.values[index]))

@@ -18,11 +18,12 @@ from netwright.data.sources import Source
 from netwright.errors import ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.tag_baselines import tag_baselines
-from netwright.evaluation.tagging import UNTYPED, headline, score_tagging
+from netwright.evaluation.tagging import headline, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
-from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_entities, find_scheme
+from netwright.metrics.answers import tag_answer
+from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_scheme
 from netwright.records import DataSpec
-from netwright.results import Baseline, Evaluation, Prediction, Span, WorstSample
+from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
 from netwright.tasks.objective import (
     IGNORE_INDEX,
@@ -163,21 +164,7 @@ class Tagging:
         """A tag for each word with its probability, and the entities that they make up."""
         starts = predictions.starts
         begin, end = (0, 0) if starts is None else (int(starts[index]), int(starts[index + 1]))
-        rows = predictions.probs[begin:end]
-        best = rows.argmax(1)
-        entities = None
-        if self.scheme is not None:
-            found = find_entities(best, np.asarray([0, len(best)]), self.scheme)
-            entities = tuple(
-                Span(type=self.scheme.types[kind] or UNTYPED, begin=int(first), end=int(last))
-                for first, last, kind in zip(found.begins, found.ends, found.types, strict=True)
-            )
-        return Prediction(
-            name=name,
-            tags=tuple(self.classes[int(one)] for one in best),
-            confidences=tuple(float(row[one]) for row, one in zip(rows, best, strict=True)),
-            entities=entities,
-        )
+        return Prediction(name=name, **tag_answer(predictions.probs[begin:end], self.classes, self.scheme))
 
 
 def _all_words(source: Source) -> list[str] | None:
