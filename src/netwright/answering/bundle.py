@@ -257,17 +257,18 @@ class Folder:
         folders = [("", self.path)]
         while folders:
             prefix, folder = folders.pop()
-            for entry in os.scandir(folder):
-                name = prefix + entry.name
-                _check_name(self.path, name)
-                if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-                    raise _refuse(self.path, "plain files and folders", f"{_shown(name)}, a link or device")
-                if entry.is_dir():
-                    folders.append((f"{name}/", Path(entry.path)))
-                else:
-                    found[name] = entry.stat(follow_symlinks=False).st_size
-                if len(found) + len(folders) > MOST_FILES:
-                    raise _refuse(self.path, f"at most {MOST_FILES} files", "more")
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    _check_name(self.path, name)
+                    if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+                        raise _refuse(self.path, "plain files and folders", f"{_shown(name)}, a link or device")
+                    if entry.is_dir():
+                        folders.append((f"{name}/", Path(entry.path)))
+                    else:
+                        found[name] = entry.stat(follow_symlinks=False).st_size
+                    if len(found) + len(folders) > MOST_FILES:
+                        raise _refuse(self.path, f"at most {MOST_FILES} files", "more")
         return found
 
     def pieces(self, name: str) -> Iterator[bytes]:
