@@ -18,7 +18,7 @@ from netwright.errors import ExportRefusedError
 from netwright.shipping.attention import plain_attention
 from netwright.shipping.finish import name_sizes, strip
 from netwright.shipping.graph import Exported, example_of
-from netwright.shipping.passes import keep_open_sizes, whole_divisions
+from netwright.shipping.passes import keep_open_sizes, nothing_seen, whole_divisions
 from netwright.shipping.patched import open_lengths
 from netwright.shipping.recurrent import Form, as_torch_has_it, whole_layers
 from netwright.shipping.refusals import WANTED, refusal, refuse_chance, untranslated
@@ -34,7 +34,8 @@ def _quiet() -> Iterator[None]:
     """Without what the exporter says of itself."""
     talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [one.level for one in talkers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
         for one in talkers:
             one.setLevel(logging.CRITICAL)
@@ -97,6 +98,8 @@ def _traced(graph: Exported, example: tuple[Tensor, ...], form: Form) -> tuple[E
     whole_divisions(program)
     if form == "torch":
         as_torch_has_it(program.graph_module)
+    else:
+        nothing_seen(program)
     return program, assumed
 
 

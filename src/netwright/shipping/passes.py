@@ -40,6 +40,38 @@ def whole_divisions(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
+def nothing_seen(program: ExportedProgram) -> None:
+    """Let attention that may look at nothing, as in an empty text, find zeros, as torch's does; ONNX's finds a mean."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target is not aten.scaled_dot_product_attention.default:
+            continue
+        mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
+        if not isinstance(mask, Node) or mask.meta["val"].dtype != torch.bool or _sees_itself(mask):
+            continue
+        with graph.inserting_after(node):
+            found = graph.call_function(aten.masked_fill.Scalar, (node, mask, 0.0))
+        with graph.inserting_before(found):
+            seen = graph.call_function(aten.any.dim, (mask, -1, True))
+            none = graph.call_function(aten.logical_not.default, (seen,))
+        node.replace_all_uses_with(found, delete_user_cb=lambda user, own=found: user is not own)
+        found.args = (node, none, 0.0)
+        value = mask.meta["val"]
+        with value.fake_mode:
+            seen.meta["val"] = value.any(-1, True)
+            none.meta["val"] = seen.meta["val"].logical_not()
+        found.meta["val"] = node.meta["val"]
+        for one in (seen, none, found):
+            one.meta |= {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
+    program.graph_module.recompile()
+
+
+def _sees_itself(mask: Node) -> bool:
+    """Whether a mask was made so that each position may look at itself: by an `or` with the diagonal."""
+    made = [one for one in mask.args if isinstance(one, Node)]
+    return "or" in str(mask.target).split(".")[-2] and any("eye" in str(one.target) for one in made)
+
+
 def _lasting(node: Node) -> list[int]:
     """Of the dimensions that are to be squeezed, those that are 1 whatever the batch."""
     given = node.args[0]
