@@ -22,15 +22,25 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 CLASSES = [str(digit) for digit in range(10)]
 OPSET = 20
-ONNX_TYPES = {"uint8": TensorProto.UINT8, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
+ONNX_TYPES = {
+    "uint8": TensorProto.UINT8,
+    "int64": TensorProto.INT64,
+    "float32": TensorProto.FLOAT,
+    "bool": TensorProto.BOOL,
+}
 LETTERS = " abcdefghijklmnopqrstuvwxyz好坏"
 RATE = 8_000
 
 
 def write(
-    folder: Path, spec: Mapping[str, Any], graph: bytes, classes: Mapping[str, Any], *, made: str = "2026-11-26T00:00:00Z",
+    folder: Path,
+    spec: Mapping[str, Any],
+    graph: bytes,
+    classes: Mapping[str, Any],
+    *,
+    made: str = "2026-11-26T00:00:00Z",
     examples: Sequence[Mapping[str, Any]] = (),
-) -> Path:  # fmt: skip
+) -> Path:
     """Write a bundle, its certificate last."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
@@ -67,7 +77,9 @@ def _port(name: str, dtype: str, shape: Sequence[int | str], **more: Any) -> dic
     return {"name": name, "dtype": dtype, "shape": list(shape)} | more
 
 
-def digits(folder: Path, *, seed: int = 0, made: str = "2026-11-26T00:00:00Z", size: int = 28, hidden: int = 32) -> Path:
+def digits(
+    folder: Path, *, seed: int = 0, made: str = "2026-11-26T00:00:00Z", size: int = 28, hidden: int = 32
+) -> Path:
     """Pictures of one channel to ten classes, by two layers of random weights."""
     random = np.random.default_rng(seed)
     weights = {
@@ -159,7 +171,10 @@ def rows(folder: Path) -> Path:
     nodes = [helper.make_node("MatMul", ["features", "head"], ["values"])]
     inputs, outputs = ["batch", 4], ["batch", 1]
     graph = _graph(nodes, [_value("features", "float32", inputs)], [_value("values", "float32", outputs)], weights)
-    fields = [{"name": "numbers", "shape": [2], "dtype": "float32"}, {"name": "categories", "shape": [1], "dtype": "int32"}]
+    fields = [
+        {"name": "numbers", "shape": [2], "dtype": "float32"},
+        {"name": "categories", "shape": [1], "dtype": "int32"},
+    ]
     spec = _spec(
         "rows", "table", "regression",
         fields=fields,
@@ -186,7 +201,9 @@ def sounds(folder: Path) -> Path:
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     shape = ["batch", "length"]
-    graph = _graph(nodes, [_value("sound", "float32", shape)], [_value("probabilities", "float32", ["batch", 2])], weights)
+    graph = _graph(
+        nodes, [_value("sound", "float32", shape)], [_value("probabilities", "float32", ["batch", 2])], weights
+    )
     operation = {"op": "decode_sound", "sample_rate": RATE, "max_seconds": 10.0}
     spec = _spec(
         "sounds", "sound", "classification",

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from netwright.serving.refusals import Refused, refusal_body
+from netwright.serving.refusals import Refused, no_answer, refusal_body
 
 JSON = (b"content-type", b"application/json")
 MOST_FIELDS = 16  # of a query
+# Made once: json.dumps makes one for each call that has options.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(slots=True)
@@ -76,8 +78,15 @@ class Reply:
 
 
 def reply_json(value: Any, status: int = 200) -> Reply:
-    """A reply in JSON. Numbers that JSON cannot write raise ValueError."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """A reply in JSON.
+
+    Raises:
+        Refused: It holds NaN or infinity.
+    """
+    try:
+        text = _ENCODER.encode(value)
+    except ValueError:
+        raise no_answer() from None
     return Reply(status, [JSON], text.encode())
 
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from netwright.errors import NetwrightError
-from netwright.serving.inputs import in_plain_numbers
 from netwright.serving.limits import Limits
-from netwright.serving.refusals import Refused, plain, too_many, unusable
+from netwright.serving.refusals import Refused, no_answer, plain, too_many, unusable
 
 SIMILAR = 1.25  # longest to shortest of a batch: at most a fifth of it is padding
 STALLED = 4  # threads that never came back, before the server says that it is not ready
@@ -290,8 +289,8 @@ def _settle(done: asyncio.Future[Answer], result: Answer | Exception) -> None:
         done.set_exception(as_refusal(result))
     elif result.get("error") and "finite numbers" not in result["error"]:
         done.set_exception(Refused(422, "unusable_input", plain(result["error"])))
-    elif result.get("error") or not in_plain_numbers(result):
-        done.set_exception(Refused(422, "no_answer", "The model's answer to this input is not a finite number."))
+    elif result.get("error"):
+        done.set_exception(no_answer())
     else:
         done.set_result(result)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -278,12 +277,3 @@ def check_picture(content: bytes, limits: Limits) -> int:
     if width * height > limits.pixels:
         raise Refused(413, "too_many_pixels", f"The picture has more than {limits.pixels:,} pixels.")
     return int(width * height)
-
-
-def in_plain_numbers(value: Any) -> bool:
-    """Whether an answer holds nothing that JSON cannot write: no NaN, no infinity."""
-    if isinstance(value, dict):
-        return all(map(in_plain_numbers, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(in_plain_numbers, value))
-    return not isinstance(value, float) or math.isfinite(value)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.serving.inputs import shape_of
-from netwright.serving.refusals import Refused
+from netwright.serving.refusals import Refused, no_answer
 
 # Types of the protocol by NumPy's names; a graph has no others.
 TYPES = {
@@ -180,7 +180,7 @@ def response(
     for name in names:
         value = outputs[name]
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise Refused(422, "no_answer", "The model's answer to this input is not a finite number.")
+            raise no_answer()
         data = value.ravel().tolist()
         told.append({"name": name, "datatype": TYPES[value.dtype.name], "shape": list(value.shape), "data": data})
     return {"model_name": label[0], "model_version": str(label[1]), "id": own_id, "outputs": told}

@@ -53,6 +53,11 @@ def unusable(error: NetwrightError) -> Refused:
     return Refused(413, "too_large", message) if large else Refused(422, "unusable_input", message)
 
 
+def no_answer() -> Refused:
+    """The refusal of an input whose answer holds NaN or infinity."""
+    return Refused(422, "no_answer", "The model's answer to this input is not a finite number.")
+
+
 def too_many(what: str, *, retry_s: int = 1) -> Refused:
     """The refusal under load."""
     return Refused(429, "busy", f"{what} Come again in {retry_s} s.", retry_s=retry_s)
