@@ -1,7 +1,7 @@
 // The input of tables: a form with a field for each column. What is left empty is unknown.
 
 import { el, later } from "./dom.js";
-import { chooser } from "./picture.js";
+import { chooser } from "./files.js";
 import { label, number, said } from "./words.js";
 
 const TYPING_MS = 250;

@@ -10,7 +10,7 @@ import { showSeen } from "./seen.js";
 import { seriesInput } from "./series.js";
 import { soundInput } from "./sound.js";
 import { numbersInput, pairInput, textInput } from "./text.js";
-import { language, listed, preferred, said, say, speak, word } from "./words.js";
+import { keep, language, listed, preferred, said, say, speak, word } from "./words.js";
 
 const INPUTS = {
   image: pictureInput,
@@ -268,7 +268,10 @@ async function speakNow(chosen) {
 }
 
 async function start() {
-  byId("language").addEventListener("click", () => speakNow(other()));
+  byId("language").addEventListener("click", () => {
+    keep(other());
+    speakNow(other());
+  });
   await patiently(() => speakNow(preferred()).catch((error) => Promise.reject(new Away(String(error)))));
   const served = await patiently(modelsOf);
   keyWorks();

@@ -3,7 +3,7 @@
 import { chart } from "./chart.js";
 import { el, later } from "./dom.js";
 import { asCsv, columnsOf } from "./paste.js";
-import { chooser, takeFiles } from "./picture.js";
+import { chooser, takeFiles } from "./files.js";
 import { label, said, say, word } from "./words.js";
 
 const TYPING_MS = 300;

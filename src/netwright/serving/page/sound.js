@@ -1,7 +1,7 @@
 // The input of sounds: a file, or the microphone, which is sent as a WAV file of 16 bits.
 
 import { el } from "./dom.js";
-import { chooser, sampleBlob, takeFiles } from "./picture.js";
+import { chooser, sampleBlob, takeFiles } from "./files.js";
 import { label, number, said, say } from "./words.js";
 
 const MOST_RECORDED_S = 60;

@@ -25,12 +25,16 @@ export async function speak(chosen) {
   table = await reply.json();
   language = chosen;
   document.documentElement.lang = chosen === "zh" ? "zh-CN" : "en";
+  retell(document);
+}
+
+/** Remember in this tab what was chosen. */
+export function keep(chosen) {
   try {
     sessionStorage.setItem(KEPT, chosen);
   } catch {
     // As above.
   }
-  retell(document);
 }
 
 /** A sentence, with its {slots} filled. */
