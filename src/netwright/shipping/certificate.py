@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -25,29 +23,18 @@ from torch import Tensor
 from netwright import __version__
 from netwright.answering.bundle import Bundle, open_bundle
 from netwright.answering.model import Model
-from netwright.answering.predictor import Predictor
 from netwright.batch import Batch
 from netwright.checkpoints import digest_of
 from netwright.errors import CertificateError
 from netwright.inference import eval_batch
-from netwright.predicting import predict
-from netwright.shipping.bundle import Say, digests, scored
-from netwright.shipping.compare import Apart, apart
+from netwright.shipping.asked import examples, known_inputs, through_both, through_run_py
+from netwright.shipping.bundle import Say, digests, first_batch, scored
 from netwright.shipping.diagnosis import explain, other_weights
-from netwright.shipping.edges import edge_inputs
-from netwright.shipping.graph import first_difference
-from netwright.shipping.raws import as_json, raws
-from netwright.shipping.subject import Subject, gap
-from netwright.tasks import NextToken
+from netwright.shipping.graph import exported, first_difference
+from netwright.shipping.onnx import to_onnx
+from netwright.shipping.subject import MOST, NUDGED, TOLERANCE, Subject, gap, refuse
 
-TOLERANCE = 1e-4  # of probabilities; of values as a share of the targets' deviation
 TOGETHER = 1e-5  # that padding may move an answer, where samples of different lengths are to share a batch
-RAWS = 128  # validation samples that go through all of the preprocessing again
-# Where a module's own answers move by more than the tolerance when its weights are moved by a rounding, nobody can
-# promise less: so many times that is allowed (runtimes add up in another order), up to a
-# limit. Spectra of near silence, put to deviation 1, are such.
-NUDGED, MOST = 10.0, 2e-3
-EXAMPLES = 12  # that a page can check again by itself
 TIED = 1e-6
 SIZES = (1, 2, 3, 7)
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "netwright")
@@ -71,14 +58,15 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
     _same_files(bundle, subject)
     model = Model(bundle)
     say("certificate: batch sizes and lengths")
+    _open_sizes(bundle)
     _steady(model, subject)
     validation = _validation(bundle, model, subject, exact=not variants, say=say)
     if not variants:
         _exported_program(bundle, subject)
     say("certificate: raw inputs, from files to answers")
-    known = _known(subject)
-    edges = _raw(folder, subject, known, exact=not variants)
-    through = _standalone(folder, bundle, subject, known)
+    known = known_inputs(subject)
+    edges = through_both(folder, subject, known, exact=not variants)
+    through = through_run_py(folder, bundle, subject, known)
     return {
         "format": 1,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -99,7 +87,7 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
         },
         "together": bundle.spec["together"],
         "variants": variants,
-        "examples": _examples(bundle, folder, subject, known),
+        "examples": examples(bundle, folder, subject, known),
     }
 
 
@@ -107,36 +95,27 @@ def _version(name: str) -> str:
     return __version__ if name == "netwright" else metadata.version(name)
 
 
-def _refuse(where: str, got: str, cure: str = "") -> CertificateError:
-    return CertificateError(
-        where=where,
-        expected="answers as the trained module gives them",
-        got=got,
-        cure=cure or "Nothing was written: export again, and if it stays so, report it with the module.",
-    )
-
-
 def _same_files(bundle: Bundle, subject: Subject) -> None:
     """What can be compared without asking: preprocessing, names, weights."""
     spec = subject.trained.data_spec
     for where, true, other in _differences(spec.preprocess.model_dump(mode="json"), bundle.spec["preprocess"], ""):
-        raise _refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
+        raise refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
     fields = [field.model_dump(mode="json") for field in spec.inputs]
     for where, true, other in _differences(fields, bundle.spec["fields"], "fields"):
-        raise _refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
+        raise refuse("preprocess.json", f"{where} {_short(other)} instead of {_short(true)}")
     names = {"classes": spec.classes, "letters": spec.letters}
     for key, true in names.items():
         other = bundle.classes.get(key)
         if (list(true) if true is not None else None) != other:
             what = "in another order" if true and other and sorted(true) == sorted(other) else "other names"
-            raise _refuse("classes.json", f"{key} {what}: {_short(other)} instead of {_short(true)}")
+            raise refuse("classes.json", f"{key} {what}: {_short(other)} instead of {_short(true)}")
     for one in spec.answers:
         if one.classes is not None and list(one.classes) != bundle.classes.get("answers", {}).get(one.name):
-            raise _refuse("classes.json", f"other classes of {one.name}")
+            raise refuse("classes.json", f"other classes of {one.name}")
     from safetensors.torch import load
 
     if digest_of(load(bundle.read("weights.safetensors"))) != digest_of(_plain(subject.trained.model.state_dict())):
-        raise _refuse("weights.safetensors", "other weights than the run's best")
+        raise refuse("weights.safetensors", "other weights than the run's best")
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -165,6 +144,17 @@ def _feed(model: Model, batch: Batch) -> dict[str, NDArray[Any]]:
     return {name: batch.inputs[name].numpy() for name in model.inputs}
 
 
+def _open_sizes(bundle: Bundle) -> None:
+    """Sizes that vary are open in the graph."""
+    import onnx
+
+    told = {one["name"]: one["shape"] for one in bundle.spec["model"]["inputs"]}
+    for one in onnx.load_model_from_string(bundle.read("model.onnx")).graph.input:
+        for size, dimension in zip(told.get(one.name, ()), one.type.tensor_type.shape.dim, strict=False):
+            if isinstance(size, str) and dimension.HasField("dim_value"):
+                raise refuse("model.onnx", f"the {size} of {one.name} is frozen at {dimension.dim_value}")
+
+
 def _steady(model: Model, subject: Subject) -> None:
     """The graph answers alike each time, and takes batches of any size and length."""
     for size in SIZES:
@@ -174,18 +164,16 @@ def _steady(model: Model, subject: Subject) -> None:
         except Exception as error:
             shapes = {name: tuple(value.shape) for name, value in batch.inputs.items()}
             what = "batch" if size == SIZES[0] or not _varies(subject) else "batch or length"
-            raise _refuse(
+            raise refuse(
                 "model.onnx",
                 f"none for {len(batch)} samples of shapes {shapes}: its {what} is frozen ({_line(error)})",
             ) from error
         again = model.run(_feed(model, batch))
         for name, value in first.items():
             if len(value) != len(batch):
-                raise _refuse(
-                    "model.onnx", f"{len(value)} rows of {name} for {len(batch)} samples: its batch is frozen"
-                )
+                raise refuse("model.onnx", f"{len(value)} rows of {name} for {len(batch)} samples: its batch is frozen")
             if not np.array_equal(value, again[name], equal_nan=True):
-                raise _refuse("model.onnx", "another answer each time: dropout or noise was left in train mode")
+                raise refuse("model.onnx", "another answer each time: dropout or noise was left in train mode")
 
 
 def _varies(subject: Subject) -> bool:
@@ -207,7 +195,7 @@ def _validation(bundle: Bundle, model: Model, subject: Subject, *, exact: bool, 
             got = model.run(_feed(model, batch))
         except Exception as error:
             shapes = {name: tuple(value.shape) for name, value in batch.inputs.items()}
-            raise _refuse("model.onnx", f"none for shapes {shapes}: its length is frozen ({_line(error)})") from error
+            raise refuse("model.onnx", f"none for shapes {shapes}: its length is frozen ({_line(error)})") from error
         for name, value in true.items():
             found = gap(value, got.get(name), name, subject.scales)
             same, all_of = _decisions(value, got.get(name), name, TIED)
@@ -264,7 +252,10 @@ def _otherwise(
     reason = explain(
         trained.model, subject.answers, subject.answers_to, batch.inputs, got, trained.data_spec.preprocess
     )
-    weights = other_weights(bundle.read("model.onnx"), trained.model.state_dict())
+    weights = None
+    with contextlib.suppress(Exception):  # a spoiled file need not bear to be taken apart
+        few = first_batch(subject.data, scored(subject.data), 8)
+        weights = other_weights(bundle.read("model.onnx"), to_onnx(exported(trained, few), few))
     if reason is None and weights is not None:
         reason = f"it had other weights: {weights}"
     layer = None
@@ -275,7 +266,7 @@ def _otherwise(
         parts.append(f"as if {reason}" if weights is None or "weights" not in reason else reason)
     if layer is not None:
         parts.append(f"the first layer that differs is {layer[0]}, by {layer[1]:.1e}")
-    return _refuse("model.onnx", "; ".join(parts))
+    return refuse("model.onnx", "; ".join(parts))
 
 
 def _exported_program(bundle: Bundle, subject: Subject) -> None:
@@ -291,101 +282,4 @@ def _exported_program(bundle: Bundle, subject: Subject) -> None:
         for (name, value), other in zip(true.items(), given, strict=True):
             found = gap(value, other.numpy(), name, subject.scales)
             if not found <= TOLERANCE:
-                raise _refuse("model.pt2", f"{name} {found:.1e} apart")
-
-
-def _known(subject: Subject) -> list[Any]:
-    total = len(subject.data.split(scored(subject.data)))
-    indices = sorted({int(index) for index in np.linspace(0, total - 1, min(RAWS, total))})
-    return raws(subject.data, scored(subject.data), indices)
-
-
-def _asked(subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    """The run's own answers; one by one, so that no padding is in them."""
-    trained = subject.trained
-    if trained.data_spec.task == NextToken.name:
-        from netwright.generation import continue_texts
-        from netwright.records import Sampling
-
-        found = continue_texts(trained, inputs, Sampling(max_new_tokens=12, temperature=0))
-    else:
-        found = [answer for one in inputs for answer in predict(trained, [one], batch_size=1)]
-    return [answer.model_dump(mode="json", exclude_none=True) for answer in found]
-
-
-def _answered(folder: Path, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    predictor = Predictor.open(folder)
-    more = {"max_new_tokens": 12, "temperature": 0} if subject.trained.data_spec.task == NextToken.name else {}
-    return [_as_dict(answer) for answer in predictor.predict(list(inputs), **more)]
-
-
-def _as_dict(answer: Any) -> dict[str, Any]:
-    held: dict[str, Any] = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=True)
-    return held
-
-
-def _raw(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
-    """Raw inputs through both: of the compared split, and at the edges of what is allowed."""
-    asked = [("raw samples of the split", list(known)), *edge_inputs(subject.trained.data_spec, known)]
-    found = []
-    for what, inputs in asked:
-        if not inputs:
-            continue
-        truths = _asked(subject, inputs)
-        pairs = zip(truths, _answered(folder, subject, inputs), strict=True)
-        gaps = [apart(true, other, subject.scales) for true, other in pairs]
-        worst, rounding = Apart(), 0.0
-        for place, one in enumerate(gaps):
-            worst |= one
-            if exact and one.same and not one.numbers <= TOLERANCE:
-                moved = subject.rounding_of(inputs[place])
-                rounding = max(rounding, moved)
-                if one.numbers <= min(MOST, NUDGED * moved):
-                    continue
-            if exact and (not one.same or not one.numbers <= TOLERANCE):
-                raise _refuse(
-                    f"{what}, input {place}",
-                    f"{one.what or 'another answer'} ({one.numbers:.1e} apart): the graph agrees on stored samples, so "
-                    "reading the input differs",
-                )
-        equal = sum(one.same for one in gaps)
-        found.append({
-            "what": what, "count": len(inputs), "largest_difference": worst.numbers, "decisions_equal": equal,
-        } | ({"rounding": rounding} if rounding else {}))  # fmt: skip
-    return found
-
-
-def _examples(bundle: Bundle, folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
-    """Inputs with their answers, which whoever has the bundle can check again."""
-    spec = subject.trained.data_spec
-    few = list(known[:: max(1, len(known) // EXAMPLES)])[:EXAMPLES]
-    written = [as_json(one, spec.preprocess, spec.kind) for one in few]
-    good = [(one, raw) for one, raw in zip(written, few, strict=True) if one is not None]
-    answers = _answered(folder, subject, [raw for _, raw in good])
-    return [
-        {"input": one, "answer": {key: value for key, value in answer.items() if key != "name"}}
-        for (one, _), answer in zip(good, answers, strict=True)
-    ]
-
-
-def _standalone(folder: Path, bundle: Bundle, subject: Subject, known: Sequence[Any]) -> str:
-    """run.py in a process of its own, on inputs as JSON."""
-    spec = subject.trained.data_spec
-    written = [(raw, as_json(raw, spec.preprocess, spec.kind)) for raw in known[:8]]
-    good = [(raw, one) for raw, one in written if one is not None]
-    if not good or spec.task == NextToken.name:
-        return "not asked: its inputs cannot be written as JSON" if not good else "not asked: it draws its texts"
-    lines = "".join(json.dumps({"input": one}, ensure_ascii=False) + "\n" for _, one in good)
-    command = [sys.executable, "-I", str(folder / "run.py"), "--format", "jsonl", "-"]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", timeout=300)
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    if len(answers) != len(good):
-        error = done.stderr.strip().splitlines()
-        raise _refuse("run.py", f"{len(answers)} answers to {len(good)} inputs: {error[-1] if error else 'no error'}")
-    exact = not bundle.certificate.get("variants")
-    for (raw, _), answer in zip(good, answers, strict=True):
-        (true,) = _asked(subject, [raw]) if exact else _answered(folder, subject, [raw])
-        one = apart(true, answer, subject.scales)
-        if not one.same or not one.numbers <= TOLERANCE:
-            raise _refuse("run.py", f"{one.what or 'another answer'} ({one.numbers:.1e} apart)")
-    return f"compared on {len(good)} inputs"
+                raise refuse("model.pt2", f"{name} {found:.1e} apart")

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from netwright.data import tensors
 from netwright.preprocess import Preprocess
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -91,9 +92,12 @@ def _ways(
         yield "what is done to pixels (scale and normalise) was left out", lambda: raw_ask(floats)
         shares = {n: v / 255 if inputs[n].dtype == torch.uint8 else v for n, v in floats.items()}
         yield "pixels were divided by 255 and not normalised", lambda: raw_ask(shares)
+    ready = tensors.apply_to(preprocess, inputs)
     for name, value in inputs.items():
         if value.ndim == 4 and value.shape[1] > 1:
-            yield f"the channels of {name} came in reverse order", _changed(ask, inputs, {name: value.flip(1)})
+            for asked, given in ((ask, inputs), (raw_ask, ready)):
+                wrong = _changed(asked, given, {name: given[name].flip(1)})
+                yield f"the channels of {name} came in reverse order", wrong
         if value.ndim == 4 and value.shape[2] == value.shape[3]:
             turned = value.transpose(2, 3)
             yield f"height and width of {name} were exchanged", _changed(ask, inputs, {name: turned})
@@ -121,21 +125,16 @@ def _lengths(ask: Asked, inputs: dict[str, Tensor]) -> Iterator[tuple[str, Calla
 
 @contextlib.contextmanager
 def _statistics_of_the_batch(model: nn.Module) -> Iterator[None]:
-    """Batch normalisation alone in train mode; running statistics stay as they are."""
+    """Batch normalisation without the statistics it has kept: in eval mode too it then takes the batch's own."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    kept = [(layer, {name: value.clone() for name, value in layer.named_buffers(recurse=False)}) for layer in layers]
-    ask_eval = model.eval
+    kept = [(layer, layer.running_mean, layer.running_var) for layer in layers]
     try:
-        model.eval = lambda: model  # type: ignore[method-assign]
         for layer in layers:
-            layer.training = True
+            layer.running_mean = layer.running_var = None
         yield
     finally:
-        model.eval = ask_eval  # type: ignore[method-assign]
-        for layer, buffers in kept:
-            layer.training = False
-            for name, value in layer.named_buffers(recurse=False):
-                value.copy_(buffers[name])
+        for layer, mean, variance in kept:
+            layer.running_mean, layer.running_var = mean, variance
 
 
 def _of_numbers(right: Arrays, got: Arrays) -> str | None:
@@ -170,20 +169,18 @@ def _order(true: NDArray[Any], other: NDArray[Any]) -> str | None:
     return ", ".join(f"{place} stands at {there}" for place, there in moved[:4])
 
 
-def other_weights(model_bytes: bytes, state: Mapping[str, Tensor]) -> str | None:
-    """Which tensor in the file differs from the module's of the same name and shape; None where none does."""
+def other_weights(model: bytes, fresh: bytes) -> str | None:
+    """Which tensor of a file differs from that of the same name and shape in a file made anew; None where none does."""
     import onnx
     from onnx import numpy_helper
 
-    for one in onnx.load_model_from_string(model_bytes).graph.initializer:
-        name = next((key for key in state if one.name == key or one.name.endswith(f".{key}")), None)
-        if name is None or tuple(one.dims) != tuple(state[name].shape):
+    known = {one.name: one for one in onnx.load_model_from_string(fresh).graph.initializer}
+    for one in onnx.load_model_from_string(model).graph.initializer:
+        if one.name not in known or list(one.dims) != list(known[one.name].dims):
             continue
-        held, true = numpy_helper.to_array(one), state[name].detach().cpu().numpy()
-        if held.dtype != true.dtype:
-            return f"{name} is {held.dtype} in the file and {true.dtype} in the run"
-        if not np.array_equal(held, true):
+        held, true = numpy_helper.to_array(one), numpy_helper.to_array(known[one.name])
+        if held.dtype == true.dtype and held.tobytes() != true.tobytes():
             where = np.unravel_index(int(np.argmax(held != true)), held.shape) if held.shape else ()
             place = f"[{', '.join(map(str, where))}]"
-            return f"{name}{place} is {held[where]:.6g} in the file and {true[where]:.6g} in the run"
+            return f"{one.name}{place} is {held[where]:.6g} in the file and {true[where]:.6g} in one made anew"
     return None

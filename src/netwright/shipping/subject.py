@@ -18,6 +18,7 @@ from netwright.data import tensors
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.data.raw import read_input
+from netwright.errors import CertificateError
 from netwright.inference import Trained, fit_task
 from netwright.predicting import fields_of
 from netwright.session import evaluating, unchanged_random
@@ -25,6 +26,11 @@ from netwright.shipping.bundle import first_batch, scored, stored
 from netwright.tasks import Task
 
 Arrays = dict[str, NDArray[Any]]
+TOLERANCE = 1e-4  # of probabilities; of values as a share of the targets' deviation
+# Where a module's own answers move by more than the tolerance when its weights are moved by a rounding, nobody can
+# promise less: so many times that is allowed (runtimes add up in another order), up to a limit. Spectra of near
+# silence, put to deviation 1, are such.
+NUDGED, MOST = 10.0, 2e-3
 NUDGES = 2  # of the weights, each by a rounding
 
 
@@ -159,3 +165,13 @@ class _InDouble(nn.Module):
 
 def _wide(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def refuse(where: str, got: str, cure: str = "") -> CertificateError:
+    """The error for a bundle that answers otherwise."""
+    return CertificateError(
+        where=where,
+        expected="answers as the trained module gives them",
+        got=got,
+        cure=cure or "Nothing was written: export again, and if it stays so, report it with the module.",
+    )

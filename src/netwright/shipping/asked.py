@@ -1,0 +1,123 @@
+"""The way from raw inputs to answers, in a bundle and in the run: of the compared split, and at the edges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netwright.answering.bundle import Bundle
+from netwright.answering.predictor import Predictor
+from netwright.predicting import predict
+from netwright.shipping.bundle import scored
+from netwright.shipping.compare import Apart, apart
+from netwright.shipping.edges import edge_inputs
+from netwright.shipping.raws import as_json, raws
+from netwright.shipping.subject import MOST, NUDGED, TOLERANCE, Subject, refuse
+from netwright.tasks import NextToken
+
+RAWS = 128  # validation samples that go through all of the preprocessing again
+EXAMPLES = 12  # that a page can check again by itself
+
+
+def known_inputs(subject: Subject) -> list[Any]:
+    """Samples over all of the compared split, as raw inputs."""
+    total = len(subject.data.split(scored(subject.data)))
+    indices = sorted({int(index) for index in np.linspace(0, total - 1, min(RAWS, total))})
+    return raws(subject.data, scored(subject.data), indices)
+
+
+def _asked(subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The run's own answers; one by one, so that no padding is in them."""
+    trained = subject.trained
+    if trained.data_spec.task == NextToken.name:
+        from netwright.generation import continue_texts
+        from netwright.records import Sampling
+
+        found = continue_texts(trained, inputs, Sampling(max_new_tokens=12, temperature=0))
+    else:
+        found = [answer for one in inputs for answer in predict(trained, [one], batch_size=1)]
+    return [answer.model_dump(mode="json", exclude_none=True) for answer in found]
+
+
+def _answered(folder: Path, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    predictor = Predictor.open(folder)
+    more = {"max_new_tokens": 12, "temperature": 0} if subject.trained.data_spec.task == NextToken.name else {}
+    return [_as_dict(answer) for answer in predictor.predict(list(inputs), **more)]
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    held: dict[str, Any] = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=True)
+    return held
+
+
+def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
+    """Raw inputs through both: of the compared split, and at the edges of what is allowed."""
+    asked = [("raw samples of the split", list(known)), *edge_inputs(subject.trained.data_spec, known)]
+    found = []
+    for what, inputs in asked:
+        if not inputs:
+            continue
+        truths = _asked(subject, inputs)
+        pairs = zip(truths, _answered(folder, subject, inputs), strict=True)
+        gaps = [apart(true, other, subject.scales) for true, other in pairs]
+        worst, rounding = Apart(), 0.0
+        for place, one in enumerate(gaps):
+            worst |= one
+            if exact and one.same and not one.numbers <= TOLERANCE:
+                moved = subject.rounding_of(inputs[place])
+                rounding = max(rounding, moved)
+                if one.numbers <= min(MOST, NUDGED * moved):
+                    continue
+            if exact and (not one.same or not one.numbers <= TOLERANCE):
+                raise refuse(
+                    f"{what}, input {place}",
+                    f"{one.what or 'another answer'} ({one.numbers:.1e} apart): the graph agrees on stored samples, so "
+                    "reading the input differs",
+                )
+        equal = sum(one.same for one in gaps)
+        found.append({
+            "what": what, "count": len(inputs), "largest_difference": worst.numbers, "decisions_equal": equal,
+        } | ({"rounding": rounding} if rounding else {}))  # fmt: skip
+    return found
+
+
+def examples(bundle: Bundle, folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
+    """Inputs with their answers, which whoever has the bundle can check again."""
+    spec = subject.trained.data_spec
+    few = list(known[:: max(1, len(known) // EXAMPLES)])[:EXAMPLES]
+    written = [as_json(one, spec.preprocess, spec.kind) for one in few]
+    good = [(one, raw) for one, raw in zip(written, few, strict=True) if one is not None]
+    answers = _answered(folder, subject, [raw for _, raw in good])
+    return [
+        {"input": one, "answer": {key: value for key, value in answer.items() if key != "name"}}
+        for (one, _), answer in zip(good, answers, strict=True)
+    ]
+
+
+def through_run_py(folder: Path, bundle: Bundle, subject: Subject, known: Sequence[Any]) -> str:
+    """run.py in a process of its own, on inputs as JSON."""
+    spec = subject.trained.data_spec
+    written = [(raw, as_json(raw, spec.preprocess, spec.kind)) for raw in known[:8]]
+    good = [(raw, one) for raw, one in written if one is not None]
+    if not good or spec.task == NextToken.name:
+        return "not asked: its inputs cannot be written as JSON" if not good else "not asked: it draws its texts"
+    lines = "".join(json.dumps({"input": one}, ensure_ascii=False) + "\n" for _, one in good)
+    command = [sys.executable, "-I", str(folder / "run.py"), "--format", "jsonl", "-"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(answers) != len(good):
+        error = done.stderr.strip().splitlines()
+        raise refuse("run.py", f"{len(answers)} answers to {len(good)} inputs: {error[-1] if error else 'no error'}")
+    exact = not bundle.certificate.get("variants")
+    for (raw, _), answer in zip(good, answers, strict=True):
+        (true,) = _asked(subject, [raw]) if exact else _answered(folder, subject, [raw])
+        one = apart(true, answer, subject.scales)
+        if not one.same or not one.numbers <= TOLERANCE:
+            raise refuse("run.py", f"{one.what or 'another answer'} ({one.numbers:.1e} apart)")
+    return f"compared on {len(good)} inputs"
