@@ -12,6 +12,7 @@ import hashlib
 import html
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from PIL import Image
 from netwright.answering.bundle import Bundle, open_bundle
 from netwright.errors import ExportRefusedError, MissingFileError
 from netwright.run import not_writable
+from netwright.sampling import DRAWS
 from netwright.shipping.joining import joined
 
 HERE = Path(__file__).parent
@@ -71,7 +73,7 @@ def page_of(bundle: Bundle) -> str:
     """
     check_known(bundle.spec)
     blocks = {
-        "nw-spec": gzip.compress(json.dumps({**bundle.spec, "pillow": _habits()}).encode(), mtime=0),
+        "nw-spec": gzip.compress(json.dumps({**bundle.spec, "pillow": _habits(), "draws": _draws()}).encode(), mtime=0),
         "nw-classes": gzip.compress(bundle.read("classes.json"), mtime=0),
         "nw-certificate": gzip.compress(bundle.read("certificate.json"), mtime=0),
         "nw-model": gzip.compress(bundle.read("model.onnx"), mtime=0),
@@ -108,7 +110,8 @@ def program_of(entry: Path) -> str:
 
 def _words(tongue: str) -> dict[str, str]:
     table: dict[str, str] = json.loads((PAGE / f"{tongue}.json").read_text(encoding="utf-8"))
-    return table | json.loads((WEB / f"words.{tongue}.json").read_text(encoding="utf-8"))
+    own: dict[str, str] = json.loads((WEB / f"words.{tongue}.json").read_text(encoding="utf-8"))
+    return table | own
 
 
 def _runtime() -> str:
@@ -162,11 +165,16 @@ def _policy(style: str, *scripts: str, records: bool) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     # The recorder of sounds is a script by itself, of the page's own making.
-    run = [*map(digest, scripts), "'wasm-unsafe-eval'", *(["blob:"] if records else [])]
+    run = [*map(digest, scripts), "'wasm-unsafe-eval'", *(["data:"] if records else [])]
     return (
         f"default-src 'none'; script-src {' '.join(run)}; style-src {digest(style)}; img-src data: blob:; "
         "media-src blob:; form-action 'none'; base-uri 'none'"
     )
+
+
+def _draws() -> str:
+    """The key of the random numbers that texts are written with where no seed is asked for; see `keyed_uniform`."""
+    return str(np.random.SeedSequence([0, 0, DRAWS]).generate_state(1, np.uint64)[0])
 
 
 def _habits() -> dict[str, bool]:
@@ -177,7 +185,7 @@ def _habits() -> dict[str, bool]:
     return {"downFirst": image.resize((55, 20), bilinear).tobytes() == down_first.tobytes()}
 
 
-def check_known(spec: dict[str, Any]) -> None:
+def check_known(spec: Mapping[str, Any]) -> None:
     """Refuse what the page's own preprocessing does not know.
 
     Raises:
@@ -195,7 +203,7 @@ def check_known(spec: dict[str, Any]) -> None:
                 )
 
 
-def unknown_part(tokenizer: dict[str, Any]) -> str | None:
+def unknown_part(tokenizer: Mapping[str, Any]) -> str | None:
     """The first part of a tokenizer that the page does not know; None where it knows all."""
     model = tokenizer["model"]
     if model["type"] not in MODELS:

@@ -19,7 +19,8 @@ _UNPACKED = re.compile(r"^const [\[{]([^\]}]+)[\]}] = ", re.MULTILINE)
 _BESIDE = re.compile(r"new URL\(([^,()]+), import\.meta\.url\)")
 # `fetch` reaches what the page holds, and nothing else.
 _PRELUDE = """const BESIDE = {held};
-const script = (name) => URL.createObjectURL(new Blob([BESIDE[name]], {{ type: "text/javascript" }}));
+// Of a page from the disk a worklet takes no Blob.
+const script = (name) => `data:text/javascript,${{encodeURIComponent(BESIDE[name])}}`;
 const beside = (name) => (name.endsWith(".json") ? name : script(name));
 const fetch = async (name) => ({{ json: async () => BESIDE[name] }});
 """

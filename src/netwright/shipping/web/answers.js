@@ -3,7 +3,6 @@
 import { stampOf, timeOf } from "./dates.js";
 import { InputError } from "./python.js";
 import { entitiesOf, schemeOf } from "./tags.js";
-import { detokenise } from "./texts.js";
 
 const BLANK = 0;
 const THRESHOLD = 0.5;
@@ -120,19 +119,6 @@ function transcribed(outputs, spec, letters) {
   return { text: found.map((one) => letters[one - 1] ?? UNKNOWN).join("") };
 }
 
-function followed(output, spec) {
-  const row = rowsOf(output)[0];
-  const at = best(row);
-  return { label: detokenise(operationOf(spec, "tokenise"), [at]), confidence: Math.exp(row[at]) };
-}
-
-/** Of next tokens the most probable, to be shown. */
-export function likeliest(output, spec, most) {
-  const row = rowsOf(output)[0];
-  const order = row.map((_, at) => at).sort((a, b) => row[b] - row[a]).slice(0, most);
-  return order.map((at) => [detokenise(operationOf(spec, "tokenise"), [at]), Math.exp(row[at])]);
-}
-
 function single(task, output, classes, threshold) {
   if (task === "multi_label") return labelled(output, classes, threshold);
   if (task === "classification") return classified(output, classes);
@@ -166,7 +152,6 @@ export function answerOf(outputs, { spec, classes }, sample, name) {
   if (task === "forecasting") return { name, ...foretold(outputs.values, spec, sample.fields) };
   if (task === "tagging") return { name, ...tagged(outputs.probabilities, classes.classes, sample.words) };
   if (task === "transcription") return { name, ...transcribed(outputs, spec, classes.letters) };
-  if (task === "next_token") return { name, ...followed(outputs.log_probs, spec) };
   if (outputs.probabilities) return { name, ...single(task, outputs.probabilities, classes.classes, threshold) };
   return { name, ...single("regression", outputs.values ?? Object.values(outputs)[0], null, threshold) };
 }

@@ -1,10 +1,7 @@
 // What the page asks its model: the same questions as of a server, answered here.
 
-import { answerOf, likeliest } from "./answers.js";
 import { seenOf } from "./explained.js";
 import { asked, bundle } from "./model.js";
-
-const SHOWN_TOKENS = 8;
 
 /** The input cannot be answered. */
 export class Refused extends Error {}
@@ -27,11 +24,8 @@ export async function model() {
 /** The answer to one input. With `explain` also what the model saw. */
 export async function predict(_, raw, { explain = false } = {}) {
   try {
-    const { sample, outputs } = await asked(raw);
-    const held = await bundle();
-    const answer = answerOf(outputs, held, sample, "input 0");
-    if (held.spec.task === "next_token") answer.probabilities = Object.fromEntries(likeliest(outputs.log_probs, held.spec, SHOWN_TOKENS));
-    return explain ? { ...answer, ...(await seenOf(held.spec, sample, outputs)) } : answer;
+    const { sample, answer } = await asked(raw);
+    return explain ? { ...answer, ...(await seenOf((await bundle()).spec, sample)) } : answer;
   } catch (error) {
     throw new Refused(error.message.replaceAll("\n", " "));
   }

@@ -3,6 +3,7 @@
 import { answerOf } from "./answers.js";
 import { held, sha256 } from "./bytes.js";
 import { batchOf, sampleOf, typed } from "./samples.js";
+import { continued } from "./writing.js";
 
 const json = async (id) => JSON.parse(new TextDecoder().decode(await held(id)));
 
@@ -54,15 +55,24 @@ export function run(batch) {
   return next;
 }
 
-/** A raw input, what became of it, and the model's outputs for it. */
-export async function asked(raw) {
-  const { spec } = await bundle();
-  const sample = await sampleOf(spec, raw);
-  return { sample, outputs: await run(batchOf(spec, sample.fields)) };
+// Numbers of a model that predicts next tokens: it is asked again for each.
+async function written(spec, sample, options) {
+  const operation = spec.preprocess.operations.find((one) => one.op === "tokenise");
+  const field = spec.fields.find((one) => one.name === "tokens");
+  const follow = async (tokens) => {
+    const { log_probs: found } = await run(batchOf({ ...spec, fields: [field] }, { tokens: { dtype: "int64", shape: [tokens.length], data: tokens } }));
+    return Array.from(found.data);
+  };
+  return continued(follow, operation, Array.from(sample.fields.tokens.data), spec.draws, options);
 }
 
-/** The answer to a raw input: a Blob or bytes of a file, or what JSON can hold. */
-export async function answer(raw, name = typeof raw === "string" && !raw.startsWith("data:") ? raw : "input 0") {
-  const { sample, outputs } = await asked(raw);
-  return answerOf(outputs, await bundle(), sample, name);
+/** A raw input, as it was prepared, with the answer to it: of a file's Blob or bytes, or of what JSON can hold. */
+export async function asked(raw, { name = typeof raw === "string" && !raw.startsWith("data:") ? raw : "input 0", sampling } = {}) {
+  const held = await bundle();
+  const sample = await sampleOf(held.spec, raw);
+  if (held.spec.task === "next_token") return { sample, answer: { name, ...(await written(held.spec, sample, sampling)) } };
+  return { sample, answer: answerOf(await run(batchOf(held.spec, sample.fields)), held, sample, name) };
 }
+
+/** The answer alone. */
+export const answer = async (raw, options) => (await asked(raw, options)).answer;
