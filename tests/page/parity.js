@@ -9,6 +9,7 @@ import { resize } from "../../src/netwright/shipping/web/resize.js";
 import { asText, isMissing, slug } from "../../src/netwright/shipping/web/rows.js";
 import { sampleOf } from "../../src/netwright/shipping/web/samples.js";
 import { entitiesOf, lookUp, schemeOf, sentence, shape } from "../../src/netwright/shipping/web/tags.js";
+import { uniforms } from "../../src/netwright/shipping/web/writing.js";
 import { detokenise, Tokenizer, tokenise } from "../../src/netwright/shipping/web/texts.js";
 
 // Fields as JSON can hold them; an input that is refused as its sentence.
@@ -35,4 +36,5 @@ const letters = function* () {
 globalThis.nw = {
   all, asText, beamSearch, calendarOf, decodePicture, detokenise, entitiesOf, fromBase64, greedy, isMissing, letters, lookUp, parseDate,
   positionOf, resize, sample, schemeOf, secondsOf, sentence, shape, slug, stampOf, strip, timeOf, toFloat, Tokenizer, tokenise,
+  uniforms,
 };
