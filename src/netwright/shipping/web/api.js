@@ -2,6 +2,7 @@
 
 import { seenOf } from "./explained.js";
 import { asked, bundle } from "./model.js";
+import { whereOf } from "./occluded.js";
 
 /** The input cannot be answered. */
 export class Refused extends Error {}
@@ -21,11 +22,17 @@ export async function model() {
   return { ...spec, classes: classes.classes ?? undefined };
 }
 
-/** The answer to one input. With `explain` also what the model saw. */
+// The last question with its answer, so that what explains it need not ask again.
+let last = null;
+
+/** The answer to one input. With `explain` also what the model saw, and where it looked. */
 export async function predict(_, raw, { explain = false } = {}) {
   try {
-    const { sample, answer } = await asked(raw);
-    return explain ? { ...answer, ...(await seenOf((await bundle()).spec, sample)) } : answer;
+    if (!explain || last?.raw !== raw) last = { raw, ...(await asked(raw)) };
+    const mine = last;
+    if (!explain) return mine.answer;
+    const [seen, where] = [await seenOf((await bundle()).spec, mine.sample), await whereOf(raw, mine.sample, mine.answer, () => mine === last)];
+    return { ...mine.answer, seen, where };
   } catch (error) {
     throw new Refused(error.message.replaceAll("\n", " "));
   }

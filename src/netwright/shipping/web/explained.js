@@ -34,15 +34,14 @@ function heard(samples, rate) {
   return drawn(columns.length, height, (x, y) => tone(1 + columns[x][height - 1 - y] / RANGE_DB));
 }
 
-/** {seen}, as a server tells it. */
+/** What was seen, as a server tells it: a picture, tokens, two lists of them; null where there is nothing to show. */
 export async function seenOf(spec, sample) {
   const { fields, words } = sample;
   const of = (op) => spec.preprocess.operations.find((one) => one.op === op);
-  if (words) return { seen: { tokens: words } };
-  const text = of("tokenise");
-  if (text && fields.first) return { seen: { first: tokenNames(text, Array.from(fields.first.data)), second: tokenNames(text, Array.from(fields.second.data)) } };
-  if (text) return { seen: { tokens: tokenNames(text, Array.from(fields.tokens.data)) } };
-  if (fields.sound) return { seen: { png: heard(fields.sound.data, of("decode_sound").sample_rate) } };
-  const [shown] = Object.values(fields).filter((field) => field.dtype === "uint8" && field.shape.length === 3 && [1, 3].includes(field.shape[0]));
-  return shown ? { seen: { png: picture(shown) } } : {};
+  const names = (field) => tokenNames(of("tokenise"), Array.from(field.data));
+  if (words) return { tokens: words };
+  if (of("tokenise")) return fields.first ? { first: names(fields.first), second: names(fields.second) } : { tokens: names(fields.tokens) };
+  if (fields.sound) return { png: heard(fields.sound.data, of("decode_sound").sample_rate) };
+  const shown = Object.values(fields).find((field) => field.dtype === "uint8" && field.shape.length === 3 && [1, 3].includes(field.shape[0]));
+  return shown ? { png: picture(shown) } : null;
 }

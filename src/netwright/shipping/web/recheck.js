@@ -5,7 +5,14 @@ import { number, say } from "../../serving/page/words.js";
 import { checkedAgain } from "./compare.js";
 import { bundle } from "./model.js";
 
-const small = (value) => (value === 0 ? "0" : value < 1e-3 ? value.toExponential(1).replace("e-", " × 10⁻").replace(/⁻(\d+)$/, (_, digits) => `⁻${[...digits].map((one) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("")}`) : number(value));
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
+// A small number as people write it, 3 × 10⁻⁸.
+function small(value) {
+  if (value === 0 || value >= 1e-3) return number(value);
+  const [digits, power] = value.toExponential(1).split("e-");
+  return `${digits.replace(".0", "")}\u00a0×\u00a010⁻${[...power].map((one) => RAISED[one]).join("")}`;
+}
 
 async function again() {
   const [button, result] = [byId("check"), byId("checked")];
