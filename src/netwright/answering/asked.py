@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import sys
 import time
@@ -40,7 +41,6 @@ def answer_all(
     batch_size: int,
     beam: int,
     sampling: Mapping[str, Any],
-    stdin: TextIO | None = None,
 ) -> int:
     """Answer what the command line names, and write the answers as they come; the exit code.
 
@@ -48,26 +48,34 @@ def answer_all(
         UsageError: An argument or an option cannot be used.
     """
     asked = Asked(predictor.kind, predictor.task, predictor.preprocess, predictor.field_names)
-    pairs = find_inputs(asked, given, stdin or _stdin())
-    answers = predictor.stream(pairs, batch_size=batch_size, beam=beam, sampling=sampling)
     progress = Progress(sys.stderr)
-    try:
-        failed = show(
-            progress.watched(answers), how, lambda line: progress.write(line, sys.stdout),
-            lambda line: progress.write(line, sys.stderr),
-        )  # fmt: skip
-        sys.stdout.flush()
-    finally:
-        progress.clear()
+    with _stdin("-" in given) as stdin:
+        answers = predictor.stream(
+            find_inputs(asked, given, stdin), batch_size=batch_size, beam=beam, sampling=sampling
+        )
+        try:
+            failed = show(
+                progress.watched(answers), how, lambda line: progress.write(line, sys.stdout),
+                lambda line: progress.write(line, sys.stderr),
+            )  # fmt: skip
+            sys.stdout.flush()
+        finally:
+            progress.clear()
     return 1 if failed else 0
 
 
-def _stdin() -> TextIO:
-    """Standard input as UTF-8, whatever the terminal's own; lines as they end."""
+@contextlib.contextmanager
+def _stdin(wanted: bool) -> Iterator[TextIO]:
+    """Standard input as UTF-8, whatever the terminal's own, with lines as they end; it is left open."""
     buffer = getattr(sys.stdin, "buffer", None)
-    if buffer is None:
-        return sys.stdin
-    return io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="replace", newline="")
+    if not wanted or buffer is None:
+        yield sys.stdin
+        return
+    text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="replace", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()
 
 
 class Progress:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from netwright.preprocess import Preprocess
 
 Answer = dict[str, Any]
+USUAL = Drawing()
 POOL = 4  # batches read ahead, so that inputs of one length find each other
 
 
@@ -164,7 +165,7 @@ class Predictor:
         """
         if not samples:
             return []
-        how = self._how(batch_size, beam, sampling or {})
+        how = self._how(batch_size, beam, sampling)
         return self._engine.answer(samples, names, batch_size=batch_size, beam=beam, how=how)
 
     def predict(self, raws: Sequence[Any], *, batch_size: int = 64, beam: int = 1, **sampling: Any) -> list[Answer]:
@@ -201,15 +202,13 @@ class Predictor:
             beam: Beginnings kept when transcripts are read.
             sampling: As ``answer`` takes them.
         """
-        self._how(batch_size, beam, sampling or {})
+        how = self._how(batch_size, beam, sampling)
         waiting = iter(pairs)
         at_once = 1 if self.task == "next_token" else batch_size * POOL  # a text takes long
         while pool := list(islice(waiting, at_once)):
-            yield from self._pool(pool, batch_size, beam, sampling)
+            yield from self._pool(pool, batch_size, beam, how)
 
-    def _pool(
-        self, pool: Sequence[tuple[str, Any]], batch_size: int, beam: int, sampling: Mapping[str, Any] | None
-    ) -> Iterator[Answer]:
+    def _pool(self, pool: Sequence[tuple[str, Any]], batch_size: int, beam: int, how: Drawing) -> Iterator[Answer]:
         found: dict[int, Answer] = {}
         samples: dict[int, Sample] = {}
         for place, (name, raw) in enumerate(pool):
@@ -222,12 +221,13 @@ class Predictor:
             except UNREADABLE as error:
                 found[place] = {"name": name, "error": first_line(error)}
         names = [pool[place][0] for place in samples]
-        answers = self.answer(list(samples.values()), names, batch_size=batch_size, beam=beam, sampling=sampling)
-        found |= dict(zip(samples, answers, strict=True))
+        if samples:
+            answers = self._engine.answer(list(samples.values()), names, batch_size=batch_size, beam=beam, how=how)
+            found |= dict(zip(samples, answers, strict=True))
         for place in range(len(pool)):
             yield found[place]
 
-    def _how(self, batch_size: int, beam: int, sampling: Mapping[str, Any]) -> Drawing:
+    def _how(self, batch_size: int, beam: int, sampling: Mapping[str, Any] | None) -> Drawing:
         """Options, looked at."""
         if batch_size < 1:
             raise UsageError(
@@ -240,6 +240,8 @@ class Predictor:
                 got=f"one of {self.task}",
                 cure="Leave it out.",
             )
+        if not sampling:
+            return USUAL
         if self.task != "next_token":
             refuse_drawing(sampling, self.task)
         return drawing(sampling)

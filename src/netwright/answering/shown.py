@@ -154,8 +154,8 @@ def _flat(answer: Answer) -> dict[str, Any]:
 
 def _line(cells: Iterable[Any]) -> str:
     held = io.StringIO()
-    csv.writer(held, lineterminator="").writerow([_harmless(cell) for cell in cells])
-    return held.getvalue()
+    csv.writer(held, lineterminator="\r\n").writerow([_harmless(cell) for cell in cells])  # cells with these are quoted
+    return held.getvalue()[:-2]
 
 
 def _harmless(cell: Any) -> Any:
