@@ -1,4 +1,4 @@
-"""Files of the server's page, read as text: nothing from the network, nothing that its policy forbids, all words twice."""
+"""Files of the server's page, read as text: nothing from the network or against its policy, and all words twice."""
 
 from __future__ import annotations
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answering import kinds
-from page.visiting import THREE, answered, draw, elsewhere, paste, press, said, until, upload, visit, write
 from PIL import Image, ImageOps
-from serving import bundles
-from serving.running import Running, serving
 from sklearn.datasets import load_digits
 
 import netwright as nw
+from answering import kinds
 from chromium import find_chromium
 from netwright.answering.predictor import Predictor
 from netwright.shipping.bundle import digests
+from page.visiting import THREE, answered, draw, elsewhere, paste, press, said, until, upload, visit, write
+from serving import bundles
+from serving.running import Running, serving
 
 pytestmark = [
     pytest.mark.browser,

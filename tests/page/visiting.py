@@ -48,8 +48,13 @@ SHOWN = """
 """
 
 
-def visit(page: Browser, address: str, *, width: int = 1000, dark: bool = False, lang: str = "en-GB") -> None:
-    """Open an address anew, and wait for the input of its model."""
+READY = "document.querySelector('#input > *')"
+
+
+def visit(
+    page: Browser, address: str, *, width: int = 1000, dark: bool = False, lang: str = "en-GB", ready: str = READY
+) -> None:
+    """Open an address anew, and wait for the input of its model, or what else is to be there."""
     page.send("Network.setUserAgentOverride", userAgent="Mozilla/5.0", acceptLanguage=lang)
     page.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
     features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
@@ -60,7 +65,7 @@ def visit(page: Browser, address: str, *, width: int = 1000, dark: bool = False,
     listening = page.send("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)["identifier"]
     page.events.clear()
     page.send("Page.navigate", url=address)
-    until(page, "document.querySelector('#input > *')")
+    until(page, ready)
     page.send("Page.removeScriptToEvaluateOnNewDocument", identifier=listening)
 
 

@@ -1,9 +1,15 @@
 // What a model takes, as the fields of the page: as the server says, or made from its preprocessing.
 
-// Mean and deviation know nothing of bounds: where no example is below 0, what is usual is not either.
-function bounded(low, samples, name) {
-  const known = samples.map((one) => Number(one?.[name])).filter(Number.isFinite);
-  return known.length && known.every((one) => one >= 0) ? Math.max(0, low) : low;
+// Mean and deviation know nothing of bounds, nor of whole numbers; the examples do.
+function bounded([low, usual, high], samples, name) {
+  const known = samples
+    .map((one) => one?.[name] ?? "")
+    .filter((cell) => String(cell).trim() !== "")
+    .map(Number);
+  const all = (is) => known.length > 0 && known.every(is);
+  const least = all((one) => one >= 0) ? Math.max(0, low) : low;
+  const whole = all(Number.isInteger) && Math.ceil(least) < Math.floor(high);
+  return whole ? [Math.ceil(least), Math.round(usual), Math.floor(high)] : [least, usual, high];
 }
 
 function columnOf(column, samples) {
@@ -13,8 +19,9 @@ function columnOf(column, samples) {
   if (kind !== "number") return { name, kind };
   // Of columns with knots the mean is of quantiles: the usual range are 9 of 10 values of training.
   const at = (share) => knots[Math.round(share * (knots.length - 1))];
-  const [low, usual, high] = knots?.length ? [at(0.05), at(0.5), at(0.95)] : [mean - 2 * std, mean, mean + 2 * std];
-  return { name, kind, low: bounded(low, samples, name), usual, high };
+  const usual = knots?.length ? [at(0.05), at(0.5), at(0.95)] : [mean - 2 * std, mean, mean + 2 * std];
+  const [low, middle, high] = bounded(usual, samples, name);
+  return { name, kind, low, usual: middle, high };
 }
 
 function made(spec) {

@@ -10,7 +10,7 @@ import { showSeen } from "./seen.js";
 import { seriesInput } from "./series.js";
 import { soundInput } from "./sound.js";
 import { numbersInput, pairInput, textInput } from "./text.js";
-import { keep, language, listed, preferred, said, say, speak, word } from "./words.js";
+import { keep, label, language, listed, preferred, said, say, speak, word } from "./words.js";
 
 const INPUTS = {
   image: pictureInput,
@@ -73,7 +73,12 @@ const tell = later(() => (byId("told").textContent = now.answer ? told(now.answe
 
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
-// Runs `action` until the server is there; says meanwhile that it is not.
+/** What was asked is no longer wanted. */
+class Stale extends Error {}
+
+const BUSY = new Set([429, 503]);
+
+// Runs `action` until the server has answered; says meanwhile that it is away or busy.
 async function patiently(action) {
   for (let seconds = FIRST_AGAIN_S; ; seconds = Math.min(LAST_AGAIN_S, 2 * seconds)) {
     try {
@@ -81,19 +86,17 @@ async function patiently(action) {
       byId("away").hidden = true;
       return result;
     } catch (error) {
-      if (error instanceof Away) {
-        byId("away").hidden = false;
-        say(byId("away"), "away", { seconds });
-      } else if (error instanceof Refused && error.status === 401) {
+      const away = error instanceof Away;
+      byId("away").hidden = !away && !BUSY.has(error.status);
+      if (error.status === 401) {
         await keyGiven();
-        continue;
-      } else if (error instanceof Refused && (error.status === 429 || error.status === 503)) {
-        byId("away").hidden = false;
-        say(byId("away"), "busy", { seconds: error.again || seconds });
-        await wait(error.again || seconds);
-        continue;
-      } else throw error;
-      await wait(seconds);
+      } else if (!byId("away").hidden) {
+        const pause = error.again || seconds;
+        say(byId("away"), away ? "away" : "busy", { seconds: pause });
+        await wait(pause);
+      } else {
+        throw error;
+      }
     }
   }
 }
@@ -155,7 +158,12 @@ async function ask(raw, { explain: deep = true } = {}) {
   now.busy = true;
   byId("answer").setAttribute("aria-busy", "true");
   try {
-    const answer = await patiently(() => predict(now.spec.name, raw));
+    const { name } = now.spec;
+    const answer = await patiently(() => {
+      // While the server was away something else was entered, or another model chosen.
+      if (now.raw !== raw || now.spec.name !== name) throw new Stale();
+      return predict(name, raw);
+    });
     keyWorks();
     if (now.raw !== null && (mine === now.asked || now.waiting)) {
       now.answer = answer;
@@ -227,7 +235,7 @@ function samples() {
       inside,
     );
     if (!input.sample) say(button, "example", { number: at + 1 });
-    if (kind === "image") button.setAttribute("aria-label", word("example", { number: at + 1 }));
+    if (kind === "image") label(button, "aria-label", "example", { number: at + 1 });
     return button;
   });
   return [said("h3", "try"), el("div", { class: "samples" }, buttons)];

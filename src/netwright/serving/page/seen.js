@@ -8,18 +8,22 @@ const MOST_COLUMNS = 8;
 const MOST_TOKENS = 400;
 
 const figure = (key, content, note = null) => el("figure", {}, said("figcaption", key), content, note);
-// Probabilities that fall by less are shown as little, and not as much as the most of them.
-const LITTLE = 0.02;
-const largest = (values, least = 1e-9) => Math.max(least, ...values.map(Math.abs));
-const least = (signed) => (signed ? LITTLE : 1e-9);
+// A fall of a probability that matters; where no part makes as much, colours are paler, and it is said.
+const MATTERS = 0.02;
+const PALE = 0.45;
+const NONE = 1e-5;
 
-// Cells of heat, one a number: blue where the answer falls without the part, orange where it rises.
-function shades(drops, signed) {
-  const most = largest(drops, least(signed));
-  return drops.map((drop) =>
-    el("i", { class: drop < 0 ? "against" : null, vars: { "--a": (Math.abs(drop) / most).toFixed(3) } }),
-  );
+// How strongly each of some falls is coloured, 0 to 1, and whether it speaks against the answer.
+function shading(drops, signed) {
+  const most = Math.max(NONE, ...drops.map((one) => Math.abs(one ?? 0)));
+  const strength = signed ? PALE + (1 - PALE) * Math.min(1, most / MATTERS) : 1;
+  return drops.map((drop) => ({
+    class: drop < 0 ? "against" : null,
+    vars: { "--a": ((strength * Math.abs(drop ?? 0)) / most).toFixed(3) },
+  }));
 }
+
+const shades = (drops, signed) => shading(drops, signed).map((one) => el("i", one));
 
 const heated = (png, grid, signed) =>
   el(
@@ -29,15 +33,16 @@ const heated = (png, grid, signed) =>
     el("span", { class: "heat", "aria-hidden": "true" }, shades(grid.flat(), signed)),
   );
 
+// The strongest cell, said as people say it: of three by three places.
 function whereInWords(grid, signed) {
-  // The strongest cell, said as people say it: of three by three places.
   const flat = grid.flat();
   const at = flat.indexOf(Math.max(...flat));
-  if (!(flat[at] > least(signed) / 2)) return word("looked_nowhere");
+  if (!(flat[at] > NONE)) return word("looked_nowhere");
   const third = (place, count) => Math.min(2, Math.floor((3 * (place + 0.5)) / count));
   const row = ["top", "middle", "bottom"][third(Math.floor(at / grid[0].length), grid.length)];
   const column = ["left", "centre", "right"][third(at % grid[0].length, grid[0].length)];
-  return word(`looked_${row}_${column}`);
+  const place = word(`looked_${row}_${column}`);
+  return signed && flat[at] < MATTERS ? word("looked_little", { place }) : place;
 }
 
 function picture(seen, where, signed) {
@@ -72,19 +77,11 @@ const stretches = (drops, signed) =>
 
 function tokens(list, where, signed) {
   const drops = where.tokens ?? [];
-  const most = largest(
-    drops.map((one) => one ?? 0),
-    least(signed),
-  );
+  const shaded = shading(drops, signed);
   const shown = list.slice(0, MOST_TOKENS).map((token, at) => {
-    const drop = drops[at];
-    if (drop === undefined || drop === null) return el("span", { class: "token" }, visible(String(token)));
-    const kind = drop < 0 ? "token shaded against" : "token shaded";
-    return el(
-      "span",
-      { class: kind, vars: { "--a": (Math.abs(drop) / most).toFixed(3) }, title: number(drop) },
-      visible(String(token)),
-    );
+    const own = shaded[at];
+    const name = own ? ["token shaded", own.class].filter(Boolean).join(" ") : "token";
+    return el("span", { class: name, vars: own?.vars ?? {} }, visible(String(token)));
   });
   if (list.length > MOST_TOKENS) shown.push(el("span", { class: "fine" }, `… ${list.length}`));
   const key = !drops.length ? "tokens_only" : signed ? "tokens_note" : "tokens_moved";
@@ -96,7 +93,7 @@ function columns(drops, signed) {
   const ordered = Object.entries(drops)
     .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))
     .slice(0, MOST_COLUMNS);
-  const most = largest(ordered.map((one) => one[1]));
+  const most = Math.max(NONE, ...ordered.map((one) => Math.abs(one[1])));
   const rows = ordered.map(([name, drop]) =>
     el(
       "li",
