@@ -23,10 +23,12 @@ from netwright.blocks import LogMel
 from netwright.cli import main
 from netwright.ctc import beam_search, greedy
 from netwright.errors import DataError, ModelError, UsageError
+from netwright.evaluation import Predictions
 from netwright.evaluation.transcription import score_transcripts
 from netwright.frames import FrameMap, find_frames, measure
 from netwright.inference import eval_batch
 from netwright.metrics.edits import alignment, edit_distance
+from netwright.predicting import all_finite
 from netwright.progress import Silent
 from netwright.run import open_run
 
@@ -291,3 +293,10 @@ def test_long_sounds_are_asked_a_few_at_a_time(tmp_path: Path, seconds: float, b
     sizes = np.full(len(data.val), int(seconds * RATE))
     long = replace(data, val=replace(data.val, sizes=sizes))
     assert eval_batch(nn.Linear(1, 1), long, "val") == batch
+
+
+def test_a_sound_alone_of_which_nothing_is_heard_is_answered() -> None:
+    """No letter at all is an answer, and no number of it is infinite."""
+    none = np.zeros(0, dtype=np.int64)
+    heard = Predictions(np.arange(1), none, none, np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64))
+    assert all_finite(heard).tolist() == [True]

@@ -91,7 +91,7 @@ def answer_samples(trained: Trained, samples: list[dict[str, NDArray[Any]]], nam
         predictions = task.predictions(in_full(ask(binding, trained.model, here.inputs)), here)
     if isinstance(task, Calibrated) and trained.run.evaluation_file.is_file():
         task = task.remembered(trained.run.read_evaluation())
-    finite = _finite(predictions)
+    finite = all_finite(predictions)
     return [
         task.answer(predictions, index, name)
         if finite[index]
@@ -109,11 +109,11 @@ def fields_of(samples: list[dict[str, NDArray[Any]]], spec: DataSpec) -> dict[st
     return batch
 
 
-def _finite(predictions: Predictions) -> NDArray[np.bool_]:
+def all_finite(predictions: Predictions) -> NDArray[np.bool_]:
     """Which of the served answers are numbers."""
     starts = predictions.starts if predictions.answer_starts is None else predictions.answer_starts
     if predictions.parts is not None:
-        return np.asarray(np.all([_finite(part) for part in predictions.parts.values()], axis=0))
+        return np.asarray(np.all([all_finite(part) for part in predictions.parts.values()], axis=0))
     good = np.isfinite(predictions.probs)
     good = good.all(axis=tuple(range(1, good.ndim)))  # a transcript without a letter has no number at all
     if starts is None:

@@ -87,7 +87,7 @@ def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact:
     return found
 
 
-def examples(bundle: Bundle, folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
+def examples(folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
     """Inputs with their answers, which whoever has the bundle can check again."""
     spec = subject.trained.data_spec
     few = list(known[:: max(1, len(known) // EXAMPLES)])[:EXAMPLES]
@@ -100,7 +100,7 @@ def examples(bundle: Bundle, folder: Path, subject: Subject, known: Sequence[Any
     ]
 
 
-def through_run_py(folder: Path, bundle: Bundle, subject: Subject, known: Sequence[Any]) -> str:
+def through_run_py(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> str:
     """run.py in a process of its own, on inputs as JSON."""
     spec = subject.trained.data_spec
     written = [(raw, as_json(raw, spec.preprocess, spec.kind)) for raw in known[:8]]
@@ -114,7 +114,6 @@ def through_run_py(folder: Path, bundle: Bundle, subject: Subject, known: Sequen
     if len(answers) != len(good):
         error = done.stderr.strip().splitlines()
         raise refuse("run.py", f"{len(answers)} answers to {len(good)} inputs: {error[-1] if error else 'no error'}")
-    exact = not bundle.certificate.get("variants")
     for (raw, _), answer in zip(good, answers, strict=True):
         (true,) = _asked(subject, [raw]) if exact else _answered(folder, subject, [raw])
         one = apart(true, answer, subject.scales)

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from netwright import __version__
 from netwright.answering.bundle import Bundle, open_bundle
 from netwright.answering.model import Model
 from netwright.batch import Batch
-from netwright.checkpoints import digest_of
+from netwright.checkpoints import digest_of, read_weights
 from netwright.errors import CertificateError
 from netwright.inference import eval_batch
 from netwright.shipping.asked import examples, known_inputs, through_both, through_run_py
@@ -66,14 +65,14 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
     say("certificate: raw inputs, from files to answers")
     known = known_inputs(subject)
     edges = through_both(folder, subject, known, exact=not variants)
-    through = through_run_py(folder, bundle, subject, known)
+    through = through_run_py(folder, subject, known, exact=not variants)
     return {
         "format": 1,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {name: _version(name) for name in PACKAGES},
         "source": {
             "run": subject.trained.run.path.resolve().name,
-            "weights": digest_of(subject.trained.model.state_dict()),
+            "weights": digest_of(read_weights(subject.trained.run.weights_file)),
             "data_digest": subject.trained.data_spec.digest,
         },
         "files": digests(folder),
@@ -87,7 +86,7 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
         },
         "together": bundle.spec["together"],
         "variants": variants,
-        "examples": examples(bundle, folder, subject, known),
+        "examples": examples(folder, subject, known),
     }
 
 
@@ -114,12 +113,8 @@ def _same_files(bundle: Bundle, subject: Subject) -> None:
             raise refuse("classes.json", f"other classes of {one.name}")
     from safetensors.torch import load
 
-    if digest_of(load(bundle.read("weights.safetensors"))) != digest_of(_plain(subject.trained.model.state_dict())):
+    if digest_of(load(bundle.read("weights.safetensors"))) != digest_of(read_weights(subject.trained.run.weights_file)):
         raise refuse("weights.safetensors", "other weights than the run's best")
-
-
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
 def _differences(true: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any]]:

@@ -81,15 +81,6 @@ def _int8(model: bytes, subject: Subject) -> bytes:
     quantization = require("onnxruntime.quantization", "export")
     shapes = require("onnxruntime.quantization.shape_inference", "export")
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, unused-ignore]
-        def __init__(self, names: list[str]) -> None:
-            self.names = names
-            self.batches = _of_training(subject)
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {name: batch.inputs[name].numpy() for name in self.names}
-
     import onnx
 
     with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
@@ -98,12 +89,25 @@ def _int8(model: bytes, subject: Subject) -> bytes:
         shapes.quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
         names = [one.name for one in onnx.load(str(ready), load_external_data=False).graph.input]
         quantization.quantize_static(
-            str(ready), str(made), Reader(names), per_channel=True,
+            str(ready), str(made), _Reader(subject, names), per_channel=True,
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "Relu"],
         )  # fmt: skip
         return made.read_bytes()
+
+
+class _Reader:
+    """What onnxruntime asks for batches; its own base class is asked for nothing else."""
+
+    def __init__(self, subject: Subject, names: list[str]) -> None:
+        self._names = names
+        self._batches = _of_training(subject)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """The next batch; None behind the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {name: batch.inputs[name].numpy() for name in self._names}
 
 
 def _of_training(subject: Subject) -> Iterator[Batch]:
