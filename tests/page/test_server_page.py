@@ -30,6 +30,15 @@ HOSTILE = ["<script>document.title = 'owned'</script>", "好 <b onmouseover=\"do
 HISTORY = [(f"2031-05-{day:02d}", 40 + day % 7) for day in range(1, 31)]
 
 
+def change(bundle: Path, name: str, **fields: Any) -> None:
+    """Write fields of one of a bundle's files anew, and certify it again."""
+    file, certificate = bundle / name, bundle / "certificate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields), encoding="utf-8")
+    kept = json.loads(certificate.read_text())
+    certificate.unlink()
+    certificate.write_text(json.dumps(kept | {"files": digests(bundle)}), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bundles: two of trained networks, three by hand, one of them with class names that would like to be a page."""
@@ -43,11 +52,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundles.rows(root / "rows")
     bundles.sounds(root / "sounds")
     bundles.texts(root / "texts")
-    (root / "texts" / "classes.json").write_text(json.dumps({"classes": HOSTILE}), encoding="utf-8")
-    certificate = root / "texts" / "certificate.json"
-    kept = json.loads(certificate.read_text())
-    certificate.unlink()
-    certificate.write_text(json.dumps(kept | {"files": digests(root / "texts")}), encoding="utf-8")
+    change(root / "texts", "classes.json", classes=HOSTILE)
+    # As training stores sounds: beside each its length and mask.
+    more = [{"name": "lengths", "shape": [], "dtype": "int64"}, {"name": "mask", "shape": [-1], "dtype": "bool"}]
+    change(root / "sounds", "preprocess.json", fields=[{"name": "sound", "shape": [-1], "dtype": "float32"}, *more])
     return root
 
 

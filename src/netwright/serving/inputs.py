@@ -34,6 +34,8 @@ Raw = Any  # bytes, text, array, mapping or list, as the bundle's kind takes it
 
 def wants_bytes(spec: Mapping[str, Any]) -> bool:
     """Whether the inputs of a bundle are files."""
+    if spec["kind"] == "sound":  # of one sound come its length and mask too
+        return True
     return spec["kind"] in FILES and not spec["preprocess"].get("fields") and len(spec["fields"]) == 1
 
 

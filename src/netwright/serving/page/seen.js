@@ -67,7 +67,7 @@ const stripNote = (signed) => said("p", signed ? "strip_note" : "strip_moved", {
 
 function spectrum(seen, where, signed) {
   const image = el("img", { src: seen.png, alt: word("seen_sound"), class: "spectrum" });
-  const drops = where.stretches;
+  const drops = where.stretches?.some((one) => Math.abs(one) > NONE) ? where.stretches : null;
   const below = drops ? strip(drops, signed) : null;
   return figure("seen_heard", el("span", { class: "spectrogram" }, image, below), drops ? stripNote(signed) : null);
 }
