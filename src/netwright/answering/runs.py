@@ -11,6 +11,7 @@ from netwright import __version__
 from netwright.answering.answers import not_finite
 from netwright.answering.batches import Sample, fields_of
 from netwright.answering.writing import Drawing
+from netwright.data.raw import first_line
 from netwright.generation import asker
 from netwright.inference import Trained, open_trained
 from netwright.predicting import answer_samples
@@ -60,17 +61,11 @@ class RunEngine:
         if self.task == "next_token":
             return self._written(samples, names, how)
         trained = replace(self._trained, beam=beam)
-        found: list[Answer] = []
-        for start in range(0, len(samples), batch_size):
-            own = samples[start : start + batch_size]
-            answers = answer_samples(
-                trained, [fields_of(sample) for sample in own], list(names[start : start + batch_size])
-            )
-            for sample, answer in zip(own, answers, strict=True):
-                if "_words" in sample and answer.error is None:
-                    answer = answer.model_copy(update={"words": sample["_words"]})
-                found.append(answer.model_dump(mode="json", exclude_none=True))
-        return found
+        return [
+            answer
+            for start in range(0, len(samples), batch_size)
+            for answer in _batch(trained, samples[start : start + batch_size], names[start : start + batch_size])
+        ]
 
     def _written(self, samples: Sequence[Sample], names: Sequence[str], how: Drawing) -> list[Answer]:
         operation = self.preprocess.text
@@ -81,3 +76,21 @@ class RunEngine:
             else {"name": name} | continuation(ask, operation, sample["tokens"], how)
             for sample, name in zip(samples, names, strict=True)
         ]
+
+
+def _batch(trained: Trained, samples: Sequence[Sample], names: Sequence[str]) -> list[Answer]:
+    """Asked at once; where that fails one by one, so that those that can be answered are."""
+    try:
+        answers = answer_samples(trained, [fields_of(sample) for sample in samples], list(names))
+    # Of several shapes no batch can be made, and layers refuse what they cannot take.
+    except (ValueError, RuntimeError) as error:
+        if len(samples) == 1:
+            return [{"name": names[0], "error": first_line(error)}]
+        return [
+            answer for sample, name in zip(samples, names, strict=True) for answer in _batch(trained, [sample], [name])
+        ]
+    return [
+        (answer.model_copy(update={"words": sample["_words"]}) if "_words" in sample and not answer.error else answer)
+        .model_dump(mode="json", exclude_none=True)
+        for sample, answer in zip(samples, answers, strict=True)
+    ]  # fmt: skip
