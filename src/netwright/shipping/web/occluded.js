@@ -78,6 +78,8 @@ export async function whereOf(raw, sample, answer, wanted) {
     const outputs = await run(batchOf(held.spec, changed));
     return fall(answer, answerOf(outputs, held, { fields: changed, words }, "occluded"));
   };
+  // Where nothing moves the answer there is nothing to show.
+  const told = (key, falls) => (falls.flat().some((value) => value !== 0) ? { [key]: falls } : null);
   const each = async (name, changes) => {
     const falls = [];
     for (const change of changes) falls.push(await asked({ ...fields, [name]: change }));
@@ -96,14 +98,14 @@ export async function whereOf(raw, sample, answer, wanted) {
     if (fields.image?.shape.length === 3) {
       const grid = [];
       for (const row of pieces(fields.image)) grid.push(await each("image", row));
-      return { grid };
+      return told("grid", grid);
     }
-    if (fields.sound) return { stretches: await each("sound", without(fields.sound, 0)) };
+    if (fields.sound) return told("stretches", await each("sound", without(fields.sound, 0)));
     if (fields.tokens && !fields.first) {
       const { data } = fields.tokens;
       const ranges = rangesOf(data.length, MOST_TOKENS);
       const falls = await each("tokens", ranges.map(([begin, end]) => ({ ...fields.tokens, data: Array.from(data, (id, at) => (at >= begin && at < end ? UNKNOWN : id)) })));
-      return { tokens: ranges.flatMap(([begin, end], at) => new Array(end - begin).fill(falls[at])) };
+      return told("tokens", ranges.flatMap(([begin, end], at) => new Array(end - begin).fill(falls[at])));
     }
   } catch (error) {
     if (!["another question", "too slow"].includes(error.message)) throw error;
