@@ -196,7 +196,7 @@ def slow(server: Running, count: int, seconds: float) -> list[float]:
 
 
 def test_slow_clients_are_closed_at_an_absolute_deadline(server: Running) -> None:
-    """A byte now and then puts nothing off: 50 connections, closed by the deadline of two seconds; others are served."""
+    """A byte now and then puts nothing off. 50, closed at the deadline of two seconds; others are served."""
     import threading
 
     failures: list[int] = []
