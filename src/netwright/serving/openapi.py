@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from netwright.serving.handlers import Handlers
-    from netwright.serving.models import Loaded, Models
+    from netwright.serving.models import Loaded, Models, Served
 
 MOST_EXAMPLES = 4
 MOST_LETTERS = 20_000  # of an example; a picture in base64 may be longer than anybody wants to read
@@ -137,17 +139,32 @@ def describe(api: FastAPI, models: Models) -> dict[str, Any]:
     document: dict[str, Any] = dict(
         get_openapi(title="netwright", version="1", routes=api.routes, summary="Answers of trained models.")
     )
-    loaded = models.all[0].loaded
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= _schemas()
-    if loaded is None:
-        return document
-    for path in document["paths"].values():
-        for operation in path.values():
-            body = operation.pop("x-body", None)
-            if body is not None:
-                operation["requestBody"] = {"required": True, "content": _content(loaded, body, models)}
-    return document
+    paths: dict[str, Any] = {}
+    for path, operations in document["paths"].items():
+        for served in models.all:
+            own = path.replace("{name}", served.asked.name).replace("{version}", str(served.asked.version))
+            newest = models.find(served.asked.name) is served
+            if served.loaded is not None and own not in paths and (newest or "{version}" in path):
+                paths[own] = {method: _of_model(one, served, models, own) for method, one in operations.items()}
+    return document | {"paths": paths}
+
+
+def _of_model(operation: Mapping[str, Any], served: Served, models: Models, path: str) -> dict[str, Any]:
+    """The description of an address, as it is for one model: its name stands in the path, its body is its own."""
+    told = copy.deepcopy(dict(operation))
+    body = told.pop("x-body", None)
+    if body is not None and served.loaded is not None:
+        told["requestBody"] = {"required": True, "content": _content(served.loaded, body, models)}
+    kept = [one for one in told.pop("parameters", []) if one["in"] != "path"]
+    for one in kept:
+        if one["name"] == "model":  # of the others the bodies are of other kinds, which stand at their own addresses
+            one["schema"] = {"type": "string", "enum": [models.all[0].asked.name]}
+    if kept:
+        told["parameters"] = kept
+    told["operationId"] = re.sub(r"\W+", "_", f"{told['operationId']}{path}")
+    return told
 
 
 def _schemas() -> dict[str, Any]:
