@@ -258,8 +258,18 @@ def test_graphs_that_reach_outside_are_refused(folder: Path, model: onnx.ModelPr
 def test_a_graph_of_other_inputs_is_refused(folder: Path) -> None:
     """The bundle says what its graph takes and gives, and it does."""
     spec = json.loads((folder / "preprocess.json").read_text())
-    spec["model"]["outputs"][0]["name"] = "chances"
-    with pytest.raises(BundleError, match="chances float32"):
+    spec["model"]["inputs"][0]["name"] = "picture"
+    with pytest.raises(BundleError, match="picture uint8"):
+        Predictor.open(_spoil(folder, "preprocess.json", json.dumps(spec).encode()))
+
+
+def test_classes_and_outputs_are_as_many(folder: Path) -> None:
+    """A name too few would give each answer the name of another."""
+    with pytest.raises(BundleError, match=r"probabilities \(…, 9\)"):
+        Predictor.open(_spoil(folder, "classes.json", json.dumps({"classes": list("abcdefghi")}).encode()))
+    spec = json.loads((folder / "preprocess.json").read_text())
+    spec["model"]["outputs"][0]["shape"] = ["batch", 9]
+    with pytest.raises(BundleError, match="of shape"):
         Predictor.open(_spoil(folder, "preprocess.json", json.dumps(spec).encode()))
 
 

@@ -105,18 +105,17 @@ def _token(spec: Spec, outputs: Arrays, index: int, sample: Sample, beam: int) -
 
 def _several(spec: Spec, outputs: Arrays, index: int, sample: Sample, beam: int) -> Answer | None:
     answers: dict[str, Any] = {}
-    for port in spec.outputs:
-        row = outputs[port.name][index]
-        if port.answer is None or not _finite(row):
+    for name, (task, classes) in spec.answers.items():
+        row = outputs[f"{name}.{'values' if task == 'regression' else 'probabilities'}"][index]
+        if not _finite(row):
             return None
-        task, classes = spec.answers[port.answer]
         if task == "regression":
             told = number_answer(row)
         elif task == "classification":
             told = class_answer(row, classes)
         else:
             told = label_answer(row, classes, spec.threshold)
-        answers[port.answer] = {"name": port.answer} | told
+        answers[name] = {"name": name} | told
     return {"answers": answers}
 
 

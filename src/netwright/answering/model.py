@@ -50,8 +50,13 @@ class Model:
                 where=where, expected="a graph that onnxruntime loads", got=_line(error), cure="Export the run again."
             ) from error
         model = bundle.spec.get("model") or {}
-        self._inputs = _compare(model.get("inputs"), self._session.get_inputs(), where, "inputs")
-        self._outputs = tuple(_compare(model.get("outputs"), self._session.get_outputs(), where, "outputs"))
+        try:
+            self._inputs = _compare(model.get("inputs"), self._session.get_inputs(), where, "inputs")
+            self._outputs = tuple(_compare(model.get("outputs"), self._session.get_outputs(), where, "outputs"))
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                where=where, expected="names in UTF-8", got=str(error), cure="Export the run again."
+            ) from error
 
     @property
     def inputs(self) -> Mapping[str, np.dtype[Any]]:
@@ -105,6 +110,14 @@ def _compare(said: Any, there: Sequence[Any], where: str, what: str) -> dict[str
             got=", ".join(f"{name} {dtype}" for name, dtype in found.items()),
             cure="Export the run again.",
         )
+    shapes = {one.get("name"): one.get("shape") for one in said or () if isinstance(one, dict)}
+    for one in there:
+        pairs = zip(one.shape or (), shapes[one.name] or (), strict=False)
+        if any(isinstance(size, int) and isinstance(other, int) and size != other for size, other in pairs):
+            raise BundleError(
+                where=where, expected=f"{one.name} of shape {shapes[one.name]}, as preprocess.json says",
+                got=str(one.shape), cure="Export the run again.",
+            )  # fmt: skip
     return {name: np.dtype(dtype) for name, dtype in found.items()}
 
 

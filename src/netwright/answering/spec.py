@@ -140,6 +140,30 @@ def _fitting(spec: Spec, look: _Look) -> None:
         raise look.wrong("classes", "the names of the classes", None)
     if spec.task == "several" and not spec.answers:
         raise look.wrong("answer.answers", "the answers", None)
+    for name, sizes in _wanted_outputs(spec).items():
+        shape = next((port.shape for port in spec.outputs if port.name == name), None)
+        told = () if shape is None else shape[len(shape) - len(sizes) :]
+        if shape is None or len(shape) <= len(sizes) or told != sizes:
+            raise look.wrong("model.outputs", f"{name} (…, {', '.join(map(str, sizes))})", shape)
+
+
+def _wanted_outputs(spec: Spec) -> dict[str, tuple[int, ...]]:
+    """Which outputs a task answers from, with the last sizes of each."""
+    if spec.task in ("classification", "multi_label", "tagging"):
+        return {"probabilities": (len(spec.classes),)}
+    if spec.task == "forecasting" and spec.preprocess.windows is not None:
+        return {"values": (spec.preprocess.windows.horizon, spec.preprocess.windows.targets)}
+    if spec.task == "transcription":
+        return {"log_probs": (spec.letters.num_outputs,), "frames": ()}
+    if spec.task == "next_token" and spec.preprocess.text is not None:
+        return {"log_probs": (spec.preprocess.text.vocab_size,)}
+    if spec.task == "several":
+        found: dict[str, tuple[int, ...]] = {}
+        for answer, (task, classes) in spec.answers.items():
+            last = () if task == "regression" else (len(classes),)
+            found[f"{answer}.{'values' if task == 'regression' else 'probabilities'}"] = last
+        return found
+    return {}
 
 
 class _Look:

@@ -19,7 +19,7 @@ OWN_FIELDS = ("text", "sound", "table", "series")
 # What reading may raise, whatever it was given: the input is told as bad, and those beside it are answered.
 UNREADABLE = (
     NetwrightError, OSError, ValueError, TypeError, SyntaxError, ArithmeticError, LookupError, AttributeError,
-    RecursionError,
+    RecursionError, MemoryError,
 )  # fmt: skip
 
 

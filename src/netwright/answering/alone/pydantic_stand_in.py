@@ -5,6 +5,7 @@ Used by run.py alone, in place of pydantic. It takes what JSON holds: no text is
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from typing import Annotated, Any, Literal, Union
@@ -52,7 +53,7 @@ class BaseModel:
 
     def __init_subclass__(cls) -> None:
         found = dict(cls._fields)
-        for name in cls.__dict__.get("__annotations__", {}):
+        for name in inspect.get_annotations(cls):
             if name == "model_config" or name.startswith("_"):
                 continue
             given = cls.__dict__.get(name, _NOTHING)
