@@ -10,7 +10,7 @@ import { showSeen } from "./seen.js";
 import { seriesInput } from "./series.js";
 import { soundInput } from "./sound.js";
 import { numbersInput, pairInput, textInput } from "./text.js";
-import { keep, label, language, listed, preferred, said, say, speak, word } from "./words.js";
+import { keep, label, language, listed, number, preferred, said, say, speak, word } from "./words.js";
 
 const INPUTS = {
   image: pictureInput,
@@ -150,6 +150,11 @@ async function ask(raw, { explain: deep = true } = {}) {
     tell.stop();
     byId("told").textContent = "";
     return render();
+  }
+  // What is too large is not even sent: the server would hang up on it.
+  const most = now.spec.limits?.max_bytes;
+  if (raw instanceof Blob && most && raw.size > most) {
+    return complain(word("too_large", { size: number(raw.size / 1e6), most: number(most / 1e6) }));
   }
   if (now.busy) {
     now.waiting = [raw, { explain: deep }];
