@@ -1,13 +1,11 @@
-"""What the stand-alone page does to inputs equals what Python does: the same pixels, tokens, numbers and samples."""
+"""Pictures, rows, series and sounds in the stand-alone page: the same pixels, numbers and samples as in Python."""
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
 import struct
-import unicodedata
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,34 +15,20 @@ import pytest
 from PIL import Image
 
 from chromium import Browser, find_chromium
-from netwright import ctc, rows, words
-from netwright.data.order import keyed_uniform
-from netwright.data.tokenisers import fit_running, fit_tokenizer
-from netwright.errors import DataError
-from netwright.metrics.entities import find_entities, find_scheme
-from netwright.preprocess import DecodeImage, Preprocess, Resize, detokenise, sample, tokenise
+from netwright import rows
+from netwright.preprocess import DecodeImage, Preprocess, Resize
 from netwright.recordings import ReadRecording
-from netwright.records import LoadOptions
-from netwright.sampling import DRAWS
 from netwright.shipping.joining import joined
 from netwright.sounds import DecodeSound
 from netwright.timeline import Grid, stamp, times
 from netwright.windows import SeriesScale, WindowSeries
+from page.comparing import assert_same, fields_of
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine"),
 ]
 
-LETTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
-# Differences of newer Unicode: a browser's letters that this Python does not know, and two that changed their class.
-CHANGED = {"\u0295", "\u02e4"}
-SENTENCES = [
-    "The quick brown fox, don't!", "I'll we've 3,000 €5.50 it's", "床前明月光，疑是地上霜。", "naïve café Ǆ ﬁ １２３",
-    "👩\u200d👩\u200d👧 🥰🏳️\u200d🌈 e\u0301", "कि हिन्दी ภาษาไทย", "a\tb\n\nc   d", "[UNK] [PAD] x",
-    "İstanbul ΣΑΣ ὈΔΥΣΣΕΎΣ", "\u200bzero\u00adwidth\ufeff", "x_y @name #tag http://a.b/c?d=1",
-    "\ud83e broken \udd70", "", " ", "㋿ ꟲ 🯰 ⹃ ²½",
-]  # fmt: skip
 NUMBERS: list[Any] = [
     "1", "1.0", " 3.50 ", "1e3", "1_000", "_1", "1__0", "１２", "٣.٥", "inf", "-Infinity", "nan", "NaN", "NA", "?", "",
     "  ", "abc", "1e400", "0x10", "1.", "-.5", ".", "+7", "1e-7", "True", "1,5", "12345678901234567890", "1e22",
@@ -66,45 +50,10 @@ GRIDS = [
     ("month", 1, 1_575_093_600),
     ("month", 3, -57_974_400),
 ]
-# Steps through all letters: some of them always, each of them where time is no matter.
-STEPS = [13, pytest.param(1, marks=pytest.mark.soak)]
 WIDTHS = [
     ("PCM_16", "WAV"), ("PCM_24", "WAV"), ("PCM_U8", "WAV"), ("PCM_32", "WAV"), ("FLOAT", "WAV"), ("DOUBLE", "WAV"),
     ("PCM_16", "WAVEX"), ("PCM_16", "FLAC"), ("PCM_24", "FLAC"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def engine(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    """A page without a face, whose `nw` is what the stand-alone page does to inputs."""
-    script = joined(Path(__file__).parent / "parity.js", instead={}, beside={})
-    page = tmp_path_factory.mktemp("engine") / "engine.html"
-    page.write_text(f"<!doctype html><meta charset=utf-8><script type=module>{script}</script>", encoding="utf-8")
-    chromium.show(page)
-    assert chromium.evaluate("typeof nw") == "object"
-    return chromium
-
-
-def fields_of(engine: Browser, preprocess: Preprocess, raws: list[Any]) -> list[dict[str, Any]]:
-    """What the page makes of raw inputs; bytes go as base64."""
-    plain = [base64.b64encode(raw).decode() if isinstance(raw, bytes) else raw for raw in raws]
-    field = '{name: "image", shape: [1, 1, 1], dtype: "uint8"}'
-    spec = f"{{preprocess: {preprocess.model_dump_json()}, fields: [{field}]}}"
-    return json.loads(engine.evaluate(f"nw.all({spec}, {json.dumps(plain)}).then(JSON.stringify)"))
-
-
-def assert_same(found: dict[str, Any], preprocess: Preprocess, raw: Any, *, within: float = 0.0) -> None:
-    """The fields that Python makes, or its refusal."""
-    try:
-        wanted = sample(preprocess, raw)
-    except DataError as error:
-        assert found.get("error", "").splitlines()[0] == str(error).splitlines()[0]
-        return
-    assert "error" not in found, (raw, found)
-    for name, values in wanted.items():
-        got = found["fields"][name]
-        assert got["shape"] == list(values.shape), name
-        np.testing.assert_allclose(got["data"], values.ravel().astype(np.float64), rtol=within, atol=within)
 
 
 def picture(random: np.random.Generator, mode: str, *, turned: bool, clear: bool) -> bytes:
@@ -190,56 +139,6 @@ def test_photographs_are_the_same_pixels(engine: Browser, quality: int) -> None:
         assert_same(found, preprocess, out.getvalue())
 
 
-def mixed_texts() -> list[str]:
-    """Sentences put together, with letters from anywhere between."""
-    random = np.random.default_rng(0)
-    texts = list(SENTENCES)
-    for _ in range(150):
-        text = " ".join(random.choice(SENTENCES[:11], int(random.integers(1, 4))))
-        for _ in range(int(random.integers(0, 5))):
-            place = int(random.integers(0, len(text) + 1))
-            strange = int(random.integers(0x3000) if random.random() < 0.5 else random.integers(0x1E800, 0x1F400))
-            text = text[:place] + LETTERS[strange] + text[place:]
-        texts.append(text)
-    return texts
-
-
-@pytest.mark.parametrize("running", [False, True])
-@pytest.mark.parametrize("kind", ["word", "character", "bpe"])
-def test_tokens_are_the_same(engine: Browser, kind: str, running: bool) -> None:
-    """Emoji, combining marks, Chinese, controls, special tokens, lone surrogates; and the text of tokens."""
-    texts = mixed_texts()
-    options = LoadOptions(tokenizer=kind, vocab_size=600)
-    learned = [text.encode("utf-8", "replace").decode() for text in texts[:80]]
-    fitted = fit_running("\n".join(learned), options)[0] if running else fit_tokenizer(learned, options)[0]
-    operation = fitted.model_copy(update={"max_length": 40, "keep": "last" if running else "first"})
-    wanted = [ids.tolist() for ids in tokenise(operation, texts)]
-    engine.evaluate(f"globalThis.operation = {operation.model_dump_json()}, 1")
-    assert engine.evaluate(f"{json.dumps(texts)}.map((text) => nw.tokenise(operation, text))") == wanted
-    told = [detokenise(operation, ids) for ids in wanted]
-    assert engine.evaluate(f"{json.dumps(wanted)}.map((ids) => nw.detokenise(operation, ids))") == told
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_every_letter_is_cut_alike(engine: Browser, kind: str, step: int) -> None:
-    """All 1,112,064 of Unicode, between two others: normalised and split as the tokenizers' own tables say."""
-    from tokenizers import Tokenizer
-
-    (operation, _) = fit_tokenizer(["a b"], LoadOptions(tokenizer=kind))
-    tokenizer = Tokenizer.from_str(operation.tokenizer)
-    normal, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
-    wanted = "\n".join("\t".join(piece for piece, _ in split(normal(f"a{one}a"))) for one in LETTERS[::step])
-    script = f"""
-      (() => {{
-        const tokenizer = new nw.Tokenizer({json.dumps(operation.tokenizer)});
-        return [...nw.letters()].filter((_, at) => at % {step} === 0).map((one) =>
-          tokenizer.split(tokenizer.normalise(`a${{one}}a`)).filter((piece) => piece !== "").join("\\t")).join("\\n");
-      }})()
-    """
-    assert engine.evaluate(script) == wanted
-
-
 def test_cells_are_read_alike(engine: Browser) -> None:
     """Numbers as Python reads them, categories, what is missing, names, dates."""
 
@@ -295,60 +194,6 @@ def test_rows_are_the_same_numbers(engine: Browser) -> None:
     preprocess = Preprocess(operations=(operation,))
     for raw, found in zip(raws, fields_of(engine, preprocess, raws), strict=True):
         assert_same(found, preprocess, raw, within=3e-7)
-
-
-@pytest.mark.parametrize("split", ["space", "ideographs", "character"])
-def test_words_are_the_same(engine: Browser, split: Any) -> None:
-    """Cut, looked up, spelt and shaped alike."""
-    random = np.random.default_rng(0)
-    texts = [
-        "He lives in Rome, U.S. (really)!", "@anna #topic http://x.y www.foo.com iPhone X 3,500 B2B …",
-        "东京タワーは333m です。",
-        "ΣΑΣ ΟΔΥΣΣΕΥΣ İ ﬁne ①②", "don't \"quote\" 'x' ''", "...", "", "a\u2028b\x1cc\u00a0d", "Ǆ ǅ ǆ ﬁ Ⅷ ⅷ ªº",
-        "🥰🥰 ok🥰 @ # @@x #1",
-        "an-extraordinarily-long-word-of-many-letters \ud83d",
-        *("".join(random.choice(list("aA.,'@#1东ー²Σσ ½İ🥰-(\u0301"), 12)) for _ in range(100)),
-    ]  # fmt: skip
-    known = ("he", "lives", "u.s.", "rome", "0,000", "东京", "σας")
-    operation = words.Words(words=known, characters="abcdefghiALRoumσς東京", max_length=70, split=split)
-    preprocess = Preprocess(operations=(operation,))
-    for text, found in zip(texts, fields_of(engine, preprocess, texts), strict=True):
-        assert found["words"] == words.sentence(operation, text)
-        assert_same(found, preprocess, text)
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_every_letter_has_the_same_shape(engine: Browser, step: int) -> None:
-    """All letters that this Python knows."""
-    some = f"[...nw.letters()].filter((_, at) => at % {step} === 0)"
-    found = engine.evaluate(f"{some}.map(nw.shape).join('\\n')").split("\n")
-    wrong = [one for one, shape in zip(LETTERS[::step], found, strict=True) if shape != words.shape(one)]
-    assert {one for one in wrong if unicodedata.category(one) != "Cn"} <= CHANGED
-
-
-def test_entities_and_letters_are_read_alike(engine: Browser) -> None:
-    """Tags of any scheme, and CTC by the likeliest path and by a beam."""
-    random = np.random.default_rng(0)
-    for classes in (
-        ["O", "B-a", "I-a", "B-b", "I-b", "E-b", "S-a"],
-        ["B", "M", "E", "S"],
-        ["N", "V"],
-        ["O", "B-x", "I"],
-    ):
-        scheme = find_scheme(classes)
-        tags = random.integers(0, len(classes), 60)
-        wanted = None
-        if scheme is not None:
-            spans = find_entities(tags, np.asarray([0, len(tags)]), scheme)
-            kinds = [scheme.types[kind] or "entity" for kind in spans.types]
-            wanted = [list(one) for one in zip(kinds, spans.begins.tolist(), spans.ends.tolist(), strict=True)]
-        told = "nw.entitiesOf(tags, scheme).map((one) => [one.type, one.begin, one.end])"
-        script = f"((tags, scheme) => scheme && {told})({tags.tolist()}, nw.schemeOf({json.dumps(classes)}))"
-        assert engine.evaluate(script) == wanted
-    for _ in range(10):
-        log_probs = np.log(random.dirichlet(np.full(6, 0.4), 12))
-        assert engine.evaluate(f"nw.greedy({log_probs.tolist()})") == ctc.greedy(log_probs).tolist()
-        assert engine.evaluate(f"nw.beamSearch({log_probs.tolist()}, 8)") == ctc.beam_search(log_probs, 8)[0].tolist()
 
 
 @pytest.mark.parametrize(("unit", "size", "begin"), GRIDS)
@@ -407,14 +252,6 @@ def test_sounds_are_the_same_samples(engine: Browser, rate: int) -> None:
     raws += [out.getvalue(), raws[0][:-31], b""]
     for raw, found in zip(raws, fields_of(engine, preprocess, raws), strict=True):
         assert_same(found, preprocess, raw)
-
-
-def test_texts_are_drawn_by_the_same_numbers(engine: Browser) -> None:
-    """The key of the page, and the uniform numbers of it."""
-    from netwright.shipping.html import _draws
-
-    wanted = keyed_uniform(np.zeros(1, dtype=np.int64), 50, seed=0, epoch=0, stream=DRAWS)[0].tolist()
-    assert engine.evaluate(f"nw.uniforms({json.dumps(_draws())}, 50)") == wanted
 
 
 def test_a_name_that_is_hidden_goes_past(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,8 @@ from answering import kinds
 from chromium import Browser, find_chromium
 from netwright.answering.bundle import CERTIFICATE
 from netwright.answering.predictor import Predictor
-from netwright.errors import ExportRefusedError, MissingFileError
-from netwright.shipping import html
 from netwright.shipping.bundle import digests
-from netwright.shipping.html import has_assets, to_html, unknown_part
+from netwright.shipping.html import has_assets, to_html
 from page.visiting import SHOWN, THREE, draw, said, until, upload, visit, write
 from test_report_browser import CONTRAST
 
@@ -116,10 +115,7 @@ def opened(chromium: Browser, page: Path, **how: Any) -> None:
 def checked(chromium: Browser) -> str:
     """Press the button and read what it says in the end."""
     chromium.evaluate("document.getElementById('check').click()")
-    until(
-        chromium,
-        "document.getElementById('checked').className !== 'checked' && !document.getElementById('check').disabled",
-    )
+    until(chromium, "document.getElementById('checked').textContent && !document.getElementById('check').disabled")
     return chromium.evaluate("document.getElementById('checked').textContent")
 
 
@@ -353,50 +349,23 @@ def test_a_page_speaks_chinese(chromium: Browser, made: Any) -> None:
     chromium.evaluate("sessionStorage.clear()")
 
 
-def test_what_the_page_does_not_know_is_refused(made: Any, tmp_path: Path) -> None:
-    """A tokenizer of another making, at export and by its part."""
-    one, _ = made("text")
-    spec = json.loads((one.bundle / "preprocess.json").read_text())
-    (operation,) = [part for part in spec["preprocess"]["operations"] if part["op"] == "tokenise"]
-    tokenizer = json.loads(operation["tokenizer"])
-    assert unknown_part(tokenizer) is None
-    split = {"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": False}
-    for change, part in (
-        ({"model": {"type": "Unigram"}}, "the model Unigram"),
-        ({"normalizer": {"type": "Precompiled"}}, "the normalizer Precompiled"),
-        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Metaspace"}]}}, "the pre_tokenizer Meta"),
-        ({"pre_tokenizer": split}, "a split by"),
-    ):
-        assert str(unknown_part({**tokenizer, **change})).startswith(part)
-    with pytest.raises(ExportRefusedError, match="the model Unigram"):
-        operation["tokenizer"] = json.dumps({**tokenizer, "model": {"type": "Unigram"}})
-        html.check_known(spec)
-
-
-def test_without_onnxruntime_web_the_cure_is_told(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where its files are absent, and where they are others; nothing is written."""
-    one, _ = made("text")
-    (tmp_path / "digests.json").write_bytes((html.ASSETS / "digests.json").read_bytes())
-    (tmp_path / "LICENSE.onnxruntime").write_bytes((html.ASSETS / "LICENSE.onnxruntime").read_bytes())
-    monkeypatch.setattr(html, "ASSETS", tmp_path)
-    assert not has_assets()
-    with pytest.raises(MissingFileError, match="make assets"):
-        to_html(one.bundle, tmp_path / "page.html")
-    for name in (html.RUNTIME, html.WASM):
-        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"another"))
-    with pytest.raises(MissingFileError, match="another one"):
-        to_html(one.bundle, tmp_path / "page.html")
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_equal_bundles_make_equal_pages(made: Any, tmp_path: Path) -> None:
-    """No time and no place is in a page; and its name cannot be markup."""
-    one, _ = made("text")
-    page = tmp_path / "page.html"
-    to_html(one.bundle, page)
-    to_html(one.bundle, tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
-    text = page.read_text(encoding="utf-8")
-    assert "MIT License" in text
-    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+|[A-Za-z0-9+/=]{200,}", "", text)
-    assert io.StringIO(text).readline() == "<!doctype html>\n"
+def test_names_are_no_markup(chromium: Browser, made: Any, tmp_path: Path) -> None:
+    """A title and classes that would like to be a page stay texts."""
+    hostile = "</title></script><script>document.title = 'owned'</script>"
+    folder = shutil.copytree(made("text")[0].bundle, tmp_path / "bundle")
+    spec = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
+    (folder / "preprocess.json").write_text(json.dumps({**spec, "title": hostile}), encoding="utf-8")
+    names = ["<img src=x onerror=\"document.title = 'owned'\">", "<b>b</b>", "</script>"]
+    (folder / "classes.json").write_text(
+        json.dumps({"classes": names, "answers": {}, "letters": None}), encoding="utf-8"
+    )
+    certify(folder, [])
+    to_html(folder, tmp_path / "page.html")
+    opened(chromium, tmp_path / "page.html")
+    write(chromium, "#text-one", hostile)
+    until(chromium, "document.querySelector('#shown .shown')")
+    until(chromium, "document.querySelectorAll('#seen .token').length")
+    assert chromium.evaluate("document.title").startswith(hostile)
+    assert chromium.evaluate("document.querySelectorAll('h1 *, .bars b, .bars img').length") == 0
+    assert checked(chromium) == "The certificate has no examples."
+    assert said(chromium) == []

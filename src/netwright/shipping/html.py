@@ -30,6 +30,9 @@ HERE = Path(__file__).parent
 ASSETS, WEB = HERE / "assets", HERE / "web"
 PAGE = HERE.parent / "serving" / "page"
 RUNTIME, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+# A browser's longest text has 2**29 letters, and base64 makes four letters of three bytes.
+MOST_BYTES = 380 << 20
+LEVEL = 6  # of gzip: weights hardly shrink, and level 9 takes three times as long
 # Parts of a tokenizer that the page knows; those of netwright's own are among them.
 NORMALISERS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 PRE_TOKENIZERS = {"Sequence", "ByteLevel", "Split", "Whitespace", "WhitespaceSplit", "BertPreTokenizer"}
@@ -72,11 +75,13 @@ def page_of(bundle: Bundle) -> str:
         As ``to_html``.
     """
     check_known(bundle.spec)
+    model = gzip.compress(bundle.read("model.onnx"), LEVEL, mtime=0)
+    check_size(len(model))
     blocks = {
         "nw-spec": gzip.compress(json.dumps({**bundle.spec, "pillow": _habits(), "draws": _draws()}).encode(), mtime=0),
         "nw-classes": gzip.compress(bundle.read("classes.json"), mtime=0),
         "nw-certificate": gzip.compress(bundle.read("certificate.json"), mtime=0),
-        "nw-model": gzip.compress(bundle.read("model.onnx"), mtime=0),
+        "nw-model": model,
         "nw-wasm": _asset(WASM)[0],
     }
     spec = bundle.spec
@@ -183,6 +188,24 @@ def _habits() -> dict[str, bool]:
     image, bilinear = Image.fromarray(pixels), Image.Resampling.BILINEAR
     down_first = image.resize((60, 20), bilinear).resize((55, 20), bilinear)
     return {"downFirst": image.resize((55, 20), bilinear).tobytes() == down_first.tobytes()}
+
+
+def check_size(packed: int) -> None:
+    """Refuse a model that no browser could hold as text.
+
+    Args:
+        packed: Its bytes, compressed.
+
+    Raises:
+        ExportRefusedError: It has more than ``MOST_BYTES``.
+    """
+    if packed > MOST_BYTES:
+        raise ExportRefusedError(
+            where="--to html",
+            expected=f"a model of at most {MOST_BYTES >> 20} MB, compressed, as a page can hold one",
+            got=f"{packed >> 20} MB",
+            cure="Export a bundle and serve it: netwright serve BUNDLE. Or try --fp16.",
+        )
 
 
 def check_known(spec: Mapping[str, Any]) -> None:

@@ -8,6 +8,11 @@ import { offer } from "./recheck.js";
 // For programs and for the console: netwright.answer("…"), netwright.answer(file), netwright.checkedAgain().
 globalThis.netwright = Object.freeze({ answer, asked, checkedAgain });
 
-offer();
-// The model is made ready before it is asked, so that the first answer comes as fast as the others.
-session().catch(() => null);
+// Browsers from before 2023 lack one of them.
+if (globalThis.WebAssembly && globalThis.DecompressionStream) {
+  offer();
+  // The model is made ready before it is asked, so that the first answer comes as fast as the others.
+  session().catch(() => null);
+} else {
+  document.body.textContent = "This page needs a newer browser. · 本页需要较新的浏览器。";
+}
