@@ -18,11 +18,12 @@ from netwright.errors import ExportRefusedError
 from netwright.shipping.attention import plain_attention
 from netwright.shipping.finish import name_sizes, strip
 from netwright.shipping.graph import Exported, example_of
-from netwright.shipping.passes import keep_open_sizes, nothing_seen, whole_divisions
+from netwright.shipping.passes import keep_open_sizes, last_alone, nothing_seen, whole_divisions
 from netwright.shipping.patched import open_lengths
 from netwright.shipping.recurrent import Form, as_torch_has_it, whole_layers
 from netwright.shipping.refusals import WANTED, refusal, refuse_chance, untranslated
 from netwright.shipping.sizes import own_ways, refuse_ways
+from netwright.shipping.spectra import as_products
 from netwright.shipping.steady import as_before, refuse_memory
 from netwright.shipping.watching import Assumed, assumptions
 
@@ -84,6 +85,7 @@ def _traced(graph: Exported, example: tuple[Tensor, ...], form: Form) -> tuple[E
                 as_before(graph),
                 whole_layers(graph, form),
                 plain_attention(),
+                as_products() if form == "onnx" else contextlib.nullcontext(),
                 open_lengths(),
             ):
                 stack.enter_context(one)
@@ -100,6 +102,7 @@ def _traced(graph: Exported, example: tuple[Tensor, ...], form: Form) -> tuple[E
         as_torch_has_it(program.graph_module)
     else:
         nothing_seen(program)
+        last_alone(program)
     return program, assumed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -11,6 +13,13 @@ aten = torch.ops.aten
 SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
 
 DIVISIONS = (aten.div.Tensor_mode, aten.div.Scalar_mode)
+
+ALL = 2**63 - 1  # where a slice ends that has no end
+# What changes each position of (B, T, D) by itself.
+BY_POSITION = (
+    aten.linear.default, aten.dropout.default, aten.relu.default, aten.gelu.default, aten.tanh.default,
+    aten.sigmoid.default, aten.silu.default,
+)  # fmt: skip
 
 
 def keep_open_sizes(program: ExportedProgram) -> None:
@@ -64,6 +73,36 @@ def nothing_seen(program: ExportedProgram) -> None:
         for one in (seen, none, found):
             one.meta |= {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
     program.graph_module.recompile()
+
+
+def last_alone(program: ExportedProgram) -> None:
+    """Work out answers at the last position alone, where no other is asked for: slices move up past dense layers."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):  # `x[:, -1:]` first takes all samples
+        if node.op == "call_function" and node.target is aten.slice.Tensor and tuple(node.args[2:]) == (0, ALL):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target is not aten.slice.Tensor or tuple(node.args[1:3]) != (1, -1):
+            continue
+        above = node.args[0]
+        while isinstance(above, Node) and above.target in BY_POSITION and len(above.users) == 1:
+            given = above.args[0]
+            if not isinstance(given, Node) or given.meta["val"].ndim != 3 or above.meta["val"].ndim != 3:
+                break
+            node.replace_all_uses_with(above)
+            above.args = (node, *above.args[1:])
+            node.args = (given, *node.args[1:])
+            above.meta["val"], node.meta["val"] = _cut(above.meta["val"]), _cut(given.meta["val"])
+            above.prepend(node)
+            above = given
+    graph.lint()
+    program.graph_module.recompile()
+
+
+def _cut(value: Any) -> Any:
+    with value.fake_mode:
+        return value[:, -1:]
 
 
 def _sees_itself(mask: Node) -> bool:
