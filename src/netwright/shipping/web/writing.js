@@ -4,6 +4,7 @@ import { detokenise } from "./texts.js";
 
 const MASK = (1n << 64n) - 1n;
 const GOLDEN = 0x9e3779b97f4a7c15n;
+const AWAKE_MS = 30;
 const START = 0; // what stands before a text
 
 /** How `netwright predict` draws, where nothing else is asked. */
@@ -53,8 +54,13 @@ function noteOf(operation, tokens) {
 export async function continued(ask, operation, tokens, key, { max_new_tokens: count, temperature } = USUAL) {
   const held = tokens.length ? [...tokens] : [START];
   const begun = held.length;
-  const drawn = uniforms(key, count);
-  for (const uniform of drawn) {
+  let rested = performance.now();
+  for (const uniform of uniforms(key, count)) {
+    if (performance.now() - rested > AWAKE_MS) {
+      // Else the page would stand still until the last token.
+      await new Promise((resolve) => setTimeout(resolve));
+      rested = performance.now();
+    }
     const logits = await ask(held.slice(Math.max(0, held.length - operation.max_length)));
     if (logits.some(Number.isNaN)) throw new Error("The model gives NaN.");
     // Padding and the unknown token are no text; of a person's own tokenizer none is known.
