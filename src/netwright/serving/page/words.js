@@ -90,14 +90,22 @@ export function percent(share) {
 export function number(value) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(3);
+  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return Number(value.toPrecision(4)).toExponential();
   const options = size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
   return new Intl.NumberFormat(language, options).format(value);
 }
 
+const LONGEST = 28; // characters of a name in a row
+const LONGEST_ROW = 160;
+
 /** Names in a row, the first few of many. */
 export function listed(names, most = 6) {
   const between = language === "zh" ? "、" : ", ";
-  const shown = names.slice(0, most).join(between);
-  return names.length > most ? `${shown}${between}…` : shown;
+  let shown = "";
+  for (const [at, name] of names.entries()) {
+    const short = [...name].length > LONGEST ? `${[...name].slice(0, LONGEST - 1).join("")}…` : name;
+    if (at === most || shown.length + short.length > LONGEST_ROW) return `${shown}${between}…`;
+    shown += at ? `${between}${short}` : short;
+  }
+  return shown;
 }
