@@ -272,7 +272,7 @@ def test_five_hundred_slow_clients(made: Path) -> None:
 
         idle = measured(lambda: time.sleep(5))
         borne: list[float] = []
-        loaded = measured(lambda: borne.extend(slow(one, 500, 10.0)))
+        loaded = measured(lambda: borne.extend(slow(one, 500, 10.0, pace=1.0)))
         assert len(borne) == 500 and max(borne) < 10.0 + 1.5  # from the first connection to the last one's end
         assert not failures
         print(f"99 % of a healthy client: idle {1000 * idle:.1f} ms, beside 500 slow ones {1000 * loaded:.1f} ms")

@@ -160,8 +160,8 @@ def test_other_origins_get_no_permission(server: Running) -> None:
         assert not [name for name in headers if name.startswith("access-control")]
 
 
-def slow(server: Running, count: int, seconds: float) -> list[float]:
-    """How long each of some slow clients was borne: headers, bodies and chunks by the byte, silence, and no reading."""
+def slow(server: Running, count: int, seconds: float, *, pace: float) -> list[float]:
+    """How long each of some slow clients was borne: a byte of headers, body or chunks each ``pace`` s, or none."""
     head = b"POST /predict HTTP/1.1\r\n" + HOST + b"Content-Type: image/png\r\n"
     starts = [
         b"GET /v2 HTTP/1.1\r\nX-A: ",
@@ -178,13 +178,16 @@ def slow(server: Running, count: int, seconds: float) -> list[float]:
         one.setblocking(False)
         open_now[one] = drip[place % 4]
     borne: list[float] = []
+    again = time.monotonic()
     while open_now and time.monotonic() - begun < seconds + 20:
+        drips = time.monotonic() >= again
+        again += pace if drips else 0
         for one, byte in list(open_now.items()):
             try:
                 while readable(one, 0):
                     if not one.recv(65536):
                         raise ConnectionError
-                if byte:
+                if byte and drips:
                     one.send(byte)
             except OSError:
                 borne.append(time.monotonic() - begun)
@@ -212,7 +215,7 @@ def test_slow_clients_are_closed_at_an_absolute_deadline(server: Running) -> Non
     other = threading.Thread(target=healthy)
     other.start()
     try:
-        borne = slow(server, 50, 2.0)
+        borne = slow(server, 50, 2.0, pace=0.2)
     finally:
         done.set()
         other.join()

@@ -13,7 +13,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from netwright.serving.access import Access
-from netwright.serving.asked import Asked, Reply, reply_json, reply_refusal
+from netwright.serving.asked import JSON, Asked, Reply, reply_json, reply_refusal
+from netwright.serving.exchange import SAFE_LINES
 from netwright.serving.handlers import Handlers
 from netwright.serving.http1 import Head
 from netwright.serving.logs import Log
@@ -22,7 +23,6 @@ from netwright.serving.openapi import describe, routes
 from netwright.serving.refusals import Refused
 
 Handler = Callable[[Asked], Awaitable[Reply]]
-SAFE = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 # Pages and probes are answered without a key: they tell nothing of a model.
 OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 
@@ -82,14 +82,11 @@ class App:
         seconds = time.perf_counter() - started
         self._counted.request(route, reply.status, seconds)
         self._log.request(request_id, head.method, route, reply.status, seconds, len(body))
-        headers = [
-            *reply.headers,
-            (b"content-length", b"%d" % len(reply.body)),
-            (b"x-request-id", request_id.encode()),
-            *SAFE,
-        ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        lines = b"content-type: application/json\r\n"
+        if len(reply.headers) != 1 or reply.headers[0] is not JSON:
+            lines = b"".join(b"%b: %b\r\n" % pair for pair in reply.headers)
+        ending = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(reply.body), request_id.encode())
+        scope["netwright.reply"](reply.status, lines + ending + SAFE_LINES, reply.body)
 
     def _refusal(self, error: Exception, request_id: str) -> Refused:
         refusal = error if isinstance(error, Refused) else Refused(500, "internal", "Something went wrong here.")

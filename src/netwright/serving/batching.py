@@ -8,6 +8,7 @@ than the budget. One thread calls onnxruntime, which releases the interpreter wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -158,7 +159,8 @@ class Batcher:
                 result, error = ask(), None
             except Exception as raised:
                 result, error = None, raised
-            self._loop.call_soon_threadsafe(_finish, done, result, error)
+            with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+                self._loop.call_soon_threadsafe(_finish, done, result, error)
 
         self._worker.put(called)
         try:
@@ -221,7 +223,8 @@ class Batcher:
         for group in self._groups(good):
             sizes.append(len(group))
             told += self._answers(group)
-        self._loop.call_soon_threadsafe(self._tell, told, sizes, turn)
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            self._loop.call_soon_threadsafe(self._tell, told, sizes, turn)
 
     def _answers(self, group: list[Job]) -> list[tuple[Job, Answer | Exception]]:
         try:

@@ -56,6 +56,7 @@ class Exchange:
             "state": {},
             "netwright.head": head,
             "netwright.body": self._body,
+            "netwright.reply": self.reply,
         }
         try:
             await connection.app(scope, self.receive, self.send)
@@ -82,6 +83,31 @@ class Exchange:
             self._gone = self._gone or asyncio.Event()
             await self._gone.wait()
         return {"type": "http.disconnect"}
+
+    def reply(self, status: int, lines: bytes, body: bytes) -> None:
+        """Write a whole reply at once: what ``send`` would be told in two messages, for a fifth of its cost.
+
+        Args:
+            status: Of HTTP.
+            lines: Its headers, each with its line end; its length among them.
+            body: All of it.
+        """
+        connection = self._connection
+        if connection.exchange is not self:
+            return
+        if connection.transport.is_closing():
+            self.lose()
+            return
+        if connection.hub.draining:
+            self.keep_alive = False
+        ending = b"\r\n" if self.keep_alive and self.head.version == "1.1" else self._ending()
+        date = connection.date()
+        head = b"".join((STATUS_LINES[status], date, lines, ending))
+        connection.transport.write(head if self.head.method == "HEAD" else head + body)
+        connection.answered(keep_alive=self.keep_alive)
+
+    def _ending(self) -> bytes:
+        return b"connection: keep-alive\r\n\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
 
     async def send(self, message: Any) -> None:  # Any: ASGI's messages
         """Write a part of the reply; the head goes with the first part of the body."""
@@ -121,11 +147,7 @@ class Exchange:
             self.keep_alive = False  # the end of the body is the end of the connection
         if self._connection.hub.draining:
             self.keep_alive = False
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        elif self.head.version == "1.0":
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+        lines.append(self._ending())
         return b"".join(lines)
 
     def drained(self) -> None:

@@ -41,6 +41,7 @@ class Hub:
     identify: Callable[[bytes | None], str]
     held: int = 0
     draining: bool = False
+    dated: tuple[object, bytes] = (None, b"")
     open: set[Connection] = field(default_factory=set)
 
     def make(self, *, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> Connection:
@@ -251,9 +252,14 @@ class Connection(asyncio.Protocol):
             return
         self.step, self.until = "answering", float("inf")
         self.exchange = exchange = Exchange(self, head, body)
-        self.task = task = asyncio.get_running_loop().create_task(exchange.run())
-        task.add_done_callback(self.state.tasks.discard)
-        self.state.tasks.add(task)
+        self.task = asyncio.get_running_loop().create_task(exchange.run())  # kept: a loop keeps no task alive
+
+    def date(self) -> bytes:
+        """uvicorn's headers of each reply, the date, which it makes anew each second."""
+        headers = self.state.default_headers
+        if headers is not self.hub.dated[0]:
+            self.hub.dated = headers, b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        return self.hub.dated[1]
 
     def answered(self, *, keep_alive: bool) -> None:
         """The reply is written: go on with the next request, or close."""
