@@ -60,6 +60,8 @@ SPEED_ARGS_mnist := --accuracy
 bench: $(STAMP)
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/tutorial_mnist.py
+	$(BIN)/python bench/latency.py --write
+	$(BIN)/python bench/serving.py --write
 	$(MAKE) --keep-going --jobs=1 $(SPEED:%=bench-%)
 
 #: make bench-tabular, bench-overhead …  one script of training speed; it writes bench/results
@@ -73,4 +75,4 @@ bench-faults: $(STAMP)
 	$(BIN)/python bench/fault_costs.py
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-bench-speed runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-bench .venv-bench-speed .venv-bench-serving .schemathesis runs .pytest_cache .ruff_cache .mypy_cache

@@ -40,6 +40,7 @@ CONTESTANTS = (
     Contestant(BASE, "loader"),
     Contestant("plain loop, resident tensors", "tensors"),
     Contestant("netwright", "netwright"),
+    Contestant("netwright, plan compiled", "compiled"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, the loop alone", "loop"),
     Contestant("Lightning", "lightning", rival=True),
