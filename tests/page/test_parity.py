@@ -52,7 +52,7 @@ GRIDS = [
 ]
 WIDTHS = [
     ("PCM_16", "WAV"), ("PCM_24", "WAV"), ("PCM_U8", "WAV"), ("PCM_32", "WAV"), ("FLOAT", "WAV"), ("DOUBLE", "WAV"),
-    ("PCM_16", "WAVEX"), ("PCM_16", "FLAC"), ("PCM_24", "FLAC"),
+    ("PCM_16", "WAVEX"), ("PCM_16", "FLAC"), ("PCM_24", "FLAC"), ("ULAW", "WAV"), ("ALAW", "WAV"),
 ]  # fmt: skip
 
 
@@ -137,6 +137,33 @@ def test_photographs_are_the_same_pixels(engine: Browser, quality: int) -> None:
         preprocess = Preprocess(operations=(DecodeImage(mode="RGB"), Resize(height=32, width=32)))
         (found,) = fields_of(engine, preprocess, [out.getvalue()])
         assert_same(found, preprocess, out.getvalue())
+
+
+def test_pictures_that_the_browser_decodes(engine: Browser) -> None:
+    """Each orientation of a JPEG, and lossless files of other kinds, opaque and transparent: the same pixels."""
+    random = np.random.default_rng(2)
+    image = Image.fromarray(random.integers(0, 256, (21, 34, 3), dtype=np.uint8))
+    clear = Image.fromarray(random.integers(0, 256, (21, 34, 4), dtype=np.uint8))
+    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (image, "BMP", {}),
+        (image.quantize(60), "GIF", {}),
+        (image, "WEBP", {"lossless": True}),
+        (clear, "WEBP", {"lossless": True}),
+        (image.convert("L"), "JPEG", {}),
+    ]
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x112] = turn
+        kinds.append((image, "JPEG", {"exif": exif}))
+    raws = []
+    for picture_, kind, options in kinds:
+        out = io.BytesIO()
+        picture_.save(out, kind, **options)
+        raws.append(out.getvalue())
+    for mode in ("RGB", "L"):
+        preprocess = Preprocess(operations=(DecodeImage(mode=mode),))  # type: ignore[arg-type]
+        for raw, found in zip(raws, fields_of(engine, preprocess, raws), strict=True):
+            assert_same(found, preprocess, raw)
 
 
 def test_cells_are_read_alike(engine: Browser) -> None:

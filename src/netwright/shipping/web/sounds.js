@@ -5,12 +5,26 @@ import { resample } from "./resample.js";
 
 const FULL_SCALE = 32_768;
 const [LOWEST_RATE, HIGHEST_RATE] = [1_000, 768_000];
-const [PCM, FLOAT, EXTENSIBLE] = [1, 3, 0xfffe];
+const [PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE] = [1, 3, 6, 7, 0xfffe];
 
 const unreadable = (reason) =>
   new InputError("sound", "a sound that can be read", reason, "Replace or remove it, or convert it: ffmpeg -i FILE -ac 1 FILE.wav.");
 
 const text = (bytes, at, length) => String.fromCharCode(...bytes.subarray(at, at + length));
+
+// A byte of a telephone's logarithmic scale as 16 bits. Source: ITU-T G.711.
+function aLaw(byte) {
+  const code = byte ^ 0x55;
+  const [step, segment] = [(code & 15) << 4, (code >> 4) & 7];
+  const size = segment ? (step + 0x108) << (segment - 1) : step + 8;
+  return code & 0x80 ? size : -size;
+}
+
+function muLaw(byte) {
+  const code = ~byte & 255;
+  const size = ((((code & 15) << 3) + 0x84) << ((code >> 4) & 7)) - 0x84;
+  return code & 0x80 ? -size : size;
+}
 
 // How a sample of a WAV file becomes a number with full scale at 1; null of forms that are not read here.
 function readerOf(format, bits) {
@@ -20,6 +34,8 @@ function readerOf(format, bits) {
   if (format === PCM && bits === 32) return (view, at) => Math.fround(view.getInt32(at, true)) / 2 ** 31;
   if (format === FLOAT && bits === 32) return (view, at) => view.getFloat32(at, true);
   if (format === FLOAT && bits === 64) return (view, at) => Math.fround(view.getFloat64(at, true));
+  if (format === A_LAW && bits === 8) return (view, at) => aLaw(view.getUint8(at)) / FULL_SCALE;
+  if (format === MU_LAW && bits === 8) return (view, at) => muLaw(view.getUint8(at)) / FULL_SCALE;
   return null;
 }
 
@@ -59,6 +75,7 @@ export function readWav(bytes) {
 function rateOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (text(bytes, 0, 4) === "fLaC") return (view.getUint8(18) << 12) | (view.getUint8(19) << 4) | (view.getUint8(20) >> 4);
+  if (text(bytes, 0, 4) === "RIFF") return view.getUint32(24, true);
   if (text(bytes, 0, 4) === "OggS") return text(bytes, 29, 6) === "vorbis" ? view.getUint32(40, true) : 48_000;
   let at = text(bytes, 0, 3) === "ID3" ? 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]) : 0;
   for (; at + 4 < bytes.length && at < 100_000; at++) {
