@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -302,6 +303,22 @@ def test_readiness_falls_before_the_end(made: Path) -> None:
         assert read_replies(kept, 1)[0][0] == 503
         other.sendall(b"Host: localhost\r\n\r\n")
         assert read_replies(other, 1)[0][0] == 200
+
+
+def test_a_server_whose_process_dies_is_followed_by_another(made: Path) -> None:
+    """Killed as by a fault of a library: within five seconds requests are answered again, at the same address."""
+    with serving(made / "rows", "--supervise") as one:
+        data = request("/models/rows/predict", json.dumps({"input": {"age": 3}}).encode())
+        assert one.ask(data)[0] == 200
+        (child,) = Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split()
+        begun = time.monotonic()
+        os.kill(int(child), signal.SIGSEGV)
+        one.wait_for("server died")
+        assert one.ask(data, seconds=30)[0] == 200  # it waited in the socket's queue
+        took = time.monotonic() - begun
+        one.term()
+        assert one.process.wait(30) == 0
+        assert took < 15  # five, on a machine that does nothing else
 
 
 @pytest.mark.soak

@@ -12,6 +12,8 @@ from netwright.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from netwright.serving.limits import Limits
+    from netwright.serving.logs import Log
+    from netwright.serving.running import Place
 
 SERVE_EXAMPLE = "netwright serve bundle\n         netwright serve digits=bundle reviews@2=reviews.zip --port 8080"
 # Options of the limits: name, field, kind, and what it is.
@@ -41,6 +43,8 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=Path, metavar="FILE", help="a key a line; each request must bring one")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one model; 1")
     parser.add_argument("--quiet", action="store_true", help="no line in the log for each request")
+    parser.add_argument("--supervise", action="store_true", help="start it again where its process dies")
+    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     for option, field, kind, text in BOUNDS:
         parser.add_argument(option, dest=f"bound_{field}", type=kind, metavar="N", help=text)
 
@@ -69,7 +73,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
             got="no keys",
             cure="umask 077; openssl rand -hex 24 > keys.txt; netwright serve … --keys keys.txt",
         )
-    place = Place(arguments.host, _port(arguments.port), tuple(arguments.allow_host), keys)
+    place = Place(arguments.host, _port(arguments.port), tuple(arguments.allow_host), keys, arguments.listener)
     limits = _limits(arguments)
     log = Log(sys.stderr, requests=not arguments.quiet)
 
@@ -77,7 +81,21 @@ def run_serve(arguments: argparse.Namespace) -> int:
         log.say("info", "serving", address=address, models=[one.name for one in asked])
 
     asked = wanted(arguments.bundles)
+    if arguments.supervise and arguments.listener is None:
+        return _supervise(place, log)
     return asyncio.run(serve(asked, place, limits, log, threads=max(1, arguments.threads), announce=announce))
+
+
+def _supervise(place: Place, log: Log) -> int:
+    from netwright.serving.running import BACKLOG, taken
+    from netwright.serving.supervising import listening, supervise
+
+    try:
+        listener = listening(place.host, place.port, BACKLOG)
+    except OSError as error:
+        raise taken(place) from error
+    with listener:
+        return supervise(sys.argv[1:], listener, log.say)
 
 
 def _port(port: int) -> int:

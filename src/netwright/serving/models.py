@@ -80,7 +80,9 @@ def wanted(arguments: Sequence[str]) -> list[Wanted]:
 
 
 def _own_name(path: Path) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name.removesuffix(".zip")).strip("-._")
+    whole = path.resolve()
+    named = whole if whole.name.removesuffix(".zip") != "bundle" else whole.parent  # as export calls it, in its run
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", named.name.removesuffix(".zip")).strip("-._")
     return plain[:64] or "model"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -39,12 +40,14 @@ class Place:
         port: 0 for any that is free.
         allowed: Further hosts that requests may name.
         keys: Of which a request must bring one; empty for none.
+        listener: Descriptor of a socket that listens already; None to make one.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     allowed: tuple[str, ...] = ()
     keys: tuple[bytes, ...] = ()
+    listener: int | None = None
 
 
 class Server(uvicorn.Server):
@@ -136,9 +139,9 @@ async def serve(asked: Sequence[Wanted], place: Place, limits: Limits, log: Log,
     ]
     _listen_to_signals(server, models)
     try:
-        await server.serve()
+        await server.serve(None if place.listener is None else [socket.socket(fileno=place.listener)])
     except SystemExit as error:  # uvicorn's word for an address that it cannot have
-        raise _taken(place) from error
+        raise taken(place) from error
     finally:
         for task in keeping:
             task.cancel()
@@ -187,7 +190,8 @@ def _listen_to_signals(server: Server, models: Models) -> None:
             loop.add_signal_handler(getattr(signal, number), action)
 
 
-def _taken(place: Place) -> NetwrightError:
+def taken(place: Place) -> NetwrightError:
+    """The error for an address that cannot be had."""
     return UsageError(
         where=f"--host {place.host} --port {place.port}",
         expected="an address of this machine and a free port",
