@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 
 import netwright as nw
@@ -144,3 +145,37 @@ def test_a_network_made_in_python(tmp_path: Path) -> None:
     bundle = open_bundle(nw.export(run, model=model, data=data))
     assert bundle.spec["kind"] == "tensor"
     assert bundle.certificate["examples"]
+
+
+PHOTOS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.look, self.out = nn.Conv2d(3, 4, 3), nn.Linear(5, 2)
+
+    def forward(self, photo, numbers):
+        return self.out(torch.cat((self.look(photo).mean((2, 3)), numbers), dim=1))
+"""
+
+
+def test_no_path_of_this_machine_is_in_a_bundle(tmp_path: Path) -> None:
+    """Pictures that a table names go into its examples as data."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "net.py").write_text(PHOTOS, encoding="utf-8")
+    lines = ["photo,size,kind"]
+    for index in range(60):
+        pixels = generator.integers(99 * (index % 2), 120 + 99 * (index % 2), (9, 9, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{index}.png")
+        lines.append(f"{index}.png,{index % 7},{'ab'[index % 2]}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = nw.load(str(tmp_path / "list.csv"), target="kind", input="photo,size")
+    model = nw.load_model(f"{tmp_path / 'net.py'}:Net")
+    run = nw.train(model, data, run=tmp_path / "run", progress=Silent(), report=False, epochs=1, skip="all")
+    bundle = open_bundle(nw.export(run, model=model, data=data))
+    assert str(tmp_path) not in json.dumps([dict(bundle.certificate), dict(bundle.spec)])
+    assert bundle.spec["samples"][0]["photo"].startswith("data:image/png")
+    assert bundle.certificate["programs"]["run.py"].startswith("compared")

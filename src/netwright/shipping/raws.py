@@ -23,7 +23,7 @@ from netwright.data.sound_source import SoundSource
 from netwright.data.sources import PathSource, TensorSource
 from netwright.data.tables import TableSource
 from netwright.errors import require
-from netwright.preprocess import Preprocess, detokenise, sample
+from netwright.preprocess import Preprocess, decode, detokenise, sample
 from netwright.sounds import as_waves
 from netwright.timeline import stamp
 
@@ -141,11 +141,23 @@ def as_json(raw: Any, preprocess: Preprocess, kind: str) -> Any:
             return _picture(sample(preprocess, Path(raw) if isinstance(raw, str) else raw)["image"])
         if kind == "sound" and preprocess.sound is not None:
             return _wave(sample(preprocess, raw)["sound"], preprocess.sound.sample_rate)
-        plain = _plain(raw)
+        plain = _plain(_shown(raw, preprocess) if preprocess.fields and isinstance(raw, dict) else raw)
         json.dumps(plain, allow_nan=False)
     except Exception:
         return None
     return plain
+
+
+def _shown(row: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:
+    """A row whose pictures are data, and no places on this machine."""
+    from netwright.rows import slug
+
+    return {
+        name: _picture(decode(preprocess.fields[slug(name)], Path(cell) if isinstance(cell, str) else cell))
+        if slug(str(name)) in preprocess.fields and cell is not None and not (isinstance(cell, str) and not cell)
+        else cell
+        for name, cell in row.items()
+    }
 
 
 def _plain(raw: Any) -> Any:
