@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -255,10 +256,17 @@ def test_a_bundle_that_is_damaged_is_refused_and_the_old_one_goes_on(tmp_path: P
         refused(1)
         certificate = json.loads((good / "certificate.json").read_text())
         (folder / "model.onnx").write_bytes(weights)
-        wrong = [{"input": "data:image/png;base64,", "answer": {"label": "3"}}]
+        certified = [{"input": base64.b64encode(bundles.png(1)).decode(), "answer": answer}]
+        wrong = [certified[0] | {"answer": answer | {"label": "none"}}]
         (folder / "certificate.json").write_text(json.dumps(certificate | {"examples": wrong}))
         one.wait_for("bundle refused, the old one goes on", count=2)
         assert json.loads(one.ask(data)[2]) == answer
+        moved = {name: value + 0.001 for name, value in answer["probabilities"].items()}
+        wrong = [certified[0] | {"answer": answer | {"probabilities": moved}}]
+        (folder / "certificate.json").write_text(json.dumps(certificate | {"examples": wrong}))
+        one.wait_for("bundle refused, the old one goes on", count=3)
+        assert json.loads(one.ask(data)[2]) == answer
+        (good / "certificate.json").write_text(json.dumps(certificate | {"examples": certified}))
         shutil.copytree(good, folder, dirs_exist_ok=True)
         one.process.send_signal(signal.SIGHUP)
         one.wait_for("bundle replaced")

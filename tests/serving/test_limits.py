@@ -151,6 +151,8 @@ def test_odd_sounds_are_answered(server: Running) -> None:
 JSONS: dict[str, tuple[bytes, int]] = {
     "too deep": (b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
     "too deep, in objects": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 400),
+    "a little too deep": (b'{"input": ' + b"[" * 40 + b"]" * 40 + b"}", 400),
+    "brackets in a text": (json.dumps({"input": "[" * 300}).encode(), 200),
     "too many numbers": (b'{"input": [' + b"1," * 1_500_000 + b"1]}", 413),
     "an overflow": (b'{"input": [1e400]}', 400),
     "NaN": (b'{"input": [NaN]}', 400),
@@ -173,7 +175,10 @@ JSONS: dict[str, tuple[bytes, int]] = {
 def test_json_beyond_its_bounds_is_refused(server: Running, what: str) -> None:
     """Depth, numbers, size, and what is no JSON."""
     body, status = JSONS[what]
-    refused(server, request("/predict?model=texts", body), status)
+    if status == 200:
+        assert server.ask(request("/predict?model=texts", body))[0] == 200
+    else:
+        refused(server, request("/predict?model=texts", body), status)
 
 
 @pytest.mark.parametrize(
