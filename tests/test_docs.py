@@ -52,6 +52,8 @@ def run(command: str, folder: Path) -> None:
         )
         if not Path(stamp.stdout.strip()).exists():
             pytest.skip(f"not run from an environment that `make` set up: {venv}")
+        if command == "make demo":
+            command = "make -n demo"  # its one command is the next but one on the page, with fewer epochs
         command += f" VENV={venv} PYTEST_ARGS='--collect-only -q -p no:cacheprovider tests/test_equality.py'"
         if command.startswith("make lint"):
             return  # runs next to the tests in CI, on the whole tree
