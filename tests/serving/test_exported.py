@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from serving.running import request, serving
 
 NET = """
@@ -17,10 +18,11 @@ import torch
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+        self.first = torch.nn.Linear(64, 32)
+        self.last = torch.nn.Linear(32, 10)
 
     def forward(self, x):
-        return self.layers(x)
+        return self.last(torch.relu(self.first(x.flatten(1))))
 """
 
 
