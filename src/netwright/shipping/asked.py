@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from netwright.answering.bundle import Bundle
+from netwright.answering.answers import not_finite
 from netwright.answering.predictor import Predictor
-from netwright.predicting import predict
+from netwright.data.raw import UNREADABLE, first_line, input_name, read_input
+from netwright.errors import ModelError
+from netwright.metrics.answers import number_answer
+from netwright.predicting import fields_of, predict
 from netwright.shipping.bundle import scored
 from netwright.shipping.compare import Apart, apart
 from netwright.shipping.edges import edge_inputs
 from netwright.shipping.raws import as_json, raws
 from netwright.shipping.subject import MOST, NUDGED, TOLERANCE, Subject, refuse
 from netwright.tasks import NextToken
+from netwright.tasks.own import OwnTask
 
 RAWS = 128  # validation samples that go through all of the preprocessing again
 EXAMPLES = 12  # that a page can check again by itself
@@ -40,9 +44,33 @@ def _asked(subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         from netwright.records import Sampling
 
         found = continue_texts(trained, inputs, Sampling(max_new_tokens=12, temperature=0))
+    elif isinstance(subject.task, OwnTask):
+        return [_in_numbers(subject, one) for one in inputs]
     else:
         found = [answer for one in inputs for answer in predict(trained, [one], batch_size=1)]
     return [answer.model_dump(mode="json", exclude_none=True) for answer in found]
+
+
+def _in_numbers(subject: Subject, raw: Any) -> dict[str, Any]:
+    """What a task of the person's own is asked for: the module's numbers, for the person's code is in no bundle."""
+    spec, name = subject.trained.data_spec, input_name(raw, 0)
+    try:
+        sample = read_input(raw, spec.kind, spec.inputs, spec.preprocess)
+    except UNREADABLE as error:
+        return {"name": name, "error": first_line(error)}
+    (values,) = next(iter(subject.answers(fields_of([sample], spec)).values()))
+    return {"name": name} | number_answer(values) if np.isfinite(values).all() else not_finite(name)
+
+
+def _as_far_as_it_can(subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any] | None]:
+    """The run's own answers; None where the module itself cannot take an input, as packing takes no empty text."""
+    found: list[dict[str, Any] | None] = []
+    for one in inputs:
+        try:
+            found += _asked(subject, [one])
+        except ModelError:
+            found.append(None)
+    return found
 
 
 def _answered(folder: Path, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -59,13 +87,16 @@ def _as_dict(answer: Any) -> dict[str, Any]:
 def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
     """Raw inputs through both: of the compared split, and at the edges of what is allowed."""
     asked = [("raw samples of the split", list(known)), *edge_inputs(subject.trained.data_spec, known)]
-    found = []
+    found: list[dict[str, Any]] = []
     for what, inputs in asked:
         if not inputs:
             continue
-        truths = _asked(subject, inputs)
+        truths = _as_far_as_it_can(subject, inputs)
         pairs = zip(truths, _answered(folder, subject, inputs), strict=True)
-        gaps = [apart(true, other, subject.scales) for true, other in pairs]
+        gaps = [Apart() if true is None else apart(true, other, subject.scales) for true, other in pairs]
+        refused = truths.count(None)
+        if refused and not found:  # of the split, which come first, it took all before
+            raise refuse(what, f"none of the module itself to input {truths.index(None)}, read again")
         worst, rounding = Apart(), 0.0
         for place, one in enumerate(gaps):
             worst |= one
@@ -81,9 +112,15 @@ def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact:
                     "reading the input differs",
                 )
         equal = sum(one.same for one in gaps)
-        found.append({
-            "what": what, "count": len(inputs), "largest_difference": worst.numbers, "decisions_equal": equal,
-        } | ({"rounding": rounding} if rounding else {}))  # fmt: skip
+        record = {
+            "what": what, "count": len(inputs) - refused, "largest_difference": worst.numbers,
+            "decisions_equal": equal - refused,
+        }  # fmt: skip
+        if rounding:
+            record["rounding"] = rounding
+        if refused:
+            record["module_takes_none_of"] = refused
+        found.append(record)
     return found
 
 
