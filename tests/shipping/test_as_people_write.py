@@ -32,6 +32,29 @@ class Net(nn.Module):
         return self.out(self.rnn(x)[1][-1])
 """
 
+NET = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.out(x.flatten(1))
+"""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run."""
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "net.py").write_text(NET, encoding="utf-8")
+    argv = ["train", f"{folder / 'net.py'}:Net", "--data", "digits", "--run", str(folder / "run"), "--epochs", "1"]
+    assert main([*argv, "--skip", "all", "--no-report"]) == 0
+    return folder / "run"
+
 
 def _trained(*argv: str) -> None:
     assert main(["train", *argv, "--run", "run", "--epochs", "1", "--skip", "all", "--no-report"]) == 0
@@ -59,3 +82,38 @@ def test_a_task_of_a_persons_own_is_exported(tmp_path: Path, monkeypatch: pytest
     assert open_bundle("run/bundle").certificate["programs"]["run.py"].startswith("compared")
     (answer,) = nw.Predictor.open("run/bundle").predict([np.ones(8, dtype=np.float32)])
     assert len(answer["value"]) == 4
+
+
+@pytest.mark.parametrize(("name", "how"), [("mine.zip", ["--zip"]), ("mine.html", ["--to", "html"])])
+def test_a_persons_file_is_never_replaced(
+    name: str, how: list[str], tmp_path: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by one .zip nor by a page; it is told before the work, and an earlier export is replaced."""
+    (tmp_path / name).write_text("dear", encoding="utf-8")
+    assert main(["export", str(digits), *how, "--out", str(tmp_path / name)]) == 1
+    told = capsys.readouterr().err
+    assert "a name that is free" in told
+    assert "tracing" not in told
+    assert (tmp_path / name).read_text(encoding="utf-8") == "dear"
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    assert main(["export", str(digits), *how, "--out", str(tmp_path / name)]) == 1
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_one_file_replaces_the_one_before(tmp_path: Path, digits: Path) -> None:
+    """A bundle that is there is no person's file; an empty file is none either."""
+    (tmp_path / "a.zip").touch()
+    for _ in range(2):
+        assert main(["export", str(digits), "--zip", "--out", str(tmp_path / "a.zip")]) == 0
+    assert open_bundle(tmp_path / "a.zip").certificate["examples"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_no_folder_is_left_where_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that were made for what was refused are gone too."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET.replace("return self", "return x.sum().item() * self"), encoding="utf-8")
+    _trained("net.py:Net", "--data", "digits")
+    assert main(["export", "run", "--out", "new/deep/bundle"]) == 1
+    assert not Path("new").exists()

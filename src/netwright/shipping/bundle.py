@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +16,15 @@ from netwright.answering.standalone import runtime_files
 from netwright.batch import Batch
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.errors import RunError
 from netwright.inference import Trained
 from netwright.metrics.entities import find_scheme
 from netwright.results import Evaluation
-from netwright.run import not_writable
 from netwright.shipping.card import write_card
 from netwright.shipping.graph import Exported
+from netwright.shipping.placing import CERTIFICATE
 from netwright.shipping.raws import as_json, raws
 
 FORMAT = 1
-CERTIFICATE = "certificate.json"
 SHOWN = 8  # samples that a page offers to be tried
 Say = Callable[[str], None]
 
@@ -181,49 +176,3 @@ def card(trained: Trained, certificate: dict[str, Any]) -> str:
     evaluation: Evaluation | None = run.read_evaluation() if run.evaluation_file.is_file() else None
     environment = run.read_environment() if run.environment_file.is_file() else None
     return write_card(trained.spec, trained.data_spec, evaluation, environment, certificate)
-
-
-def put_in_place(draft: Path, target: Path, *, as_zip: bool) -> Path:
-    """A finished draft under its own name: what was there before is replaced in one step, and only if it is a bundle.
-
-    Raises:
-        RunError: Something else is there, or it cannot be written.
-    """
-    try:
-        if as_zip:
-            packed = draft.with_name(f"{draft.name}.zip")
-            _pack(draft, packed)
-            packed.replace(target)
-            return target
-        _check_free(target)
-        old = target.with_name(f".{target.name}.old-{os.getpid()}")
-        if target.exists():
-            target.replace(old)
-        draft.replace(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise (error if isinstance(error, RunError) else not_writable(target, error)) from error
-    return target
-
-
-def _check_free(target: Path) -> None:
-    if not target.exists() or (target.is_dir() and ((target / CERTIFICATE).is_file() or not any(target.iterdir()))):
-        return
-    raise RunError(
-        where=str(target),
-        expected="a name that is free, or a bundle to replace",
-        got="something else of that name",
-        cure="Name another with --out.",
-    )
-
-
-def _pack(folder: Path, target: Path) -> None:
-    """One file, the certificate first; dates are all alike so that equal bundles are equal files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    files.sort(key=lambda path: path.name != CERTIFICATE)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
-            info = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, path.read_bytes())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +18,14 @@ from netwright.answering.model import Model
 from netwright.data.dataset import Data
 from netwright.errors import UsageError, require
 from netwright.inference import Trained, data_of, open_trained
-from netwright.run import Run, not_writable
+from netwright.run import Run
 from netwright.shipping.bundle import (
-    CERTIFICATE,
     Say,
     as_text,
     card,
     classes_of,
     digests,
     first_batch,
-    put_in_place,
     runtime,
     scored,
     spec_of,
@@ -37,6 +35,7 @@ from netwright.shipping.certificate import TOGETHER, certify
 from netwright.shipping.graph import exported
 from netwright.shipping.lighter import ALLOWED, Kind, gate, lighten, price
 from netwright.shipping.onnx import OPSET, to_onnx, to_pt2
+from netwright.shipping.placing import CERTIFICATE, check_free, put_in_place, unwritable
 from netwright.shipping.subject import Subject
 
 LOOKED_AT = 8  # samples that the graph is traced with, and that padding is tried on
@@ -82,6 +81,7 @@ def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
         "page.html" if to == "html" else "bundle.zip" if as_zip else "bundle"
     )
     target = Path(out) if out is not None else trained.run.exported(kind)
+    check_free(target, "html" if to == "html" else "zip" if as_zip else "bundle")  # before the work, and again after it
     trained.model.cpu()
     held = data_of(trained.run, trained.spec, data)
     with _draft(target) as folder:
@@ -89,23 +89,28 @@ def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
         if to == "html":
             from netwright.shipping.html import to_html
 
+            check_free(target, "html")
             to_html(open_bundle(folder), target)
             return target
         return put_in_place(folder, target, as_zip=as_zip)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _draft(target: Path) -> Iterator[Path]:
     """A folder beside the target, gone after unless it was given the target's name."""
     folder = target.parent / f".{target.name}.draft-{os.getpid()}"
+    made = [one for one in folder.parents if not one.exists()]  # the innermost first
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise not_writable(target, error) from error
+        raise unwritable(target, error) from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the target lies in them
+            for one in made:
+                one.rmdir()
 
 
 def _fill(

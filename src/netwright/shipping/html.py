@@ -22,9 +22,9 @@ from PIL import Image
 
 from netwright.answering.bundle import Bundle, open_bundle
 from netwright.errors import ExportRefusedError, MissingFileError
-from netwright.run import not_writable
 from netwright.sampling import DRAWS
 from netwright.shipping.joining import joined
+from netwright.shipping.placing import unwritable
 
 HERE = Path(__file__).parent
 ASSETS, WEB = HERE / "assets", HERE / "web"
@@ -65,7 +65,7 @@ def to_html(bundle: Bundle | Path, out: Path) -> None:
         draft.replace(out)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise not_writable(out, error) from error
+        raise unwritable(out, error) from error
 
 
 def page_of(bundle: Bundle) -> str:
