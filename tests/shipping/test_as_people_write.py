@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import numpy_helper
 
 import netwright as nw
 from netwright.answering.bundle import open_bundle
 from netwright.cli import main
+from netwright.errors import CertificateError
+from netwright.inference import open_trained
 from netwright.models import load_function
+from netwright.progress import Silent
+from netwright.shipping.bundle import digests
+from netwright.shipping.certificate import certify
+from netwright.shipping.subject import Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,3 +127,40 @@ def test_no_folder_is_left_where_it_is_refused(tmp_path: Path, monkeypatch: pyte
     _trained("net.py:Net", "--data", "digits")
     assert main(["export", "run", "--out", "new/deep/bundle"]) == 1
     assert not Path("new").exists()
+
+
+def _sealed(folder: Path) -> None:
+    held = {"format": 1, "files": digests(folder)}
+    (folder / "certificate.json").write_text(json.dumps(held), encoding="utf-8")
+
+
+def _moved(folder: Path, by: float) -> None:
+    """All of the last layer's answers, by so much."""
+    model = onnx.load(folder / "model.onnx")
+    (bias,) = [one for one in model.graph.initializer if one.name == "model.bias"]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(by), bias.name))
+    onnx.save(model, folder / "model.onnx")
+    _sealed(folder)
+
+
+def _linear(task: str, outputs: np.ndarray, inputs: np.ndarray, folder: Path) -> tuple[Path, Subject]:
+    model, data = torch.nn.Linear(inputs.shape[1], outputs.shape[1]), nw.load((inputs, outputs), task=task)
+    run = nw.train(model, data, run=folder / "run", progress=Silent(), report=False, skip="all", epochs=1)
+    return nw.export(run, folder / "bundle", model=model, data=data), Subject.of(open_trained(run, model), data)
+
+
+def test_values_far_from_zero_are_held_against_their_deviation(tmp_path: Path) -> None:
+    """Years: what is wrong by a hundredth of a deviation is refused, though it is a small share of 2,000."""
+    inputs = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    bundle, subject = _linear("regression", 2_000 + inputs[:, :1], inputs, tmp_path)
+    _moved(bundle, 0.01)
+    with pytest.raises(CertificateError, match="values of .* apart"):
+        certify(bundle, subject, variants={}, say=lambda text: None)
+
+
+def test_each_label_is_a_decision(tmp_path: Path) -> None:
+    """Not the likeliest alone."""
+    inputs = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    bundle, _ = _linear("multi_label", (inputs > 0).astype(np.float32), inputs, tmp_path)
+    held = open_bundle(bundle).certificate["validation"]
+    assert held["decisions"] == held["decisions_equal"] == 3 * held["count"]

@@ -35,6 +35,7 @@ from netwright.shipping.subject import MOST, NUDGED, TOLERANCE, Subject, gap, re
 
 TOGETHER = 1e-5  # that padding may move an answer, where samples of different lengths are to share a batch
 TIED = 1e-6
+THRESHOLD = 0.5  # of labels
 SIZES = (1, 2, 3, 7)
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "netwright")
 
@@ -193,11 +194,13 @@ def _validation(bundle: Bundle, model: Model, subject: Subject, *, exact: bool, 
             raise refuse("model.onnx", f"none for shapes {shapes}: its length is frozen ({_line(error)})") from error
         for name, value in true.items():
             found = gap(value, got.get(name), name, subject.scales)
-            same, all_of = _decisions(value, got.get(name), name, TIED)
+            same, all_of = _decisions(value, got.get(name), name, TIED, labels=subject.has_labels(name))
             if exact and (not found <= TOLERANCE or same < all_of):
                 moved = subject.rounding(batch.inputs)
                 allowed = min(MOST, NUDGED * moved)
-                same, all_of = _decisions(value, got.get(name), name, max(TIED, allowed))
+                same, all_of = _decisions(
+                    value, got.get(name), name, max(TIED, allowed), labels=subject.has_labels(name)
+                )
                 if not found <= max(TOLERANCE, allowed) or same < all_of:
                     raise _otherwise(bundle, subject, batch, true, got, name, found)
                 rounding = max(rounding, moved)
@@ -212,12 +215,21 @@ def _validation(bundle: Bundle, model: Model, subject: Subject, *, exact: bool, 
     } | ({"rounding": rounding} if rounding else {})  # fmt: skip
 
 
-def _decisions(true: NDArray[Any], got: NDArray[Any] | None, name: str, tie: float) -> tuple[int, int]:
-    """How many decisions are equal, and of how many; 0 of 0 for numbers, which decide nothing."""
+def _decisions(
+    true: NDArray[Any], got: NDArray[Any] | None, name: str, tie: float, *, labels: bool = False
+) -> tuple[int, int]:
+    """How many decisions are equal, and of how many; 0 of 0 for numbers, which decide nothing.
+
+    Args:
+        labels: Whether each column is a decision by itself, above the threshold or not.
+    """
     if got is None or got.shape != true.shape or not name.endswith(("probabilities", "log_probs", "frames")):
         return 0, 0
     if name.endswith("frames"):
         return int((true == got).sum()), true.size
+    if labels:
+        near = np.abs(true - THRESHOLD) < tie
+        return int((((true > THRESHOLD) == (got > THRESHOLD)) | near).sum()), true.size
     one, other = true.argmax(-1), got.argmax(-1)
     # Two columns that are as near as rounding puts them decide nothing.
     tied = np.take_along_axis(true, other[..., None], -1)[..., 0] > true.max(-1) - tie

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 Answer = Mapping[str, Any]
+# Values are held against their deviation. Of one that is a hundred deviations and more, a share of this share of itself
+# is what float32 can hold: with a tolerance of 1e-4 the sixth digit.
+LARGE = 0.01
 ANSWER = ""  # where there is one answer, its scale is known under this name
 
 
@@ -16,7 +19,7 @@ class Apart:
 
     Attributes:
         numbers: The largest difference: of probabilities as they are, of values as a share of their scale, or of
-            themselves where they are larger than that.
+            ``LARGE`` of themselves where that is more.
         same: Whether what is decided is equal: the class, labels, tags, the transcript, the text.
         what: What differs most, for people.
     """
@@ -51,7 +54,7 @@ def apart(true: Answer, other: Answer, scales: Mapping[str, float], *, name: str
     for key in ("label", "text", "continuation"):
         if true.get(key) != other.get(key):
             found |= Apart(0.0, False, f"{_short(other.get(key))} instead of {_short(true.get(key))}")
-    for key in ("labels", "tags"):
+    for key in ("labels", "tags", "entities"):
         if tuple(true.get(key, ())) != tuple(other.get(key, ())):
             found |= Apart(0.0, False, f"{key} {_short(other.get(key))} instead of {_short(true.get(key))}")
     scale = scales.get(name, 1.0)
@@ -59,7 +62,7 @@ def apart(true: Answer, other: Answer, scales: Mapping[str, float], *, name: str
         if another is None:
             found |= Apart(1.0, False, f"no {what}")
         else:
-            share = 1.0 if what.startswith("probability") else max(scale, abs(one))
+            share = 1.0 if what.startswith("probability") else max(scale, LARGE * abs(one))
             found |= Apart(abs(one - another) / share, True, f"{what} {another:.6g} instead of {one:.6g}")
     return found
 

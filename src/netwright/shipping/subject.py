@@ -23,10 +23,12 @@ from netwright.inference import Trained, fit_task
 from netwright.predicting import fields_of
 from netwright.session import evaluating, unchanged_random
 from netwright.shipping.bundle import first_batch, scored, stored
+from netwright.shipping.compare import LARGE
 from netwright.tasks import Task
+from netwright.tasks.multi_label import MultiLabel
 
 Arrays = dict[str, NDArray[Any]]
-TOLERANCE = 1e-4  # of probabilities; of values as a share of the targets' deviation
+TOLERANCE = 1e-4  # of probabilities; of values as a share of the targets' deviation, see ``compare.LARGE``
 # Where a module's own answers move by more than the tolerance when its weights are moved by a rounding, nobody can
 # promise less: so many times that is allowed (runtimes add up in another order), up to a limit. Spectra of near
 # silence, put to deviation 1, are such.
@@ -60,6 +62,12 @@ class Subject:
         with unchanged_random(device):
             task, binding = fit_task(trained.model, trained.data_spec, ready, device, beam=trained.beam)
         return cls(trained, data, task, binding, _scales(data))
+
+    def has_labels(self, output: str) -> bool:
+        """Whether an output decides any number of labels, not one of some classes."""
+        spec = self.trained.data_spec
+        tasks = {one.name: one.task for one in spec.answers}
+        return tasks.get(output.rpartition(".")[0], spec.task) == MultiLabel.name
 
     def answers(self, inputs: dict[str, Tensor]) -> Arrays:
         """The module's answers to stored inputs, in numbers, as the graph should give them."""
@@ -135,7 +143,7 @@ def gap(true: NDArray[Any], got: NDArray[Any] | None, name: str, scales: Mapping
     gaps = np.abs(one - other)[known]
     if name.endswith(("values", "outputs")):
         scale = scales.get(name.rpartition(".")[0], 1.0)
-        gaps = gaps / np.maximum(scale, np.abs(one[known]))
+        gaps = gaps / np.maximum(scale, LARGE * np.abs(one[known]))
     return float(gaps.max(initial=0.0))
 
 
