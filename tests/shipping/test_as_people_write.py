@@ -164,3 +164,12 @@ def test_each_label_is_a_decision(tmp_path: Path) -> None:
     bundle, _ = _linear("multi_label", (inputs > 0).astype(np.float32), inputs, tmp_path)
     held = open_bundle(bundle).certificate["validation"]
     assert held["decisions"] == held["decisions_equal"] == 3 * held["count"]
+
+
+def test_a_lighter_graph_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
+    """However much its score may lose."""
+    inputs = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    bundle, subject = _linear("multi_label", (inputs > 0).astype(np.float32), inputs, tmp_path)
+    _moved(bundle, float("nan"))
+    with pytest.raises(CertificateError, match="no finite numbers"):
+        certify(bundle, subject, variants={"fp16": {}}, say=lambda text: None)

@@ -124,6 +124,8 @@ def _of_stdin(asked: Asked, stdin: TextIO) -> Iterator[Pair]:
             found = _wrapped(plain)
             if found is not None:
                 yield None, _unwrapped(found[0], asked)
+            elif asked.preprocess.pair is not None and (pair := _as_pair(plain)) is not None:
+                yield None, pair
             elif plain or asked.kind == "text":
                 raw: Any = plain if asked.kind == "text" else _as_value(plain)
                 yield plain[:200] if isinstance(raw, str | Path) else None, raw
@@ -241,8 +243,14 @@ def _as_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _of_text(asked: Asked, given: str) -> Iterator[Pair]:
     """A text as it stands; a line each of @file; files of rows, .txt files, and folders and patterns of such."""
     if given.startswith("@"):
-        text = Path(given[1:]).read_text(encoding="utf-8")
+        text = _text_of(Path(given[1:]))
+        if isinstance(text, DataError):
+            cure = f"{text.cure} A text that begins with @ goes in by standard input."
+            raise UsageError(where=given, expected=text.expected, got=text.got, cure=cure) from text
         yield from ((one, one) for one in ([text] if asked.task == "next_token" else text.splitlines()))
+        return
+    if asked.preprocess.pair is not None and (pair := _as_pair(given)) is not None:
+        yield None, pair
         return
     suffixes = (*SUFFIXES, ".txt")
     named = len(given) < 4096 and "\n" not in given and given.casefold().endswith(suffixes)
@@ -262,10 +270,25 @@ def _of_text(asked: Asked, given: str) -> Iterator[Pair]:
             yield None, _of_column(_unwrapped(row, asked), asked.preprocess)
 
 
+def _as_pair(text: str) -> Any:
+    """Two texts that are written as JSON, an object or a list; None where it is another text."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict | list) else None
+
+
 def _text_of(path: Path) -> Any:
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return DataError(
+            where=str(path), expected="a file of text", got=error.strerror or str(error), cure="Look at the path."
+        )
+    except ValueError as error:
         return DataError(where=str(path), expected="text in UTF-8", got=str(error), cure="Convert it to UTF-8.")
 
 

@@ -35,6 +35,7 @@ from netwright.shipping.subject import MOST, NUDGED, TOLERANCE, Subject, gap, re
 
 TOGETHER = 1e-5  # that padding may move an answer, where samples of different lengths are to share a batch
 TIED = 1e-6
+LIGHT = "Its numbers are too large for so few bits: export without --int8 and --fp16."
 THRESHOLD = 0.5  # of labels
 SIZES = (1, 2, 3, 7)
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "netwright")
@@ -204,6 +205,8 @@ def _validation(bundle: Bundle, model: Model, subject: Subject, *, exact: bool, 
                 if not found <= max(TOLERANCE, allowed) or same < all_of:
                     raise _otherwise(bundle, subject, batch, true, got, name, found)
                 rounding = max(rounding, moved)
+            if not np.isfinite(found):  # a lighter graph, of which no more than its score is asked
+                raise refuse("model.onnx", f"{name} that are no finite numbers, where the module has such", LIGHT)
             largest = max(largest, found)
             equal, decided = equal + same, decided + all_of
         count += len(batch)
