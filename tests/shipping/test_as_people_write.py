@@ -173,3 +173,30 @@ def test_a_lighter_graph_that_gives_no_numbers_is_refused(tmp_path: Path) -> Non
     _moved(bundle, float("nan"))
     with pytest.raises(CertificateError, match="no finite numbers"):
         certify(bundle, subject, variants={"fp16": {}}, say=lambda text: None)
+
+
+PADDED = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, vocab_size, num_classes):
+        super().__init__()
+        self.embed, self.out = nn.Embedding(vocab_size, 8), nn.Linear(8, num_classes)
+
+    def forward(self, tokens):
+        return self.out(self.embed(tokens).mean(1))
+"""
+
+
+def test_what_padding_changes_is_found_among_texts_of_one_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all texts are of one length: a longer one is looked for, and the bundle asks each length by itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(PADDED, encoding="utf-8")
+    rows = [f"{'red blue' if index % 20 else 'blue red ' * 9} {index % 7},{'yn'[index % 2]}" for index in range(400)]
+    Path("texts.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    _trained("net.py:Net", "--data", "texts.csv")
+    assert main(["export", "run"]) == 0
+    assert open_bundle("run/bundle").spec["together"] is False

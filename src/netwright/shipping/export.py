@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from netwright.answering.bundle import open_bundle
@@ -175,11 +175,10 @@ def bears_padding(model: Model, subject: Subject) -> bool:
     varying = [field.name for field in spec.inputs if field.shape[:1] == (-1,)]
     if not varying or spec.task == "next_token":
         return spec.task != "next_token"
-    batch = next(subject.batches(LOOKED_AT))
-    whole = model.run({name: batch.inputs[name].numpy() for name in model.inputs})
-    for row in range(len(batch)):
-        alone = _alone(subject, batch.sample_ids[row : row + 1].numpy())
-        one = model.run({name: alone[name].numpy() for name in model.inputs})
+    rows = _of_many_lengths(subject.data)
+    whole = model.run(_stored_fields(subject, rows, model))
+    for row in range(len(rows)):
+        one = model.run(_stored_fields(subject, rows[row : row + 1], model))
         for name, value in one.items():
             beside = whole[name][row : row + 1]
             if value.ndim > 1 and value.shape != beside.shape:
@@ -191,8 +190,16 @@ def bears_padding(model: Model, subject: Subject) -> bool:
     return True
 
 
-def _alone(subject: Subject, index: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, torch.Tensor]:
-    """One stored sample without the padding that others need."""
-    source = subject.data.split(scored(subject.data))
-    inputs, _ = source.gather(index)
-    return inputs
+def _of_many_lengths(data: Data) -> NDArray[np.int64]:
+    """Indices of some samples of the compared split, from the shortest to the longest."""
+    source = data.split(scored(data))
+    lengths = source.lengths
+    order = np.arange(len(source)) if lengths is None else np.argsort(lengths, kind="stable")
+    places = np.unique(np.linspace(0, len(order) - 1, LOOKED_AT).astype(np.int64))
+    return order[places].astype(np.int64)
+
+
+def _stored_fields(subject: Subject, rows: NDArray[np.int64], model: Model) -> dict[str, NDArray[Any]]:
+    """Stored samples, padded as far as they need it among themselves."""
+    inputs, _ = subject.data.split(scored(subject.data)).gather(rows)
+    return {name: inputs[name].numpy() for name in model.inputs}
