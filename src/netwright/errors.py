@@ -33,7 +33,7 @@ from typing import Any
 # What each extra brings.
 EXTRAS = {
     "export": "onnx, onnxscript and onnxruntime",
-    "serve": "onnxruntime, FastAPI, uvicorn, python-multipart and prometheus-client",
+    "serve": "onnxruntime, FastAPI, uvicorn and prometheus-client",
     "report": "Jinja2 and matplotlib",
     "tables": "pandas and pyarrow",
     "text": "tokenizers, pandas and pyarrow",

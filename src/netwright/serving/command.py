@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from netwright.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from netwright.serving.limits import Limits
     from netwright.serving.logs import Log
     from netwright.serving.running import Place
@@ -58,7 +60,6 @@ def run_serve(arguments: argparse.Namespace) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise missing_extra("serve", error) from error
-    import asyncio
 
     from netwright.serving.access import is_loopback, read_keys
     from netwright.serving.logs import Log
@@ -83,7 +84,18 @@ def run_serve(arguments: argparse.Namespace) -> int:
     asked = wanted(arguments.bundles)
     if arguments.supervise and arguments.listener is None:
         return _supervise(place, log)
-    return asyncio.run(serve(asked, place, limits, log, threads=max(1, arguments.threads), announce=announce))
+    return _run(serve(asked, place, limits, log, threads=max(1, arguments.threads), announce=announce))
+
+
+def _run(served: Coroutine[Any, Any, int]) -> int:
+    """On uvloop where it is installed: a twentieth of a request's time."""
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(served)
+    return int(uvloop.run(served))
 
 
 def _supervise(place: Place, log: Log) -> int:
