@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from netwright.records import DataSpec, Environment, RunSpec
@@ -151,11 +152,16 @@ def _limits(data: DataSpec, evaluation: Evaluation | None) -> str:
 def _again(spec: RunSpec, environment: Environment | None) -> str:
     lines = ["## How to make it again", ""]
     if environment is not None:
-        command = " ".join(environment.command)
-        lines += ["```", _fenced(command), "```", ""] if command else []
+        command = shlex.join(["netwright", *map(_without_folders, environment.command[1:])])
+        lines += ["```", _fenced(command), "```", ""] if environment.command else []
         lines.append(f"Python {environment.python}; " + ", ".join(f"{k} {v}" for k, v in environment.packages.items()))
     lines.append(f"Seed {spec.settings.seed}.")
     return "\n".join(lines)
+
+
+def _without_folders(word: str) -> str:
+    """A word of the command; of a file that was named from the root its name alone."""
+    return word.rpartition("/")[2] if word.startswith("/") else word
 
 
 def _fenced(text: str) -> str:

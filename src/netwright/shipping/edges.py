@@ -141,7 +141,7 @@ def _arrays(spec: DataSpec) -> Iterator[tuple[str, list[Any]]]:
     if len(spec.inputs) != 1 or any(size < 1 for size in spec.inputs[0].shape):
         return
     field = spec.inputs[0]
-    if spec.kind == "image" and field.dtype == "uint8":
+    if spec.kind == "image" and spec.preprocess.decode:
         yield "all black", [np.zeros(field.shape, dtype=np.uint8)]
         yield "all white", [np.full(field.shape, 255, dtype=np.uint8)]
         yield "noise", [generator.integers(0, 256, field.shape).astype(np.uint8)]
