@@ -85,7 +85,7 @@ def mixed(made: Path, count: int) -> list[tuple[bytes, str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("concurrency", [1, 8, 64])
+@pytest.mark.parametrize("concurrency", [1, 8, 64, pytest.param(256, marks=pytest.mark.soak)])
 def test_answers_of_batches_are_the_serial_answers(server: Running, made: Path, concurrency: int) -> None:
     """Of all kinds and lengths at once, each reply is for its own request, and equal to the answer it gets alone."""
     asked = mixed(made, 400)
@@ -138,13 +138,14 @@ def test_beyond_the_queue_requests_are_told_to_come_again(made: Path, tmp_path: 
         assert one.rss() - memory < 64 << 20
 
 
-def test_clients_that_leave_cost_nothing(server: Running) -> None:
-    """200 that close in the midst of their request, or before their answer: no file stays open, no memory is kept."""
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.soak)])
+def test_clients_that_leave_cost_nothing(server: Running, count: int) -> None:
+    """Many that close in the midst of their request, or before their answer: no file stays open, no memory is kept."""
     content = bundles.png(1, size=300)
     data = request("/predict", content, kind="image/png", close=False)
     server.ask(data)
     files = server.files()
-    for place in range(200):
+    for place in range(count):
         with server.connect() as one:
             one.sendall(data if place % 2 else data[: len(data) // 2])
             if place % 4 == 1:
