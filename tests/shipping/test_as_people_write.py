@@ -200,3 +200,24 @@ def test_what_padding_changes_is_found_among_texts_of_one_length(
     _trained("net.py:Net", "--data", "texts.csv")
     assert main(["export", "run"]) == 0
     assert open_bundle("run/bundle").spec["together"] is False
+
+
+def test_each_column_of_numbers_is_held_against_its_own_deviation(tmp_path: Path) -> None:
+    """A column of small numbers beside one of large numbers."""
+    inputs = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    bundle, subject = _linear("regression", inputs[:, :2] * np.float32([1e6, 1]), inputs, tmp_path)
+    _moved(bundle, 0.01)
+    with pytest.raises(CertificateError, match="values of .* apart"):
+        certify(bundle, subject, variants={}, say=lambda text: None)
+
+
+def test_onnxruntime_writes_nothing_of_an_input(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it cannot take is told as an error, once."""
+    rows = np.random.default_rng(0).integers(0, 9, (90, 4))
+    model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    data = nw.load((rows, rows[:, 0] % 2))
+    run = nw.train(model, data, run=tmp_path / "run", progress=Silent(), report=False, skip="all", epochs=1)
+    predictor = nw.Predictor.open(nw.export(run, tmp_path / "bundle", model=model, data=data))
+    capfd.readouterr()
+    assert "error" in predictor.predict([np.full(4, 7_777)])[0]
+    assert "7777" not in capfd.readouterr().err

@@ -15,7 +15,7 @@ from netwright.errors import BundleError, DataError, require
 NUMPY_TYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool",
 }  # fmt: skip
-ERRORS_ONLY = 3  # what onnxruntime writes to stderr by itself; warnings of graphs help nobody here
+SILENT = 4  # what onnxruntime writes to stderr by itself: errors are raised as well, and it would write parts of inputs
 
 
 class Model:
@@ -37,7 +37,7 @@ class Model:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = SILENT
         if getattr(runtime, "disable_telemetry_events", None) is not None:
             runtime.disable_telemetry_events()
         try:

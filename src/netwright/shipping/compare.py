@@ -33,6 +33,11 @@ class Apart:
         return Apart(max(self.numbers, other.numbers), self.same and other.same, worse.what)
 
 
+def column_of(answer: str, place: int) -> str:
+    """Under which name the scale of one column of an answer is known."""
+    return f"{answer}[{place}]"
+
+
 def apart(true: Answer, other: Answer, scales: Mapping[str, float], *, name: str = ANSWER) -> Apart:
     """Compare two answers, each as ``Prediction.model_dump(mode="json", exclude_none=True)``.
 
@@ -62,7 +67,9 @@ def apart(true: Answer, other: Answer, scales: Mapping[str, float], *, name: str
         if another is None:
             found |= Apart(1.0, False, f"no {what}")
         else:
-            share = 1.0 if what.startswith("probability") else max(scale, LARGE * abs(one))
+            kind, _, place = what.partition(" ")
+            own = scales.get(column_of(name, int(place)), scale) if kind == "value" else scale
+            share = 1.0 if kind == "probability" else max(own, LARGE * abs(one))
             found |= Apart(abs(one - another) / share, True, f"{what} {another:.6g} instead of {one:.6g}")
     return found
 

@@ -23,7 +23,7 @@ from netwright.inference import Trained, fit_task
 from netwright.predicting import fields_of
 from netwright.session import evaluating, unchanged_random
 from netwright.shipping.bundle import first_batch, scored, stored
-from netwright.shipping.compare import LARGE
+from netwright.shipping.compare import LARGE, column_of
 from netwright.tasks import Task
 from netwright.tasks.multi_label import MultiLabel
 
@@ -42,7 +42,7 @@ class Subject:
 
     Attributes:
         data: As the run had them, and with what is done to batches left out.
-        scales: By name of an answer the deviation of its targets.
+        scales: By name of an answer the deviation of its targets, and by ``column_of`` that of one of their columns.
         others: The same with a module that rounds otherwise, made when they are asked for.
     """
 
@@ -116,7 +116,7 @@ class Subject:
 
 
 def _scales(data: Data) -> dict[str, float]:
-    """Deviations of targets that are real numbers; of all of a series' values together."""
+    """Deviations of targets that are real numbers: of each column, and of all together, as of a series' values."""
     source = data.split(scored(data))
     held = getattr(source, "all_targets", None)
     named = held if isinstance(held, dict) else {"": np.asarray(source.targets)}
@@ -125,6 +125,9 @@ def _scales(data: Data) -> dict[str, float]:
         numbers = np.asarray(values, dtype=np.float64)
         deviation = float(np.nanstd(numbers)) if numbers.size else 0.0
         found[name] = deviation if np.isfinite(deviation) and deviation > 0 else 1.0
+        if numbers.ndim == 2 and len(numbers):
+            each = {column_of(name, place): float(value) for place, value in enumerate(np.nanstd(numbers, axis=0))}
+            found |= {key: value for key, value in each.items() if np.isfinite(value) and value > 0}
     return found
 
 
@@ -142,7 +145,11 @@ def gap(true: NDArray[Any], got: NDArray[Any] | None, name: str, scales: Mapping
         one, other, known = np.exp(one), np.exp(other), np.ones_like(known)
     gaps = np.abs(one - other)[known]
     if name.endswith(("values", "outputs")):
-        scale = scales.get(name.rpartition(".")[0], 1.0)
+        answer = name.rpartition(".")[0]
+        scale: Any = scales.get(answer, 1.0)
+        if true.ndim == 2 and name.endswith("values"):
+            each = [scales.get(column_of(answer, place), scale) for place in range(true.shape[1])]
+            scale = np.broadcast_to(each, true.shape)[known]
         gaps = gaps / np.maximum(scale, LARGE * np.abs(one[known]))
     return float(gaps.max(initial=0.0))
 
