@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,13 @@ def test_onnxruntime_writes_nothing_of_an_input(tmp_path: Path, capfd: pytest.Ca
     capfd.readouterr()
     assert "error" in predictor.predict([np.full(4, 7_777)])[0]
     assert "7777" not in capfd.readouterr().err
+
+
+def test_a_card_of_numbers_tells_of_no_decisions(tmp_path: Path) -> None:
+    """And of no place on this machine where netwright lies."""
+    inputs = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    bundle, _ = _linear("regression", inputs[:, :1], inputs, tmp_path)
+    card = (bundle / "card.md").read_text(encoding="utf-8")
+    assert "the largest difference is" in card
+    assert "decisions" not in card
+    assert f"{Path(sys.argv[0]).parent}/" not in card.split("## How to make it again")[1].splitlines()[3]

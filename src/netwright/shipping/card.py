@@ -114,12 +114,14 @@ def _score(score: Score, count: int) -> str:
 def _proof(certificate: dict[str, Any]) -> str:
     validation, edges = certificate["validation"], certificate["edges"]
     asked = sum(edge["count"] for edge in edges)
+    equal, decisions = validation["decisions_equal"], validation["decisions"]
+    decided = f", and {equal:,} of {decisions:,} decisions are equal" if decisions else ""
     lines = [
         "## Proof that it answers as the trained module does",
         "",
         f"On {validation['count']:,} samples of `{validation['split']}` the largest difference is "
-        f"{validation['largest_difference']:.1e}, and {validation['decisions_equal']:,} decisions are equal. "
-        f"{asked} inputs at the edge of what is allowed were asked as well; all is in certificate.json.",
+        f"{validation['largest_difference']:.1e}{decided}. {asked:,} raw inputs, those at the edge of what is allowed "
+        "among them, were asked as well; all is in certificate.json.",
     ]
     for name, one in certificate.get("variants", {}).items():
         low, high = one["interval"]
