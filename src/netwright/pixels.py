@@ -14,10 +14,19 @@ from netwright.errors import DataError
 
 # Pillow's own limit for a warning; here it is an error, raised from the header alone (its ImageFile.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
+# What Pillow decodes by itself. For others it starts a program (PostScript by Ghostscript, which runs what a file
+# says), asks the system (WMF), has no decoder (HDF5, GRIB, BUFR, MPEG), or opens another image of any kind (IPTC).
+FORMATS = frozenset(
+    {
+        "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "HEIF", "ICNS", "ICO",
+        "IM", "IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI",
+        "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
+    }
+)  # fmt: skip
 
 
 def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> Image.Image:
-    """Open any image Pillow reads, as grey or colour with 8 bits a channel.
+    """Open any image Pillow decodes by itself, as grey or colour with 8 bits a channel.
 
     Raises:
         DataError: It cannot be read, or it is too large.
@@ -29,7 +38,9 @@ def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> I
         content = raw.read_bytes() if isinstance(raw, Path) else raw
         if not content:
             raise unreadable(name, "0 bytes")
-        with Image.open(io.BytesIO(content)) as opened:
+        with Image.open(io.BytesIO(content)) as opened:  # reads the header alone
+            if opened.format not in FORMATS:
+                raise unreadable(name, f"a file of {opened.format}, of which Pillow decodes nothing itself")
             if opened.width * opened.height > MAX_PIXELS:
                 size = f"{opened.width:,} x {opened.height:,} pixels"
                 raise unreadable(name, f"{size}, more than {MAX_PIXELS:,}: a decompression bomb")

@@ -154,12 +154,20 @@ class Run:
         atomic_write_text(self.findings_file, FINDINGS.dump_json(findings, indent=1).decode() + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows written so far; an unfinished last line is left out."""
+        """All rows written so far; an unfinished last line is left out.
+
+        Raises:
+            RunError: The file is no text.
+        """
         if not self.metrics_file.exists():
             return []
+        try:
+            text = self.metrics_file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise _unreadable(self.metrics_file, error) from error
         rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in text.splitlines():
+            with contextlib.suppress(json.JSONDecodeError, RecursionError):
                 rows.append(json.loads(line))
         return rows
 

@@ -338,9 +338,13 @@ def _array_of(path: Path) -> Any:
     import numpy as np
 
     try:
-        return np.load(path)
-    except (OSError, ValueError) as error:
-        return DataError(where=str(path), expected="an array of NumPy", got=str(error), cure="Save it by numpy.save.")
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file)  # one array; np.load takes archives and pickles for such, too
+    except OSError as error:
+        got = error.strerror or str(error)
+    except Exception as error:  # whatever a damaged header leads NumPy to: from TokenError to MemoryError
+        got = str(error).strip().split("\n")[0] or type(error).__name__
+    return DataError(where=str(path), expected="an array of NumPy", got=got, cure="Save it by numpy.save.")
 
 
 def _files(given: str, suffixes: Sequence[str]) -> Iterator[Path]:

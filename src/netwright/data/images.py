@@ -21,7 +21,7 @@ from netwright.data.decoded import decoded_or_unreadable
 from netwright.data.sources import RawData, RawSplit
 from netwright.data.threads import in_threads, watched
 from netwright.errors import DataError, UsageError
-from netwright.pixels import MAX_PIXELS
+from netwright.pixels import FORMATS, MAX_PIXELS
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, LoadOptions, Unreadable
 
@@ -297,8 +297,8 @@ def look(
     for path in looked:
         try:
             with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    continue
+                if image.format not in FORMATS or not 0 < image.width * image.height <= MAX_PIXELS:
+                    continue  # as when it is decoded
                 turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap height and width
                 sizes.append((image.width, image.height) if turned else (image.height, image.width))
                 modes.add(image.mode)
