@@ -191,7 +191,7 @@ def rebuild(run: Run, spec: RunSpec) -> nn.Module:
             where=str(run.path),
             expected="a module that can be built again from its source",
             got=f"a {spec.net.class_name} that was made in Python",
-            cure="Give the module: nw.evaluate(run, model=net), nw.predict(run, inputs, model=net).",
+            cure="Give the module: nw.evaluate(run, model=net), nw.export(run, model=net, data=data).",
         )
     arguments = parse_arguments([f"{name}={value}" for name, value in spec.net.arguments.items()])
     return load_model(spec.net.entry, arguments, root=run.model_folder)
@@ -234,7 +234,7 @@ def data_of(trained_run: Run, spec: RunSpec, data: Data | None) -> Data:
                 where=str(trained_run.path),
                 expected="data that can be loaded by name",
                 got="data that were handed over in Python",
-                cure="Give them again: nw.evaluate(run, data), nw.resume(run, data=data).",
+                cure="Give them again: nw.evaluate(run, data), nw.resume(run, data=data), nw.export(run, data=data).",
             )
         source, options = source_of(spec, trained_run)
         data = load(source, options=options)

@@ -87,6 +87,11 @@ def test_what_is_no_bundle_is_never_replaced(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a name that is free"):
         nw.export(run, tmp_path / "mine")
     assert (tmp_path / "mine" / "letter.txt").read_text(encoding="utf-8") == "dear"
+    kept = nw.export(run, tmp_path / "kept")
+    (kept / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="a name that is free"):
+        nw.export(run, kept)
+    assert (kept / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert not left(tmp_path)
 
 

@@ -155,9 +155,10 @@ def _fill(
 
 def _told(record: dict[str, Any], kind: str) -> str:
     low, high = record["interval"]
+    unsure = "; the split is too small to be sure of that" if high > record["allowed"] else ""
     return (
         f"{kind}: {record['score']} {record['value']:.4f} instead of {record['before']:.4f}, a loss of "
-        f"{record['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}; {record['allowed']:g} allowed)"
+        f"{record['loss']:.4f} (95 % interval {low:.4f} to {high:.4f}; {record['allowed']:g} allowed){unsure}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -72,7 +73,7 @@ def check_free(target: Path, kind: Literal["bundle", "zip", "html"]) -> None:
 def _is_own(target: Path, kind: str) -> bool:
     try:
         if kind == "bundle":
-            return target.is_dir() and ((target / CERTIFICATE).is_file() or not any(target.iterdir()))
+            return target.is_dir() and not _others(target)
         if target.is_file() and not target.stat().st_size:
             return True
         if kind == "html":
@@ -80,8 +81,17 @@ def _is_own(target: Path, kind: str) -> bool:
                 return PAGE_MARK in file.read(PAGE_HEAD)
         with zipfile.ZipFile(target) as archive:
             return CERTIFICATE in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return False
+
+
+def _others(folder: Path) -> list[str]:
+    """Files in a folder that are none of a bundle: a person's own, which would be lost."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if not names:
+        return []
+    held = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))["files"]
+    return sorted(names - set(held) - {CERTIFICATE})
 
 
 def _pack(folder: Path, target: Path) -> None:
