@@ -34,6 +34,8 @@ from netwright.errors import BundleError, CheckpointError, NetwrightError, RunEr
 from netwright.inference import open_trained
 from netwright.pixels import FORMATS, read_image
 from netwright.run import open_run
+from netwright.shipping.bundle import as_text
+from netwright.shipping.card import write_card
 from serving import bundles
 
 HERE = Path(__file__).parent
@@ -327,11 +329,29 @@ def test_names_of_classes_steer_no_terminal_and_no_sheet(named: Path, capsys: py
             patch.setattr(sys, "stdin", io.StringIO(value + "\n"))
             assert main(["predict", str(named), "-", "--format", how]) == 0
         shown = capsys.readouterr().out
-        assert not steers(shown.replace("\r\n", "\n")) or how == "jsonl", how
+        assert not steers(shown.replace("\r\n", "\n")), how
         if how == "jsonl":
-            assert "\x1b" not in shown and "\x00" not in shown and shown.count("\n") == 1
+            assert shown.count("\n") == 1 and set(NAMES) == set(json.loads(shown)["probabilities"])
     answers = Predictor.open(named).predict([[[0] * 8] * 8])
     rows = list(csv.reader(io.StringIO("\r\n".join(csv_lines(answers)), newline="")))
     assert len(rows) == 2
     assert not [cell for row in rows for cell in row if cell.startswith(FORMULA)]
     assert not [cell for row in rows for cell in row if steers(cell)]
+
+
+def test_names_in_a_card_and_a_certificate_are_names(image: Made) -> None:
+    """No line begins with a name's second part, no mark of Markdown or HTML acts, and JSON says what was named."""
+    run = open_run(image.run.path)
+    data = run.read_data().model_copy(update={"classes": NAMES, "name": "a\n- item\n=====\n\x1b[2J"})
+    proof = {
+        "validation": {"count": 1, "split": "val", "largest_difference": 0.0, "decisions_equal": 1, "decisions": 1},
+        "edges": [],
+    }
+    card = write_card(run.read_spec(), data, run.read_evaluation(), run.read_environment(), proof)
+    assert not steers(card)
+    assert not [line for line in card.splitlines() if line.startswith(("- item", "=====", "break"))]
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\[link", card)
+    assert card.count("\n# ") + card.startswith("# ") == 1
+    text = as_text({"examples": [{"answer": {"label": name}} for name in NAMES]})
+    assert not steers(text)
+    assert [one["answer"]["label"] for one in json.loads(text)["examples"]] == list(NAMES)

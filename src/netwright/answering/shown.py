@@ -19,6 +19,8 @@ FORMATS = ("table", "jsonl", "csv")
 # A cell that begins with one of these is a formula for spreadsheets (OWASP, "CSV Injection"); plain numbers are none.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+# What JSON leaves as it is: controls from DEL on, marks of direction, ends of lines.
+STEERING = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
 MOST_CLASSES = 200  # of which each has a column of probabilities
 
 
@@ -86,7 +88,12 @@ def _forecast(name: str, columns: Mapping[str, Any]) -> Iterator[str]:
 
 def json_line(answer: Answer) -> str:
     """One answer as JSON on a line; half characters, which are no Unicode text, as escapes."""
-    return json.dumps(answer, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+    return harmless_json(json.dumps(answer, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def harmless_json(text: str) -> str:
+    """JSON that says the same, with escapes for what would steer a terminal."""
+    return text if text.isascii() and "\x7f" not in text else STEERING.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
 
 
 def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:

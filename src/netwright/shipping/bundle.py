@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from netwright import __version__
+from netwright.answering.shown import harmless_json
 from netwright.answering.standalone import runtime_files
 from netwright.batch import Batch
 from netwright.data.batches import eval_batches
@@ -154,7 +155,7 @@ def digests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def as_text(value: Any) -> str:
     """JSON for a file."""
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return harmless_json(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
 
 
 def write_parts(folder: Path, parts: dict[str, bytes]) -> None:

@@ -58,7 +58,8 @@ def write_card(
 
 def _plain(text: str) -> str:
     """A name from data that cannot act as Markdown or HTML."""
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in harmless(text))
+    shown = harmless(text).replace("\n", "\\n").replace("\t", "\\t")  # else the rest of it would begin a line
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in shown)
 
 
 def _purpose(spec: RunSpec, data: DataSpec) -> str:
