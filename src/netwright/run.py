@@ -24,6 +24,7 @@ from netwright.records import DataSpec, Environment, Finding, Plan, RunSpec
 from netwright.results import Evaluation
 
 R = TypeVar("R", bound=BaseModel)
+MOST_VALUES = 100_000  # of settings: names of files, classes and arguments
 FINDINGS = TypeAdapter(tuple[Finding, ...])
 
 
@@ -114,8 +115,10 @@ class Run:
             RunError: The file cannot be understood.
         """
         try:
-            return RunSpec.model_validate(yaml.safe_load(self.settings_file.read_text(encoding="utf-8")))
-        except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+            tree = yaml.safe_load(self.settings_file.read_text(encoding="utf-8"))
+            _bounded(tree)
+            return RunSpec.model_validate(tree)
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
             raise _unreadable(self.settings_file, error) from error
 
     def read_plan(self) -> Plan:
@@ -312,6 +315,17 @@ def _read(path: Path, kind: type[R]) -> R:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _bounded(tree: Any) -> None:
+    """Refuse values that stand in each other by aliases of YAML until nobody can write them down."""
+    count, left = 0, [tree]
+    while left:
+        one = left.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values, by aliases in each other")
+        left += list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:

@@ -256,6 +256,16 @@ def test_settings_of_a_run_are_data(image: Made, tmp_path: Path) -> None:
         assert open_run(run).read_spec().data == value
 
 
+def test_settings_that_grow_without_end_are_refused(image: Made, tmp_path: Path) -> None:
+    """Aliases that stand in each other or in themselves, and lists too deep to read."""
+    run = Path(shutil.copytree(image.run.path, tmp_path / "run"))
+    bomb = malice.corpus(tmp_path)["yaml bomb"]
+    for content in (bomb, b"data: &a [*a]\n", b"data: " + b"[" * 20_000, b"data: 2026-99-99\n"):
+        (run / "settings.yaml").write_bytes(content)
+        with pytest.raises(RunError, match=r"settings\.yaml"):
+            open_run(run).read_spec()
+
+
 # Weights
 
 
