@@ -212,7 +212,7 @@ def _regression(pages: Pages, words: wording.Words) -> tuple[str, str] | None:
 
     try:
         held = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: a dtype that NumPy has not
         raise RunError(
             where=str(path), expected="predictions", got=str(error), cure="Evaluate the run again."
         ) from error

@@ -24,11 +24,13 @@ import numpy as np
 import pytest
 
 from answering import gadgets, malice
+from answering.given_hostile import vouched
 from answering.kinds import Made, certify
 from netwright.answering.bundle import open_bundle
 from netwright.answering.predictor import Predictor
 from netwright.answering.shown import FORMULA, csv_lines
-from netwright.checkpoints import read_weights
+from netwright.checkpoints import load, read_weights
+from netwright.checkpoints.manifest import manifest_bytes
 from netwright.cli import main
 from netwright.errors import BundleError, CheckpointError, NetwrightError, RunError
 from netwright.inference import open_trained
@@ -267,6 +269,20 @@ def test_settings_that_grow_without_end_are_refused(image: Made, tmp_path: Path)
 
 
 # Weights
+
+
+@pytest.mark.parametrize("name", sorted(malice.headers()))
+def test_checkpoints_whose_header_lies_are_passed_over(name: str, tmp_path: Path) -> None:
+    """Also where the manifest vouches for them."""
+    one = tmp_path / "step-00000001"
+    one.mkdir()
+    before, content = b"\x02\x00\x00\x00\x00\x00\x00\x00{}", malice.headers()[name]
+    sealed = manifest_bytes(1, {"tensors.safetensors": before, "state.json": b"{}"})
+    (one / "manifest.json").write_bytes(vouched(sealed, "tensors.safetensors", before, content))
+    (one / "tensors.safetensors").write_bytes(content)
+    (one / "state.json").write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(malice.headers()))

@@ -246,7 +246,7 @@ def _remove_strays_if_allowed(folder: Path, disk: Disk) -> None:
 def _read_state(whole: Whole) -> Any:  # Any: as nested as the caller made it
     try:
         return decode(whole.raw_state.decode("ascii"), safetensors.torch.load(whole.raw_tensors))
-    except (ValueError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:  # KeyError: a dtype that torch has not
         raise DamagedError(f"{STATE}: expected a stored state, found: {error}") from error
 
 

@@ -20,6 +20,7 @@ PLACES = (
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
     "shutil.rmtree", "shutil.move", "shutil.copyfile", "tempfile.mkstemp", "tempfile.mkdtemp",
 )  # fmt: skip
+PARSER = f"{os.path.dirname(os.__file__)}/ast.py"  # noqa: PTH120
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 MODULES = {
     MARK, "pip", "ensurepip", "venv", "antigravity", "webbrowser", "telnetlib", "ftplib", "smtplib", "imaplib", "pty",
@@ -72,10 +73,11 @@ if LOG:
         if event in ("compile", "exec") and getattr(args[0], "co_filename", "").endswith(_own):
             return
         told = _spoken(event, args)
-        if told:
-            caller = sys._getframe(1)
-            os.write(
-                _descriptor, f"{told} | {caller.f_code.co_filename}:{caller.f_lineno}\n".encode("utf-8", "replace")
-            )
+        if not told:
+            return
+        code, line = sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
+        if event == "compile" and code == PARSER:
+            return  # parsed, not run, as NumPy does with the head of an array
+        os.write(_descriptor, f"{told} | {code}:{line}\n".encode("utf-8", "replace"))
 
     sys.addaudithook(_hook)
