@@ -17,10 +17,10 @@ from netwright.data.batches import eval_batches
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions
 from netwright.evaluation.clusters import mean_of_ratios, ratios
-from netwright.metrics.entities import find_scheme
 from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.worst_tags import worst_sentences
 from netwright.marked import pieces
+from netwright.metrics.entities import find_scheme
 from netwright.models import load_model
 from netwright.planning import plan
 from netwright.progress import Silent

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from netwright.evaluation import Predictions
-from netwright.metrics.entities import count_by_sentence, find_entities, find_scheme
 from netwright.evaluation.tagging import score_tagging
+from netwright.metrics.entities import count_by_sentence, find_entities, find_scheme
 
 BIO = ["O", "B-person", "I-person", "B-place", "I-place"]
 ALL = ["O", *(f"{place}-{kind}" for place in "BIES" for kind in ("person", "place"))]
