@@ -25,7 +25,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +216,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if asked.write:
-        file = HERE / "results" / f"serving_{datetime.now(timezone.utc):%Y%m}.md"
+        file = HERE / "results" / "serving.md"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

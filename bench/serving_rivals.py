@@ -17,7 +17,7 @@ from common import ROOT
 
 VENV = ROOT / ".venv-bench-serving"
 PYTHON = VENV / "bin" / "python"
-RIVALS = {"litserve": "0.2.19", "uvloop": "0.23.0", "httptools": "0.9.0"}
+RIVALS = {"litserve": "0.2.19", "uvloop": "0.23.0", "httptools": "0.9.0", "python-multipart": "0.0.34"}
 SHOWN = ("torch", "fastapi", "uvicorn", "uvloop", "httptools", "litserve")
 HAVE = """
 import json, sys

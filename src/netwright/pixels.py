@@ -57,6 +57,11 @@ def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> I
         raise unreadable(name, reason or type(error).__name__) from error
 
 
+def resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bilinear, with antialiasing where it gets smaller."""
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
 def unreadable(name: str, reason: str) -> DataError:
     """The error for an image that cannot be read."""
     return DataError(

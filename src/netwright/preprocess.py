@@ -114,7 +114,7 @@ class Preprocess(_Operation):
         """What is done to one field."""
         return self.fields.get(name, self)
 
-    @property
+    @functools.cached_property  # asked for each picture that a server reads
     def decode(self) -> tuple[DecodeImage | Resize, ...]:
         """Operations run once a sample."""
         return tuple(one for one in self.operations if isinstance(one, DecodeImage | Resize))
@@ -212,9 +212,7 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
     Raises:
         DataError: It cannot be read, or its header promises more than ``MAX_PIXELS`` pixels.
     """
-    from PIL.Image import Resampling  # late, as texts are answered where Pillow is not
-
-    from netwright.pixels import read_image
+    from netwright.pixels import read_image, resized  # late, as texts are answered where Pillow is not
 
     mode: Literal["L", "RGB"] = "RGB"
     image: Image.Image | None = None
@@ -225,7 +223,7 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
         else:
             image = image if image is not None else read_image(raw, mode)
             if image.size != (operation.width, operation.height):
-                image = image.resize((operation.width, operation.height), Resampling.BILINEAR)
+                image = resized(image, operation.width, operation.height)
     image = image if image is not None else read_image(raw, mode)
     bands = [image] if image.mode == "L" else [image.getchannel(band) for band in range(3)]
     pixels = np.empty((len(bands), image.height, image.width), dtype=np.uint8)

@@ -57,6 +57,6 @@ class Limits:
     answer_s: float = 30.0
     drain_s: float = 20.0
     waiting: int = 256
-    batch: int = 16
+    batch: int = 32
     wait_ms: float = 4.0
     explained: int = 2
