@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import ROOT
 from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parent.parent  # tests load this file by itself
 
 Case = tuple[nn.Module, Any, dict[str, Any]]
 COUNT = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from netwright.errors import ExportRefusedError
 from netwright.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
-from odd_modules import CASES  # noqa: E402
+FILE = importlib.util.spec_from_file_location("odd_modules", ROOT / "bench" / "odd_modules.py")
+assert FILE is not None
+assert FILE.loader is not None
+odd_modules = importlib.util.module_from_spec(FILE)  # not by the folder: bench/serving.py would hide tests/serving
+FILE.loader.exec_module(odd_modules)
+CASES = odd_modules.CASES
 
 # What no graph can hold, and what the refusal says of it.
 REFUSED = {"branches and loops by value": "value", "through NumPy": "NumPy"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from netwright.preprocess import Resize
 from netwright.records import DataSpec
 from netwright.rows import CategoryColumn, DateColumn, EncodeRows, NumberColumn
 from netwright.windows import WindowSeries
@@ -145,7 +146,8 @@ def _arrays(spec: DataSpec) -> Iterator[tuple[str, list[Any]]]:
         yield "all black", [np.zeros(field.shape, dtype=np.uint8)]
         yield "all white", [np.full(field.shape, 255, dtype=np.uint8)]
         yield "noise", [generator.integers(0, 256, field.shape).astype(np.uint8)]
-        if len(field.shape) == 3:
+        # Where nothing is resized the graph takes the size of training alone, whatever the module would take.
+        if len(field.shape) == 3 and any(isinstance(one, Resize) for one in spec.preprocess.decode):
             high, wide = field.shape[1:]
             grey = generator.integers(0, 256, (high * 2 + 1, wide + 3)).astype(np.uint8)
             yield "another size, grey", [grey]
