@@ -13,7 +13,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -287,13 +287,7 @@ class Folder:
 
     def read(self, name: str, most: int) -> bytes:
         """A file's content, and at most one byte more than ``most``."""
-        parts, count = [], 0
-        for piece in self.pieces(name):
-            parts.append(piece)
-            count += len(piece)
-            if count > most:
-                break
-        return b"".join(parts)[: most + 1]
+        return _joined(self.pieces(name), most)
 
 
 class Archive:
@@ -370,10 +364,15 @@ class Archive:
 
     def read(self, name: str, most: int) -> bytes:
         """A member's content, and at most one byte more than ``most``."""
-        parts, count = [], 0
-        for piece in self.pieces(name):
-            parts.append(piece)
-            count += len(piece)
-            if count > most:
-                break
-        return b"".join(parts)[: most + 1]
+        return _joined(self.pieces(name), most)
+
+
+def _joined(pieces: Iterable[bytes], most: int) -> bytes:
+    """Pieces end to end, and at most one byte more than ``most``; no piece behind that is read."""
+    parts, count = [], 0
+    for piece in pieces:
+        parts.append(piece)
+        count += len(piece)
+        if count > most:
+            break
+    return b"".join(parts)[: most + 1]

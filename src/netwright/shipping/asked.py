@@ -73,18 +73,12 @@ def _as_far_as_it_can(subject: Subject, inputs: Sequence[Any]) -> list[dict[str,
     return found
 
 
-def _answered(folder: Path, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-    predictor = Predictor.open(folder)
+def _answered(predictor: Predictor, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
     more = {"max_new_tokens": 12, "temperature": 0} if subject.trained.data_spec.task == NextToken.name else {}
-    return [_as_dict(answer) for answer in predictor.predict(list(inputs), **more)]
+    return predictor.predict(list(inputs), **more)
 
 
-def _as_dict(answer: Any) -> dict[str, Any]:
-    held: dict[str, Any] = answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=True)
-    return held
-
-
-def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
+def through_both(predictor: Predictor, subject: Subject, known: Sequence[Any], *, exact: bool) -> list[dict[str, Any]]:
     """Raw inputs through both: of the compared split, and at the edges of what is allowed."""
     asked = [("raw samples of the split", list(known)), *edge_inputs(subject.trained.data_spec, known)]
     found: list[dict[str, Any]] = []
@@ -92,7 +86,7 @@ def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact:
         if not inputs:
             continue
         truths = _as_far_as_it_can(subject, inputs)
-        pairs = zip(truths, _answered(folder, subject, inputs), strict=True)
+        pairs = zip(truths, _answered(predictor, subject, inputs), strict=True)
         gaps = [Apart() if true is None else apart(true, other, subject.scales) for true, other in pairs]
         refused = truths.count(None)
         if refused and not found:  # of the split, which come first, it took all before
@@ -124,20 +118,20 @@ def through_both(folder: Path, subject: Subject, known: Sequence[Any], *, exact:
     return found
 
 
-def examples(folder: Path, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
+def examples(predictor: Predictor, subject: Subject, known: Sequence[Any]) -> list[dict[str, Any]]:
     """Inputs with their answers, which whoever has the bundle can check again."""
     spec = subject.trained.data_spec
     few = list(known[:: max(1, len(known) // EXAMPLES)])[:EXAMPLES]
     written = [as_json(one, spec.preprocess, spec.kind) for one in few]
     good = [(one, raw) for one, raw in zip(written, few, strict=True) if one is not None]
-    answers = _answered(folder, subject, [raw for _, raw in good])
+    answers = _answered(predictor, subject, [raw for _, raw in good])
     return [
         {"input": one, "answer": {key: value for key, value in answer.items() if key != "name"}}
         for (one, _), answer in zip(good, answers, strict=True)
     ]
 
 
-def through_run_py(folder: Path, subject: Subject, known: Sequence[Any], *, exact: bool) -> str:
+def through_run_py(folder: Path, predictor: Predictor, subject: Subject, known: Sequence[Any], *, exact: bool) -> str:
     """run.py in a process of its own, on inputs as JSON."""
     spec = subject.trained.data_spec
     written = [(raw, as_json(raw, spec.preprocess, spec.kind)) for raw in known[:8]]
@@ -152,7 +146,7 @@ def through_run_py(folder: Path, subject: Subject, known: Sequence[Any], *, exac
         error = done.stderr.strip().splitlines()
         raise refuse("run.py", f"{len(answers)} answers to {len(good)} inputs: {error[-1] if error else 'no error'}")
     for (raw, _), answer in zip(good, answers, strict=True):
-        (true,) = _asked(subject, [raw]) if exact else _answered(folder, subject, [raw])
+        (true,) = _asked(subject, [raw]) if exact else _answered(predictor, subject, [raw])
         one = apart(true, answer, subject.scales)
         if not one.same or not one.numbers <= TOLERANCE:
             raise refuse("run.py", f"{one.what or 'another answer'} ({one.numbers:.1e} apart)")

@@ -13,12 +13,10 @@ import numpy as np
 
 from netwright import __version__
 from netwright.answering.shown import harmless_json
-from netwright.answering.standalone import runtime_files
 from netwright.batch import Batch
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.inference import Trained
-from netwright.metrics.entities import find_scheme
 from netwright.results import Evaluation
 from netwright.shipping.card import write_card
 from netwright.shipping.graph import Exported
@@ -87,8 +85,6 @@ def _answer(trained: Trained) -> dict[str, Any]:
     found: dict[str, Any] = {"beam": trained.beam, "threshold": 0.5}
     if spec.preprocess.windows is not None and spec.task == "forecasting":
         found["half_widths"] = _half_widths(trained, spec.preprocess.windows.horizon)
-    if spec.task == "tagging":
-        found["bio"] = find_scheme(spec.classes or ()) is not None
     if spec.answers:
         found["answers"] = {one.name: {"task": one.task} for one in spec.answers}
     return found
@@ -164,11 +160,6 @@ def write_parts(folder: Path, parts: dict[str, bytes]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def runtime(kind: str) -> dict[str, bytes]:
-    """run.py and what it needs."""
-    return runtime_files(kind)
 
 
 def card(trained: Trained, certificate: dict[str, Any]) -> str:

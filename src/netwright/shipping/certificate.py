@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from netwright import __version__
 from netwright.answering.bundle import Bundle, open_bundle
 from netwright.answering.model import Model
+from netwright.answering.predictor import Predictor
 from netwright.batch import Batch
 from netwright.checkpoints import digest_of, read_weights
 from netwright.errors import CertificateError
@@ -66,8 +67,9 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
         _exported_program(bundle, subject)
     say("certificate: raw inputs, from files to answers")
     known = known_inputs(subject)
-    edges = through_both(folder, subject, known, exact=not variants)
-    through = through_run_py(folder, subject, known, exact=not variants)
+    predictor = Predictor.open(folder)
+    edges = through_both(predictor, subject, known, exact=not variants)
+    through = through_run_py(folder, predictor, subject, known, exact=not variants)
     return {
         "format": 1,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -88,7 +90,7 @@ def certify(folder: Path, subject: Subject, *, variants: dict[str, Any], say: Sa
         },
         "together": bundle.spec["together"],
         "variants": variants,
-        "examples": examples(folder, subject, known),
+        "examples": examples(predictor, subject, known),
     }
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from netwright.answering.bundle import open_bundle
 from netwright.answering.model import Model
+from netwright.answering.standalone import runtime_files
 from netwright.data.dataset import Data
 from netwright.errors import UsageError, require
 from netwright.inference import Trained, data_of, open_trained
@@ -26,7 +27,6 @@ from netwright.shipping.bundle import (
     classes_of,
     digests,
     first_batch,
-    runtime,
     scored,
     spec_of,
     write_parts,
@@ -124,7 +124,7 @@ def _fill(
     files = {"model.onnx": plain, "model.pt2": to_pt2(graph, batch)}
     files["weights.safetensors"] = trained.run.weights_file.read_bytes()
     files["classes.json"] = as_text(classes_of(trained)).encode()
-    files |= runtime(trained.data_spec.kind)
+    files |= runtime_files(trained.data_spec.kind)
     write_parts(folder, files)
     subject = Subject.of(trained, data)
     spec = spec_of(trained, data, graph, opset=OPSET, together=False)
@@ -133,9 +133,7 @@ def _fill(
     _write_spec(folder, spec)
     variants: dict[str, Any] = {}
     if lighter is not None:
-        certify(
-            folder, subject, variants={}, say=say
-        )  # the plain one first: what it loses is told from its own answers
+        certify(folder, subject, variants={}, say=say)  # the plain one first: its own answers tell what is lost
         say(f"export: {lighter}, and what it loses")
         light = lighten(plain, lighter, subject)
         before = Model(open_bundle(folder))
