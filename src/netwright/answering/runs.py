@@ -10,6 +10,7 @@ from typing import Any, final
 from netwright import __version__
 from netwright.answering.answers import not_finite
 from netwright.answering.batches import Sample, fields_of
+from netwright.answering.bundle import FORMAT
 from netwright.answering.writing import Drawing
 from netwright.data.raw import first_line
 from netwright.generation import asker
@@ -18,6 +19,22 @@ from netwright.predicting import answer_samples
 from netwright.sampling import continuation
 
 Answer = dict[str, Any]
+
+
+def described(trained: Trained) -> dict[str, Any]:
+    """What preprocess.json says of a run's data, before there is a graph."""
+    spec = trained.data_spec
+    return {
+        "format": FORMAT,
+        "netwright": __version__,
+        "name": spec.name,
+        "title": f"{trained.spec.net.class_name} on {spec.name}",
+        "kind": spec.kind,
+        "task": spec.task,
+        "fields": [field.model_dump(mode="json") for field in spec.inputs],
+        "preprocess": spec.preprocess.model_dump(mode="json"),
+        "parts": {name: list(parts) for name, parts in spec.parts.items()},
+    }
 
 
 def open_run_engine(path: Path) -> RunEngine:
@@ -41,18 +58,7 @@ class RunEngine:
 
     def record(self) -> Mapping[str, Any]:
         """What is known of the run, in the form of preprocess.json; a run has no graph."""
-        spec = self._trained.data_spec
-        return {
-            "format": 1,
-            "netwright": __version__,
-            "name": spec.name,
-            "title": f"{self._trained.spec.net.class_name} on {spec.name}",
-            "kind": spec.kind,
-            "task": spec.task,
-            "fields": [field.model_dump(mode="json") for field in spec.inputs],
-            "preprocess": spec.preprocess.model_dump(mode="json"),
-            "parts": {name: list(parts) for name, parts in spec.parts.items()},
-        }
+        return described(self._trained)
 
     def answer(
         self, samples: Sequence[Sample], names: Sequence[str], *, batch_size: int, beam: int, how: Drawing

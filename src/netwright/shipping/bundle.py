@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from netwright import __version__
+from netwright.answering.runs import described
 from netwright.answering.shown import harmless_json
 from netwright.batch import Batch
 from netwright.data.batches import eval_batches
@@ -23,7 +23,6 @@ from netwright.shipping.graph import Exported
 from netwright.shipping.placing import CERTIFICATE
 from netwright.shipping.raws import as_json, raws
 
-FORMAT = 1
 SHOWN = 8  # samples that a page offers to be tried
 Say = Callable[[str], None]
 
@@ -48,16 +47,8 @@ def first_batch(data: Data, split: str, count: int) -> Batch:
 def spec_of(trained: Trained, data: Data, exported: Exported, *, opset: int, together: bool) -> dict[str, Any]:
     """All that stands between a raw input and an answer, as preprocess.json has it."""
     spec = trained.data_spec
-    return {
-        "format": FORMAT,
-        "netwright": __version__,
-        "name": spec.name,
-        "title": f"{trained.spec.net.class_name} on {spec.name}",
-        "kind": spec.kind,
+    return described(trained) | {
         "task": "own" if ":" in spec.task else spec.task,
-        "fields": [field.model_dump(mode="json") for field in spec.inputs],
-        "preprocess": spec.preprocess.model_dump(mode="json"),
-        "parts": {name: list(parts) for name, parts in spec.parts.items()},
         "model": {
             "opset": opset,
             "inputs": [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape)} for one in exported.inputs],
