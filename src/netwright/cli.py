@@ -36,9 +36,10 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    asked = argparse.Namespace(debug=False)
+    given = list(sys.argv[1:] if argv is None else argv)
+    asked = argparse.Namespace(debug=False, given=given)
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv), asked)
+        return _run(given, asked)
     except NetwrightError as error:
         return _fail(error, error.exit_code, debug=asked.debug)
     except KeyboardInterrupt as error:

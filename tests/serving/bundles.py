@@ -78,11 +78,16 @@ def _port(name: str, dtype: str, shape: Sequence[int | str], **more: Any) -> dic
 
 
 def digits(
-    folder: Path, *, seed: int = 0, made: str = "2026-11-26T00:00:00Z", size: int = 28, hidden: int = 32
+    folder: Path, *, seed: int = 0, made: str = "2026-11-26T00:00:00Z", size: int = 28, hidden: int = 32, slow: int = 0
 ) -> Path:
-    """Pictures of one channel to ten classes, by two layers of random weights."""
+    """Pictures of one channel to ten classes, by two layers of random weights; ``slow`` multiplies matrices in vain."""
+
+    def flat(turn: int) -> str:
+        return "flat" if turn == slow else f"flat{turn}"
+
     random = np.random.default_rng(seed)
     weights = {
+        **({"same": np.eye(size * size, dtype=np.float32)} if slow else {}),
         "scale": np.float32([1 / 255]),
         "first": random.normal(0, 0.2, (size * size, hidden)).astype(np.float32),
         "second": random.normal(0, 0.5, (hidden, 10)).astype(np.float32),
@@ -90,7 +95,8 @@ def digits(
     nodes = [
         helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["real", "scale"], ["scaled"]),
-        helper.make_node("Flatten", ["scaled"], ["flat"]),
+        helper.make_node("Flatten", ["scaled"], [flat(0)]),
+        *(helper.make_node("MatMul", [flat(turn), "same"], [flat(turn + 1)]) for turn in range(slow)),
         helper.make_node("MatMul", ["flat", "first"], ["sums"]),
         helper.make_node("Relu", ["sums"], ["active"]),
         helper.make_node("MatMul", ["active", "second"], ["logits"]),

@@ -25,10 +25,15 @@ class Running:
 
     Args:
         arguments: Of ``netwright serve``, without the port.
+        supervised: Whether it runs under a process that starts it again, as it does by default; later to begin.
+        files: How many files it may open; None for as many as this process.
     """
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, supervised: bool = False, files: int | None = None) -> None:
         command = [sys.executable, "-m", "netwright", "serve", *map(str, arguments), "--port", "0"]
+        command += [] if supervised else ["--no-supervise"]
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
         self.lines: list[dict[str, Any]] = []
@@ -36,10 +41,10 @@ class Running:
         self._begun = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._begun.wait(START_S) or not self.lines:
+        if not self._begun.wait(START_S) or not self.events("serving"):
             self.process.kill()
             raise AssertionError(f"no server: {''.join(self.raw)}")
-        self.address = str(self.lines[0]["address"])
+        self.address = str(self.events("serving")[0]["address"])
         self.port = int(self.address.rpartition(":")[2])
 
     def _read(self) -> None:
@@ -66,14 +71,20 @@ class Running:
             time.sleep(0.02)
         raise AssertionError(f"no {name}: {''.join(self.raw[-20:])}")
 
+    @property
+    def server(self) -> int:
+        """The process that serves: the one that was started, or its child."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if children else self.process.pid
+
     def rss(self) -> int:
         """Bytes of memory that it holds."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        text = Path(f"/proc/{self.server}/status").read_text()
         return int(text.split("VmRSS:")[1].split()[0]) * 1024
 
     def files(self) -> int:
         """Open files."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.server}/fd").iterdir()))
 
     def term(self) -> None:
         """Ask it to end."""
@@ -113,9 +124,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str | Path) -> Iterator[Running]:
-    """A server for a while."""
-    one = Running(*arguments)
+def serving(*arguments: str | Path, supervised: bool = False, files: int | None = None) -> Iterator[Running]:
+    """A server for a while; see ``Running``."""
+    one = Running(*arguments, supervised=supervised, files=files)
     try:
         yield one
     finally:

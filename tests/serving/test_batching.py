@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
 import re
@@ -85,13 +86,9 @@ def mixed(made: Path, count: int) -> list[tuple[bytes, str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("concurrency", [1, 8, 64, pytest.param(256, marks=pytest.mark.soak)])
-def test_answers_of_batches_are_the_serial_answers(server: Running, made: Path, concurrency: int) -> None:
-    """Of all kinds and lengths at once, each reply is for its own request, and equal to the answer it gets alone."""
-    asked = mixed(made, 400)
-    before = sizes(server, "digits")
-    replies = asyncio.run(ask_all(server.port, [data for data, _, _ in asked], concurrency))
-    after = sizes(server, "digits")
+def ask_and_compare(port: int, asked: Sequence[tuple[bytes, str, dict[str, Any]]], concurrency: int) -> None:
+    """Ask so many at once; each reply is for its own request, and equal to the serial answer."""
+    replies = asyncio.run(ask_all(port, [data for data, _, _ in asked], concurrency))
     for (_, name, answer), (status, headers, body) in zip(asked, replies, strict=True):
         assert status == 200, body
         assert headers["x-request-id"] == name
@@ -101,6 +98,15 @@ def test_answers_of_batches_are_the_serial_answers(server: Running, made: Path, 
             if part in answer:
                 expected = answer[part] if isinstance(answer[part], dict) else list(answer[part])
                 assert told[part] == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64, pytest.param(256, marks=pytest.mark.soak)])
+def test_answers_of_batches_are_the_serial_answers(server: Running, made: Path, concurrency: int) -> None:
+    """Of all kinds and lengths at once, each reply is for its own request, and equal to the answer it gets alone."""
+    asked = mixed(made, 400)
+    before = sizes(server, "digits")
+    ask_and_compare(server.port, asked, concurrency)
+    after = sizes(server, "digits")
     batches, inputs = after[0] - before[0], after[1] - before[1]
     assert inputs > batches or concurrency == 1  # else nothing was tested
 
@@ -136,6 +142,25 @@ def test_beyond_the_queue_requests_are_told_to_come_again(made: Path, tmp_path: 
         memory = one.rss()
         asyncio.run(ask_all(one.port, [data] * 80, 40))
         assert one.rss() - memory < 64 << 20
+
+
+def test_at_the_systems_limit_of_files_clients_are_told_so(made: Path) -> None:
+    """64 files: fewer connections, and said so at the begin; the others get 503 or are closed, and it goes on."""
+    data = request("/predict", bundles.png(1), kind="image/png")
+    with serving(made / "digits", files=64) as one:
+        (warned,) = one.events("the system's limit of open files")
+        assert warned["level"] == "warning" and 0 < warned["connections"] < 64
+        several = [one.connect() for _ in range(200)]
+        time.sleep(0.3)
+        statuses = []
+        for each in several:
+            with contextlib.suppress(OSError):
+                each.sendall(data)
+                statuses.append(read_reply(each)[0])
+            each.close()
+        assert statuses.count(200) >= warned["connections"] - 1 and set(statuses) == {200, 503}
+        assert one.ask(data)[0] == 200
+        assert one.files() < 64
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.soak)])

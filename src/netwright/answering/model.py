@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,22 @@ NUMPY_TYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool",
 }  # fmt: skip
 SILENT = 4  # what onnxruntime writes to stderr by itself: errors are raised as well, and it would write parts of inputs
+
+
+def load_runtime(extra: str = "export") -> Any:
+    """Import onnxruntime, silenced: by itself it keeps events under the person's home and sends them away.
+
+    Args:
+        extra: What an error says would bring it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded, and not again
+    runtime = require("onnxruntime", extra)
+    if getattr(runtime, "disable_telemetry_events", None) is not None:
+        runtime.disable_telemetry_events()
+    return runtime
 
 
 class Model:
@@ -33,13 +50,11 @@ class Model:
             BundleError: The graph is none, or has other inputs and outputs than the bundle says.
         """
         where = f"{bundle.path}, {MODEL}"
-        runtime = require("onnxruntime", "export")
+        runtime = load_runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         options.log_severity_level = SILENT
-        if getattr(runtime, "disable_telemetry_events", None) is not None:
-            runtime.disable_telemetry_events()
         try:
             self._session = runtime.InferenceSession(
                 bundle.read(MODEL), sess_options=options, providers=["CPUExecutionProvider"]
@@ -53,6 +68,8 @@ class Model:
         try:
             self._inputs = _compare(model.get("inputs"), self._session.get_inputs(), where, "inputs")
             self._outputs = tuple(_compare(model.get("outputs"), self._session.get_outputs(), where, "outputs"))
+            # Of one sample; what the graph calls by a name varies.
+            self._sizes = {one.name: tuple(one.shape or ())[1:] for one in self._session.get_inputs()}
         except UnicodeDecodeError as error:
             raise BundleError(
                 where=where, expected="names in UTF-8", got=str(error), cure="Export the run again."
@@ -78,7 +95,7 @@ class Model:
             The graph's outputs by name, each (B, ...).
 
         Raises:
-            DataError: A field is missing, or the graph cannot take what it was given.
+            DataError: A field is missing or of another size, or the graph cannot take what it was given.
         """
         try:
             feed = {name: fields[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
@@ -87,6 +104,8 @@ class Model:
                 where="the model's inputs", expected=", ".join(self._inputs), got=f"none called {error}",
                 cure="Give all fields.",
             ) from error  # fmt: skip
+        for name, value in feed.items():
+            _refuse_size(name, value.shape[1:], self._sizes[name])
         try:
             found: Sequence[Any] = self._session.run(self._outputs, feed)
         # Shapes that a layer cannot take, and memory that is not there: onnxruntime's errors have no common class.
@@ -97,6 +116,19 @@ class Model:
                 cure="Give one of a size as in training.",
             ) from error  # fmt: skip
         return dict(zip(self._outputs, found, strict=True))
+
+
+def _refuse_size(name: str, got: tuple[int, ...], wanted: tuple[Any, ...]) -> None:
+    """Refuse an input of which a size is another than the graph's, where the graph has but one."""
+    fixed = [(size, own) for size, own in zip(got, wanted, strict=False) if isinstance(own, int)]
+    if len(got) != len(wanted) or any(size != own for size, own in fixed):
+        shown = f"({', '.join(map(str, wanted))}{',' if len(wanted) == 1 else ''})"
+        raise DataError(
+            where=f"input `{name}`",
+            expected=f"shape {shown}",
+            got=str(got),
+            cure="Bring it to the size of training: the graph takes no other.",
+        )
 
 
 def _compare(said: Any, there: Sequence[Any], where: str, what: str) -> dict[str, np.dtype[Any]]:

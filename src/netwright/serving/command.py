@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netwright.serving.limits import Limits
     from netwright.serving.logs import Log
-    from netwright.serving.running import Place
+    from netwright.serving.place import Place
 
 SERVE_EXAMPLE = "netwright serve bundle\n         netwright serve digits=bundle reviews@2=reviews.zip --port 8080"
 # Options of the limits: name, field, kind, and what it is.
@@ -45,7 +45,9 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=Path, metavar="FILE", help="a key a line; each request must bring one")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one model; 1")
     parser.add_argument("--quiet", action="store_true", help="no line in the log for each request")
-    parser.add_argument("--supervise", action="store_true", help="start it again where its process dies")
+    parser.add_argument(
+        "--no-supervise", action="store_true", help="one process alone, which nobody starts again where it dies"
+    )
     parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     for option, field, kind, text in BOUNDS:
         parser.add_argument(option, dest=f"bound_{field}", type=kind, metavar="N", help=text)
@@ -53,18 +55,9 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 
 def run_serve(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    try:
-        import fastapi  # noqa: F401
-        import onnxruntime  # type: ignore[import-untyped]  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("serve", error) from error
-
     from netwright.serving.access import is_loopback, read_keys
     from netwright.serving.logs import Log
-    from netwright.serving.models import wanted
-    from netwright.serving.running import Place, serve
+    from netwright.serving.place import Place
 
     keys = tuple(read_keys(arguments.keys)) if arguments.keys is not None else ()
     if not keys and not is_loopback(arguments.host):
@@ -77,13 +70,26 @@ def run_serve(arguments: argparse.Namespace) -> int:
     place = Place(arguments.host, _port(arguments.port), tuple(arguments.allow_host), keys, arguments.listener)
     limits = _limits(arguments)
     log = Log(sys.stderr, requests=not arguments.quiet)
+    # A child of this process, so that this one needs none of what a server imports. Windows hands no sockets on.
+    if place.listener is None and not arguments.no_supervise and sys.platform != "win32":
+        return _supervise(arguments.given, place, log)
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("serve", error) from error
+
+    from netwright.answering.model import load_runtime
+    from netwright.serving.models import wanted
+    from netwright.serving.running import serve
+
+    load_runtime("serve")
 
     def announce(address: str) -> None:
         log.say("info", "serving", address=address, models=[one.name for one in asked])
 
     asked = wanted(arguments.bundles)
-    if arguments.supervise and arguments.listener is None:
-        return _supervise(place, log)
     return _run(serve(asked, place, limits, log, threads=max(1, arguments.threads), announce=announce))
 
 
@@ -98,16 +104,12 @@ def _run(served: Coroutine[Any, Any, int]) -> int:
     return int(uvloop.run(served))
 
 
-def _supervise(place: Place, log: Log) -> int:
-    from netwright.serving.running import BACKLOG, taken
-    from netwright.serving.supervising import listening, supervise
+def _supervise(given: list[str], place: Place, log: Log) -> int:
+    from netwright.serving.place import listening
+    from netwright.serving.supervising import supervise
 
-    try:
-        listener = listening(place.host, place.port, BACKLOG)
-    except OSError as error:
-        raise taken(place) from error
-    with listener:
-        return supervise(sys.argv[1:], listener, log.say)
+    with listening(place) as listener:
+        return supervise(given, listener, log.say)
 
 
 def _port(port: int) -> int:

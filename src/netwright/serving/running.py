@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from netwright.errors import NetwrightError, UsageError
 from netwright.serving.access import LOOPBACK, Access, is_loopback
 from netwright.serving.app import App
 from netwright.serving.handlers import Handlers
@@ -23,31 +23,13 @@ from netwright.serving.limits import Limits
 from netwright.serving.logs import FLUSH_S, Log
 from netwright.serving.metrics import Metrics
 from netwright.serving.models import Models, Wanted
+from netwright.serving.place import BACKLOG, Place, room_for, taken
 from netwright.serving.protocol import SWEEP_S, Hub
 from netwright.serving.refusals import Refused
 
 PAGE = Path(__file__).parent / "page"
+PARENT_S = 1.0  # how often a server looks whether its supervisor lives
 LAST_REQUEST_S = 1.0  # after SIGTERM: a client that keeps its connection may have one more under way
-BACKLOG = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and for whom the server listens.
-
-    Attributes:
-        host: An address or name of this machine.
-        port: 0 for any that is free.
-        allowed: Further hosts that requests may name.
-        keys: Of which a request must bring one; empty for none.
-        listener: Descriptor of a socket that listens already; None to make one.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    allowed: tuple[str, ...] = ()
-    keys: tuple[bytes, ...] = ()
-    listener: int | None = None
 
 
 class Server(uvicorn.Server):
@@ -112,6 +94,10 @@ async def serve(asked: Sequence[Wanted], place: Place, limits: Limits, log: Log,
     Raises:
         NetwrightError: A bundle cannot be opened, or the address cannot be had.
     """
+    room = room_for(limits.connections)
+    if room < limits.connections:
+        log.say("warning", "the system's limit of open files", connections=room, wanted=limits.connections)
+        limits = dataclasses.replace(limits, connections=room)
     counted = Metrics()
     models = Models(asked, limits, counted, log.say, threads=threads)
     for one in models.all:
@@ -137,6 +123,8 @@ async def serve(asked: Sequence[Wanted], place: Place, limits: Limits, log: Log,
         asyncio.create_task(models.watch()),
         asyncio.create_task(_announce(server, place, announce)),
     ]
+    if place.listener is not None:
+        keeping.append(asyncio.create_task(_end_with_parent(server, os.getppid())))
     _listen_to_signals(server, models)
     try:
         await server.serve(None if place.listener is None else [socket.socket(fileno=place.listener)])
@@ -165,6 +153,13 @@ async def _keep(hub: Hub, models: Models, log: Log) -> None:
             log.flush()
 
 
+async def _end_with_parent(server: Server, parent: int) -> None:
+    """A server that nobody watches any more, as its supervisor was killed, ends as by SIGTERM."""
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_S)
+    server.should_exit = True
+
+
 async def _announce(server: Server, place: Place, announce: Any) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
@@ -188,13 +183,3 @@ def _listen_to_signals(server: Server, models: Models) -> None:
     for number, action in (("SIGTERM", end), ("SIGINT", end), ("SIGHUP", again)):
         if hasattr(signal, number) and sys.platform != "win32":
             loop.add_signal_handler(getattr(signal, number), action)
-
-
-def taken(place: Place) -> NetwrightError:
-    """The error for an address that cannot be had."""
-    return UsageError(
-        where=f"--host {place.host} --port {place.port}",
-        expected="an address of this machine and a free port",
-        got="one that cannot be had",
-        cure="Take another --port, or 0 for any that is free.",
-    )

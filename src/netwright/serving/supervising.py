@@ -15,22 +15,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP")
+ENDS = (signal.SIGTERM, signal.SIGINT)
 MOST_DEATHS, WITHIN_S = 5, 60.0  # one that dies more often than that would die for ever
-
-
-def listening(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that listens, for children to take over.
-
-    Raises:
-        OSError: The address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    one = socket.socket(family, socket.SOCK_STREAM)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one.bind((host, port))
-    one.listen(backlog)
-    one.set_inheritable(True)
-    return one
 
 
 def supervise(arguments: Sequence[str], listener: socket.socket, say: Callable[..., None]) -> int:
@@ -41,7 +27,10 @@ def supervise(arguments: Sequence[str], listener: socket.socket, say: Callable[.
         listener: Listens already.
         say: Writes a line of the log.
     """
-    command = [sys.executable, "-m", "netwright", *arguments, "--listener", str(listener.fileno())]
+    given = [*arguments, "--listener", str(listener.fileno())]
+    # The very paths of this process: `-m` would look in the folder where it is called first, which may hold anything.
+    script = f"import sys; sys.path[:] = {sys.path!r}; from netwright.cli import main; sys.exit(main({given!r}))"
+    command = [sys.executable, "-c", script]
     child: subprocess.Popen[bytes] | None = None
     asked_to_end = False
 
@@ -56,13 +45,16 @@ def supervise(arguments: Sequence[str], listener: socket.socket, say: Callable[.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), pass_on)
     deaths: list[float] = []
-    while True:
+    while not asked_to_end:
         # A group of its own: Ctrl-C reaches the child once, through here.
         child = subprocess.Popen(command, pass_fds=[listener.fileno()], start_new_session=True, env=os.environ)
         code = child.wait()
+        if asked_to_end and -code in ENDS:  # it had not begun to listen to signals yet
+            return 0
         if asked_to_end or code >= 0:
-            return code
+            return code if code >= 0 else 1
         deaths = [one for one in deaths if one > time.monotonic() - WITHIN_S] + [time.monotonic()]
         say("error", "server died", signal=-code, deaths=len(deaths))
         if len(deaths) >= MOST_DEATHS:
             return 1
+    return 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from netwright.answering.bundle import open_bundle
-from netwright.answering.model import Model
+from netwright.answering.model import Model, load_runtime
 from netwright.answering.standalone import runtime_files
 from netwright.data.dataset import Data
 from netwright.errors import UsageError, require
@@ -72,8 +72,9 @@ def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
         CertificateError: What was made does not answer as the module does, or loses too much.
         MissingExtraError: The ``export`` extra is not installed.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxscript"):
         require(package, "export")
+    load_runtime()
     if to == "html" and as_zip:
         raise UsageError(where="--zip", expected="a bundle to put into one file", got="--to html", cure="Leave it out.")
     trained = open_trained(run, model)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from netwright.answering.model import load_runtime
 from netwright.batch import Batch
 from netwright.data import tensors
 from netwright.errors import require
@@ -152,7 +153,7 @@ def _entering(graph: Any, scopes: list[frozenset[str]]) -> list[str]:
 
 def _run(proto: Any, inputs: Mapping[str, Tensor], wanted: set[str]) -> Values:
     """What the file gives, values inside among them."""
-    onnx, onnxruntime = require("onnx", "export"), require("onnxruntime", "export")
+    onnx, onnxruntime = require("onnx", "export"), load_runtime()
     known = {one.name for one in proto.graph.output}
     given = {one.name for one in proto.graph.input}
     for name in sorted(wanted - known - given - {""}):

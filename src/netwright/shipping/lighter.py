@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from netwright.answering.model import load_runtime
 from netwright.batch import Batch
 from netwright.ctc import greedy
 from netwright.data.batches import eval_batches
@@ -64,7 +65,7 @@ def lighten(model: bytes, kind: Kind, subject: Subject) -> bytes:
         model: The plain one.
         kind: int8 with ranges from the training split (static, per channel), or fp16 with float32 in and out.
     """
-    require("onnxruntime", "export")
+    load_runtime()
     return _int8(model, subject) if kind == "int8" else _fp16(model)
 
 

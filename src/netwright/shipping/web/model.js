@@ -2,6 +2,7 @@
 
 import { answerOf } from "./answers.js";
 import { held, sha256 } from "./bytes.js";
+import { InputError } from "./python.js";
 import { batchOf, sampleOf, typed } from "./samples.js";
 import { continued } from "./writing.js";
 
@@ -35,6 +36,14 @@ async function start() {
 /** The session, started once. */
 export const session = () => (started ??= start());
 
+// An input of which a size is another than the graph's, where the graph has but one; sizes that vary are names.
+function refuseSize(name, got, wanted) {
+  if (got.length === wanted.length && wanted.every((size, at) => typeof size === "string" || size === got[at])) return;
+  const shown = (sizes) => `(${sizes.slice(1).join(", ")}${sizes.length === 2 ? "," : ""})`;
+  const cure = "Bring it to the size of training: the graph takes no other.";
+  throw new InputError(`input \`${name}\``, `shape ${shown(wanted)}`, shown(got), cure);
+}
+
 // The session answers one question at a time.
 let last = Promise.resolve();
 
@@ -44,9 +53,10 @@ export function run(batch) {
     const { spec } = await bundle();
     const running = await session();
     const feeds = {};
-    for (const { name, dtype } of spec.model.inputs) {
+    for (const { name, dtype, shape } of spec.model.inputs) {
       const field = batch[name];
       if (!field) throw new Error(`The model asks for ${name}, which its data have not.`);
+      refuseSize(name, field.shape, shape);
       feeds[name] = new globalThis.ort.Tensor(dtype, typed(field.data, dtype), field.shape);
     }
     return running.run(feeds);
