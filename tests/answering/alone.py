@@ -13,7 +13,7 @@ ABSENT = ("torch", "pydantic", "scipy", "pandas", "sklearn", "yaml", "rich", "on
 
 
 def alone(bundle: Path, *arguments: str, given: str = "", absent: tuple[str, ...] = ()) -> tuple[int, str, str]:
-    """run.py in a process of its own, in which imports of ``ABSENT`` fail; exit code, stdout, stderr. Its home stays empty."""
+    """run.py in a process where imports of ``ABSENT`` fail and home stays empty; exit code, stdout, stderr."""
     script = (
         f"import runpy, sys\nsys.modules.update(dict.fromkeys({(*ABSENT, *absent)!r}))\n"
         f"sys.argv[:] = {['run.py', *arguments]!r}\nrunpy.run_path({str(bundle / 'run.py')!r}, run_name='__main__')"
