@@ -121,7 +121,7 @@ def predicted(folder: Path) -> Cases:
     """As an input of ``netwright predict``, and as its bundle, and as that of ``netwright serve``."""
     for file in files(folder):
         yield f"predict {file.name}", lambda file=file: verb("predict", file, "text")  # type: ignore[misc]
-        yield f"serve {file.name}", lambda file=file: verb("serve", file)  # type: ignore[misc]
+        yield f"serve {file.name}", lambda file=file: verb("serve", "--no-supervise", file)  # type: ignore[misc]
         for name, suffixes in SUFFIXES.items():
             for suffix in suffixes:
                 given = folder / "out" / f"given{suffix}"
