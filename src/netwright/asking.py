@@ -13,7 +13,8 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     from netwright.answering.asked import add_options
     from netwright.flags import add_fields
 
-    parser.add_argument("folder", metavar="BUNDLE|RUN", help="a bundle, as a folder or .zip, or the folder of a run")
+    text = "a bundle, as a folder or .zip; or the folder of a run, whose own source is executed: open no stranger's"
+    parser.add_argument("folder", metavar="BUNDLE|RUN", help=text)
     add_options(parser)
     add_fields(parser, "continuing a text")
 

@@ -16,6 +16,7 @@ from netwright.batch import Batch
 from netwright.binding import ask, in_full
 from netwright.data import tensors
 from netwright.data.collate import collate
+from netwright.data.padding import alike
 from netwright.data.raw import UNREADABLE, first_line, input_name, read_input
 from netwright.data.tables import as_fields
 from netwright.errors import UsageError
@@ -79,7 +80,16 @@ def _with_words(operation: Words, raw: Any, answer: Prediction) -> Prediction:
 
 
 def answer_samples(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: list[str]) -> list[Prediction]:
-    """Answers to stored samples, as a batch."""
+    """Answers to stored samples; those of one shape as a batch, since padding would change what some modules answer."""
+    found: dict[int, Prediction] = {}
+    for group in alike(samples):
+        own = _answer_batch(trained, [samples[index] for index in group], [names[index] for index in group])
+        found |= dict(zip(group, own, strict=True))
+    return [found[index] for index in range(len(samples))]
+
+
+def _answer_batch(trained: Trained, samples: list[dict[str, NDArray[Any]]], names: list[str]) -> list[Prediction]:
+    """Answers to stored samples of one shape."""
     spec = trained.data_spec
     device = next(trained.model.parameters()).device
     inputs = fields_of(samples, spec)

@@ -69,6 +69,39 @@ def test_where_nothing_is_to_be_answered_it_is_told(
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        ("table", "rows.csv", ""),
+        ("table", "rows.csv", "km,vehicle\n"),
+        ("table", "rows.json", "[]"),
+        ("table", "-", ""),
+        ("image", "list.csv", ""),
+        ("text", "texts.jsonl", "\n"),
+        ("text", "@lines.txt", ""),
+    ],
+)
+def test_a_file_without_an_input_is_told(
+    kind: str,
+    name: str,
+    content: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As a folder without one is; nothing is written as if it had been answered."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    Path(name.removeprefix("@")).write_text(content)
+    made: Made = request.getfixturevalue(kind)
+    assert main(["predict", str(made.bundle), name, "--json"]) == 2
+    shown = capsys.readouterr()
+    where = "standard input" if name == "-" else name
+    assert shown.err.startswith(f"error: {where}: expected at least one input, got none.")
+    assert not shown.out
+
+
 def test_rows_come_from_files_json_and_standard_input(
     table: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -7,20 +7,26 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor, nn
 
 import netwright as nw
 from answering.alone import alone
 from answering.kinds import KINDS, Made
 from netwright.answering.batches import plan
 from netwright.answering.predictor import Predictor
+from netwright.answering.runs import RunEngine
 from netwright.answering.spec import read_spec
 from netwright.cli import main
 from netwright.errors import DataError, UsageError
+from netwright.inference import Trained
+from netwright.predicting import predict
+from shipping.exporting import TEXTS, opened
 
 
 def same(found: Any, wanted: Any, where: str = "") -> None:
@@ -86,21 +92,45 @@ def test_padding_changes_no_answer_and_where_it_would_none_is_added(text: Made, 
     predictor = Predictor.open(text.bundle)
     spec = read_spec(predictor.spec, predictor.bundle.classes, where="here")
     samples = [predictor.decode(one) for one in texts]
-    assert len(plan(samples, spec, 64)) == 1
-    assert plan(samples, spec, 2) == [[0, 4], [1, 2], [3]]
-    apart = plan(samples, dataclasses.replace(spec, together=False), 64)
+    assert len(plan(samples, 64, varying=spec.varying, together=spec.together)) == 1
+    assert plan(samples, 2, varying=spec.varying, together=True) == [[0, 4], [1, 2], [3]]
+    apart = plan(samples, 64, varying=spec.varying, together=False)
     assert sorted(map(len, apart)) == [1, 1, 1, 1, 1]
     alone = [predictor.predict([one])[0] for one in texts]
     same(predictor.predict(texts), alone)
     same(predictor.predict(texts, batch_size=2), alone)
 
 
+class Careless(nn.Module):
+    """The mean over all positions, padding among them."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.words, self.out = nn.Embedding(vocab_size, 8), nn.Linear(8, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.words(tokens).mean(1))
+
+
+def test_a_run_pads_none_of_its_inputs() -> None:
+    """What its module answers with does not depend on which inputs come together."""
+    data = nw.load(TEXTS)
+    spec: Any = SimpleNamespace(net=SimpleNamespace(class_name="Careless"))
+    trained: Trained = dataclasses.replace(opened(Careless(data.spec.preprocess.text.vocab_size), data), spec=spec)
+    texts = ["play", "turn on the light", "book a table for two", "music " * 20, "play", "will it rain"]
+    predictor = Predictor(RunEngine(trained))
+    alone = [predictor.predict([one])[0] for one in texts]
+    same(predictor.predict(texts), alone)
+    same(predictor.predict(texts, batch_size=2), alone)
+    same([one.model_dump(mode="json", exclude_none=True) for one in predict(trained, texts)], alone)
+
+
 def test_pictures_of_several_sizes_fail_alone(image: Made) -> None:
-    """A network that takes one size answers those of it."""
+    """A network that takes one size answers those of it, and says of the others which it takes."""
     sizes = [(8, 8), (20, 9), (8, 8), (3, 3)]
     found = Predictor.open(image.bundle).predict([np.full(size, 7, np.uint8) for size in sizes])
     assert ["error" in one for one in found] == [False, True, False, True]
-    assert "an input that its layers take" in found[1]["error"]
+    assert found[1]["error"] == "input `image`: expected shape (1, 8, 8), got (1, 20, 9)."
 
 
 def test_strings_from_others_name_no_files(image: Made, tmp_path: Path) -> None:
@@ -141,7 +171,7 @@ def test_a_run_is_asked_in_the_same_way(tmp_path: Path) -> None:
     found = predictor.predict([np.full(size, 7, np.uint8) for size in sizes])
     assert ["error" in one for one in found] == [False, True, False]
     wanted = nw.predict(tmp_path / "run", [np.full((8, 8), 7, np.uint8)])[0]
-    assert found[0] == wanted.model_dump(mode="json", exclude_none=True)
+    same(found[0], wanted.model_dump(mode="json", exclude_none=True))
     assert (predictor.kind, predictor.task, predictor.bundle) == ("image", "classification", None)
 
 

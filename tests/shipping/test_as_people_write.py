@@ -72,7 +72,7 @@ def _trained(*argv: str) -> None:
 
 
 def test_a_module_that_takes_no_empty_text_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packing refuses a length of 0 in the module itself; the certificate says that nothing was compared there."""
+    """Packing refuses a length of 0 in the module itself; the certificate says so, and the bundle refuses it too."""
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(PACKED, encoding="utf-8")
     _trained("net.py:Net", "--data", str(ROOT / "examples" / "texts" / "requests.csv"))
@@ -81,14 +81,23 @@ def test_a_module_that_takes_no_empty_text_is_exported(tmp_path: Path, monkeypat
     assert edges["an empty text"]["count"] == 0
     assert edges["an empty text"]["module_takes_none_of"] == 1
     assert "module_takes_none_of" not in edges["unknown words"]
+    answers = nw.Predictor.open("run/bundle").predict(["play", "", "play"])
+    assert ["error" in one for one in answers] == [False, True, False]
+    assert "at least one token" in answers[1]["error"]
 
 
-def test_a_task_of_a_persons_own_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of docs/own_kinds.md: the bundle answers with the module's numbers."""
+def test_a_task_of_a_persons_own_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of docs/own_kinds.md: the bundle answers in the module's numbers; fewer bits are refused at once."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "examples" / "own", "own")
     Path("visits.txt").write_text(load_function("own/visits.py:made_up", where="visits")(count=400), encoding="utf-8")
     _trained("own/net.py:Net", "--data", "own/visits.py:load", "--task", "own/stars.py:Stars")
+    assert main(["export", "run", "--int8"]) == 2
+    told = capsys.readouterr().err
+    assert "got one of your own, own/stars.py:Stars" in told
+    assert "tracing" not in told
     assert main(["export", "run"]) == 0
     assert open_bundle("run/bundle").certificate["programs"]["run.py"].startswith("compared")
     (answer,) = nw.Predictor.open("run/bundle").predict([np.ones(8, dtype=np.float32)])

@@ -58,6 +58,7 @@ def test_a_bundle_lies_in_the_run_and_answers(run: Run, capsys: pytest.CaptureFi
     first = open_bundle(bundle)
     assert first.certificate["validation"]["decisions_equal"] == first.certificate["validation"]["decisions"] > 100
     assert {"model.onnx", "model.pt2", "weights.safetensors", "card.md", "run.py"} <= set(first.names)
+    assert set(first.spec["answer"]) == {"threshold"}  # what answering reads, and nothing else
     assert main(["export", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bundle"] == str(bundle)
     assert not left(run.path)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.answering.spec import Spec
-from netwright.data.padding import collate_arrays
+from netwright.data.padding import alike, collate_arrays
+from netwright.errors import DataError
 from netwright.rows import row_fields
 
 # Positions asked at once, padding included: of sound 32 MB, and with spectra some ten times as much.
@@ -23,7 +24,17 @@ def fields_of(sample: Sample) -> dict[str, NDArray[Any]]:
 
 
 def batch_of(samples: Sequence[Sample], spec: Spec) -> dict[str, NDArray[Any]]:
-    """Stored samples as the fields that training had, each (B, ...); at least one sample."""
+    """Stored samples as the fields that training had, each (B, ...); at least one sample.
+
+    Raises:
+        DataError: One is empty where the trained module takes no such; padded, its graph would answer.
+    """
+    for name in spec.never_empty:
+        if any(name in sample and not len(sample[name]) for sample in samples):
+            raise DataError(
+                where="input", expected="a text of at least one token, as the network itself does",
+                got=f"none in `{name}`", cure="Leave it out: the network takes no empty text.",
+            )  # fmt: skip
     rows = spec.preprocess.rows
     batch = collate_arrays([fields_of(sample) for sample in samples], spec.varying)
     if rows is not None and rows.columns:
@@ -32,23 +43,25 @@ def batch_of(samples: Sequence[Sample], spec: Spec) -> dict[str, NDArray[Any]]:
     return batch
 
 
-def plan(samples: Sequence[Sample], spec: Spec, batch_size: int) -> list[list[int]]:
+def plan(samples: Sequence[Sample], batch_size: int, *, varying: frozenset[str], together: bool) -> list[list[int]]:
     """Which samples are asked at once: all of one shape, or padded where that changes no answer.
+
+    Args:
+        samples: At least one.
+        batch_size: Samples asked at once.
+        varying: Names of the fields whose first size is not the same for all samples.
+        together: Whether samples of different lengths may be padded into one batch.
 
     Returns:
         Indices, each once; longer ones together, so that little is padding.
     """
-    if not spec.varying and not _irregular(samples):
+    if not varying and not _irregular(samples):
         return [list(range(at, min(at + batch_size, len(samples)))) for at in range(0, len(samples), batch_size)]
     lengths = [_length(sample) for sample in samples]
-    if spec.together and not _irregular(samples, spec.varying):
+    if together and not _irregular(samples, varying):
         groups = [sorted(range(len(samples)), key=lengths.__getitem__)]
     else:
-        alike: dict[Any, list[int]] = {}
-        for index, sample in enumerate(samples):
-            key = tuple((name, value.shape) for name, value in sorted(fields_of(sample).items()))
-            alike.setdefault(key, []).append(index)
-        groups = list(alike.values())
+        groups = alike([fields_of(sample) for sample in samples])
     batches: list[list[int]] = []
     for group in groups:
         batch: list[int] = []

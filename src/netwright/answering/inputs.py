@@ -63,11 +63,24 @@ def find_inputs(asked: Asked, given: Sequence[str], stdin: TextIO) -> Iterator[t
         stdin: Read where one of them is ``-``.
 
     Raises:
-        UsageError: An argument names nothing that can be read; told before the first input is.
+        UsageError: An argument names nothing that can be read, told before the first input is; or it holds no input,
+            told at its turn.
     """
     for one in given:
         _check(asked, one)
-    return _named(itertools.chain.from_iterable(_of_argument(asked, one, stdin) for one in given))
+    return _named(itertools.chain.from_iterable(_some(one, _of_argument(asked, one, stdin)) for one in given))
+
+
+def _some(given: str, pairs: Iterator[Pair]) -> Iterator[Pair]:
+    """The inputs of one argument, which are no fewer than one: nothing written would look like all answered."""
+    first = next(pairs, None)
+    if first is None:
+        raise UsageError(
+            where="standard input" if given == "-" else given, expected="at least one input", got="none",
+            cure="Look at what it holds; a header alone is no row.",
+        )  # fmt: skip
+    yield first
+    yield from pairs
 
 
 def _named(pairs: Iterator[Pair]) -> Iterator[tuple[str, Any]]:

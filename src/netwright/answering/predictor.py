@@ -269,7 +269,7 @@ class BundleEngine:
         if len(samples) == 1:
             return self._batch(samples, names, beam)
         found: dict[int, Answer] = {}
-        for batch in plan(samples, self._spec, batch_size):
+        for batch in plan(samples, batch_size, varying=self._spec.varying, together=self._spec.together):
             own = self._batch([samples[index] for index in batch], [names[index] for index in batch], beam)
             found |= dict(zip(batch, own, strict=True))
         return [found[index] for index in range(len(samples))]

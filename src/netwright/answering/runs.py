@@ -9,7 +9,7 @@ from typing import Any, final
 
 from netwright import __version__
 from netwright.answering.answers import not_finite
-from netwright.answering.batches import Sample, fields_of
+from netwright.answering.batches import Sample, fields_of, plan
 from netwright.answering.bundle import FORMAT
 from netwright.answering.writing import Drawing
 from netwright.data.raw import first_line
@@ -67,11 +67,13 @@ class RunEngine:
         if self.task == "next_token":
             return self._written(samples, names, how)
         trained = replace(self._trained, beam=beam)
-        return [
-            answer
-            for start in range(0, len(samples), batch_size)
-            for answer in _batch(trained, samples[start : start + batch_size], names[start : start + batch_size])
-        ]
+        varying = frozenset(field.name for field in self.fields if field.shape[:1] == (-1,))
+        found: dict[int, Answer] = {}
+        # Whether padding changes its answers was looked at for a bundle; of a run nobody knows, and none is added.
+        for batch in plan(samples, batch_size, varying=varying, together=False):
+            own = _batch(trained, [samples[index] for index in batch], [names[index] for index in batch])
+            found |= dict(zip(batch, own, strict=True))
+        return [found[index] for index in range(len(samples))]
 
     def _written(self, samples: Sequence[Sample], names: Sequence[str], how: Drawing) -> list[Answer]:
         operation = self.preprocess.text

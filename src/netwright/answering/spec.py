@@ -44,6 +44,7 @@ class Spec:
     Attributes:
         varying: Names of the fields whose first size is not the same for all samples.
         together: Whether samples of different lengths may be padded into one batch.
+        never_empty: Names of the fields of which each sample must have a position, as the trained module asks.
         answers: Of several, by name: the task and the classes of each.
         half_widths: Of forecasts' intervals, float64 (H, D); None for none.
     """
@@ -57,6 +58,7 @@ class Spec:
     outputs: tuple[Port, ...]
     varying: frozenset[str]
     together: bool
+    never_empty: tuple[str, ...]
     classes: tuple[str, ...]
     letters: Alphabet
     answers: Mapping[str, tuple[str, tuple[str, ...]]]
@@ -81,6 +83,7 @@ def read_spec(given: Mapping[str, Any], classes: Mapping[str, Any], *, where: st
     task = look.one_of(given.get("task"), TASKS, "task")
     model = look.mapping(given.get("model"), "model")
     answer = look.mapping(given.get("answer") or {}, "answer")
+    limits = look.mapping(given.get("limits") or {}, "limits")
     fields = tuple(look.field(one) for one in look.sequence(given.get("fields"), "fields"))
     names = look.texts(classes.get("classes") or [], "classes")
     letters = look.texts(classes.get("letters") or [], "letters")
@@ -94,6 +97,7 @@ def read_spec(given: Mapping[str, Any], classes: Mapping[str, Any], *, where: st
         outputs=tuple(look.port(one) for one in look.sequence(model.get("outputs"), "model.outputs")),
         varying=frozenset(field.name for field in fields if field.shape[:1] == (-1,)),
         together=given.get("together") is True,
+        never_empty=look.texts(limits.get("never_empty") or [], "limits.never_empty"),
         classes=names,
         letters=Alphabet(letters),
         answers=look.answers(answer.get("answers") or {}, look.mapping(classes.get("answers") or {}, "answers")),

@@ -87,6 +87,18 @@ def padded_arrays(fields: Mapping[str, Ragged], indices: NDArray[np.int64]) -> d
     return batch
 
 
+def alike(samples: Sequence[Mapping[str, NDArray[Any]]]) -> list[list[int]]:
+    """Which samples are of one shape, field by field, so that together they are a batch without padding.
+
+    Returns:
+        Indices, each once.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(tuple((name, value.shape) for name, value in sorted(sample.items())), []).append(index)
+    return list(groups.values())
+
+
 def collate_arrays(samples: Sequence[Mapping[str, NDArray[Any]]], varying: frozenset[str]) -> dict[str, NDArray[Any]]:
     """Single samples as a batch, padded as in training.
 

@@ -73,6 +73,17 @@ def _as_far_as_it_can(subject: Subject, inputs: Sequence[Any]) -> list[dict[str,
     return found
 
 
+def never_empty(subject: Subject) -> list[str]:
+    """Names of the fields in which the module itself takes no text without a token; its graph might answer."""
+    spec = subject.trained.data_spec
+    if spec.preprocess.text is None or spec.task == NextToken.name:
+        return []
+    asked: dict[str, Any] = {"tokens": ""}
+    if spec.preprocess.pair is not None:
+        asked = {"first": ("", "a"), "second": ("a", "")}
+    return [name for name, raw in asked.items() if _as_far_as_it_can(subject, [raw]) == [None]]
+
+
 def _answered(predictor: Predictor, subject: Subject, inputs: Sequence[Any]) -> list[dict[str, Any]]:
     more = {"max_new_tokens": 12, "temperature": 0} if subject.trained.data_spec.task == NextToken.name else {}
     return predictor.predict(list(inputs), **more)

@@ -18,10 +18,12 @@ from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
 from netwright.inference import Trained
 from netwright.results import Evaluation
+from netwright.run import Run
 from netwright.shipping.card import write_card
 from netwright.shipping.graph import Exported
 from netwright.shipping.placing import CERTIFICATE
 from netwright.shipping.raws import as_json, raws
+from netwright.tasks.forecasting import Forecasting
 
 SHOWN = 8  # samples that a page offers to be tried
 Say = Callable[[str], None]
@@ -73,19 +75,19 @@ def classes_of(trained: Trained) -> dict[str, Any]:
 
 def _answer(trained: Trained) -> dict[str, Any]:
     spec = trained.data_spec
-    found: dict[str, Any] = {"beam": trained.beam, "threshold": 0.5}
-    if spec.preprocess.windows is not None and spec.task == "forecasting":
-        found["half_widths"] = _half_widths(trained, spec.preprocess.windows.horizon)
+    found: dict[str, Any] = {"threshold": 0.5}
+    if spec.preprocess.windows is not None and spec.task == Forecasting.name:
+        found["half_widths"] = _half_widths(trained.run, Forecasting(spec.preprocess.windows))
     if spec.answers:
         found["answers"] = {one.name: {"task": one.task} for one in spec.answers}
     return found
 
 
-def _half_widths(trained: Trained, horizon: int) -> list[list[float]] | None:
-    if not trained.run.evaluation_file.is_file():
+def _half_widths(run: Run, task: Forecasting) -> list[list[float]] | None:
+    if not run.evaluation_file.is_file():
         return None
-    widths = [row.half_width for row in trained.run.read_evaluation().horizon if row.half_width is not None]
-    return [list(row) for row in widths] if len(widths) == horizon else None
+    widths = task.remembered(run.read_evaluation()).half_widths
+    return None if widths is None else widths.tolist()
 
 
 def _limits(trained: Trained) -> dict[str, Any]:

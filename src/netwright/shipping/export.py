@@ -20,6 +20,7 @@ from netwright.data.dataset import Data
 from netwright.errors import UsageError, require
 from netwright.inference import Trained, data_of, open_trained
 from netwright.run import Run
+from netwright.shipping.asked import never_empty
 from netwright.shipping.bundle import (
     Say,
     as_text,
@@ -33,9 +34,10 @@ from netwright.shipping.bundle import (
 )
 from netwright.shipping.certificate import TOGETHER, certify
 from netwright.shipping.graph import exported
-from netwright.shipping.lighter import ALLOWED, Kind, gate, lighten, price
+from netwright.shipping.lighter import ALLOWED, Kind, gate, lighten, price, refuse_unscored
 from netwright.shipping.onnx import OPSET, to_onnx, to_pt2
 from netwright.shipping.placing import CERTIFICATE, check_free, put_in_place, unwritable
+from netwright.shipping.refusals import refuse_own_padding
 from netwright.shipping.subject import Subject
 
 LOOKED_AT = 8  # samples that the graph is traced with, and that padding is tried on
@@ -70,6 +72,7 @@ def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
     Raises:
         ExportRefusedError: The module holds what cannot be exported; its line is named.
         CertificateError: What was made does not answer as the module does, or loses too much.
+        UsageError: What was asked for does not go together, as ``lighter`` for a task of the person's own.
         MissingExtraError: The ``export`` extra is not installed.
     """
     for package in ("onnx", "onnxscript"):
@@ -78,6 +81,8 @@ def export(  # noqa: PLR0913 - where from, where to, and what is asked of it
     if to == "html" and as_zip:
         raise UsageError(where="--zip", expected="a bundle to put into one file", got="--to html", cure="Leave it out.")
     trained = open_trained(run, model)
+    if lighter is not None:
+        refuse_unscored(trained.data_spec.task, lighter)
     kind: Literal["bundle", "bundle.zip", "page.html"] = (
         "page.html" if to == "html" else "bundle.zip" if as_zip else "bundle"
     )
@@ -118,6 +123,7 @@ def _fill(
     folder: Path, trained: Trained, data: Data, *, lighter: Kind | None, allow_drop: float, say: Say
 ) -> dict[str, Any]:
     """Make all files of a bundle, and its certificate."""
+    refuse_own_padding(data.split(scored(data)), trained.data_spec.inputs)
     say("export: tracing the module")
     batch = first_batch(data, scored(data), LOOKED_AT)
     graph = exported(trained, batch)
@@ -131,6 +137,8 @@ def _fill(
     spec = spec_of(trained, data, graph, opset=OPSET, together=False)
     _write_spec(folder, spec)
     spec["together"] = bears_padding(Model(open_bundle(folder)), subject)
+    if refused := never_empty(subject):
+        spec["limits"]["never_empty"] = refused
     _write_spec(folder, spec)
     variants: dict[str, Any] = {}
     if lighter is not None:

@@ -20,7 +20,7 @@ from netwright.answering.model import load_runtime
 from netwright.batch import Batch
 from netwright.ctc import greedy
 from netwright.data.batches import eval_batches
-from netwright.errors import CertificateError, DataError, require
+from netwright.errors import CertificateError, UsageError, require
 from netwright.intervals import quantile_of
 from netwright.metrics.edits import edit_distance
 from netwright.shipping.bundle import scored, stored
@@ -130,9 +130,6 @@ def price(plain: Run, lighter: Run, names: list[str], subject: Subject) -> Price
     Args:
         plain, lighter: Answers of the graphs to stored fields.
         names: Fields that they take.
-
-    Raises:
-        DataError: The task has no score a sample.
     """
     before: list[float] = []
     after: list[float] = []
@@ -140,7 +137,8 @@ def price(plain: Run, lighter: Run, names: list[str], subject: Subject) -> Price
         feed = {name: batch.inputs[name].numpy() for name in names}
         for run, held in ((plain, before), (lighter, after)):
             held += each_score(run(feed), batch, subject)
-    return paired(np.asarray(before), np.asarray(after), _score_name(subject), error=_is_error(subject))
+    score = SCORES[subject.trained.data_spec.task]
+    return paired(np.asarray(before), np.asarray(after), score, error=_is_error(subject))
 
 
 def paired(before: NDArray[Any], after: NDArray[Any], score: str, *, error: bool) -> Price:
@@ -193,8 +191,19 @@ SCORES = {
 }  # fmt: skip
 
 
-def _score_name(subject: Subject) -> str:
-    return SCORES.get(subject.trained.data_spec.task, "difference from the module")
+def refuse_unscored(task: str, kind: Kind) -> None:
+    """Refuse fewer bits where nothing tells what they cost: only the person's own code scores their own task.
+
+    Raises:
+        UsageError: It is such a task.
+    """
+    if task not in SCORES:
+        raise UsageError(
+            where=f"--{kind}",
+            expected=f"a task whose answers are scored one by one: {', '.join(SCORES)}",
+            got=f"one of your own, {task}",
+            cure="Leave it out.",
+        )
 
 
 def _is_error(subject: Subject) -> bool:
@@ -202,11 +211,7 @@ def _is_error(subject: Subject) -> bool:
 
 
 def each_score(got: dict[str, NDArray[Any]], batch: Batch, subject: Subject) -> list[float]:
-    """The score of each sample, or of each position that counts.
-
-    Raises:
-        DataError: Of this task there is none.
-    """
+    """The score of each sample, or of each position that counts."""
     task = subject.trained.data_spec.task
     if task == "several" and isinstance(batch.targets, dict):
         kinds = {one.name: one.task for one in subject.trained.data_spec.answers}
@@ -219,13 +224,7 @@ def each_score(got: dict[str, NDArray[Any]], batch: Batch, subject: Subject) -> 
     if task == "transcription":
         rows = zip(got["log_probs"], got["frames"], batch.target.numpy(), strict=True)
         return [_edits(row[:count], target) for row, count, target in rows]
-    output = next(iter(got.values()))
-    if task not in SCORES:
-        raise DataError(
-            where=f"task {task}", expected="a task whose answers can be scored one by one", got="one of your own",
-            cure="Export it without --int8 and --fp16.",
-        )  # fmt: skip
-    return _each(task, output, batch.target.numpy())
+    return _each(task, next(iter(got.values())), batch.target.numpy())
 
 
 def _edits(log_probs: NDArray[Any], target: NDArray[Any]) -> float:

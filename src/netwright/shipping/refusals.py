@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.utils.data import default_collate
 
+from netwright.data.sources import LoaderSource, Source
 from netwright.errors import ExportRefusedError
+from netwright.records import FieldSpec
 from netwright.shipping.watching import Assumed
 from netwright.traces import is_persons, show_path
 
@@ -203,3 +206,32 @@ def refuse_chance(program: ExportedProgram, model: nn.Module) -> None:
             else "Draw it in training alone: `if self.training:`."
         )
         raise _refused(place or layer_of(node) or None, source, model, f"random numbers, {name}", cure)
+
+
+def refuse_own_padding(source: Source, fields: Sequence[FieldSpec]) -> None:
+    """Refuse a person's loader whose collate function makes other shapes than those of the items, as one that pads.
+
+    A bundle gets raw inputs one by one, of the shape that an item has, and has no code of the person's.
+
+    Args:
+        source: Of the compared split; it is read once more where the loader has a collate function of its own.
+        fields: Of an item of the data set.
+
+    Raises:
+        ExportRefusedError: The function is named, with both shapes.
+    """
+    if not isinstance(source, LoaderSource) or source.loader.collate_fn is default_collate:
+        return
+    stored = {field.name: field.shape for field in fields}
+    for inputs, _ in source.in_order():
+        made = {name: tuple(value.shape[1:]) for name, value in inputs.items()}
+        if made != stored:
+            own, other = (", ".join(f"{name} {shape}" for name, shape in one.items()) for one in (stored, made))
+            function = source.loader.collate_fn
+            raise ExportRefusedError(
+                where=f"collate_fn {getattr(function, '__qualname__', type(function).__name__)}",
+                expected="batches that are items of one shape, stacked: a bundle has no collate function",
+                got=f"{own} in the data set and {other} in a batch",
+                cure="Bring all items to one shape in __getitem__, as functional.pad(x, (0, 64 - len(x))). Or give "
+                "nw.load the texts, sounds or recordings themselves: it pads them, and their length stays open.",
+            )

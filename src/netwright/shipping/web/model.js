@@ -80,6 +80,11 @@ async function written(spec, sample, options) {
 export async function asked(raw, { name = typeof raw === "string" && !raw.startsWith("data:") ? raw : "input 0", sampling } = {}) {
   const held = await bundle();
   const sample = await sampleOf(held.spec, raw);
+  for (const field of held.spec.limits?.never_empty ?? []) {
+    if (sample.fields[field]?.shape[0] !== 0) continue;
+    const cure = "Leave it out: the network takes no empty text.";
+    throw new InputError("input", "a text of at least one token, as the network itself does", `none in \`${field}\``, cure);
+  }
   if (held.spec.task === "next_token") return { sample, answer: { name, ...(await written(held.spec, sample, sampling)) } };
   return { sample, answer: answerOf(await run(batchOf(held.spec, sample.fields)), held, sample, name) };
 }
