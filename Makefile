@@ -49,7 +49,7 @@ lint: $(STAMP)
 
 #: make soak   the long fault runs
 soak: $(STAMP) try-assets
-	NETWRIGHT_SOAK_S=3600 $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	NETWRIGHT_SOAK_S=3600 NETWRIGHT_FUZZ=1000000 $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 # The scripts of training speed, and what some are asked for beside --write; gpu says so where there is none.
 SPEED := tabular overhead mnist fast_mnist never_worse jpegs speech text lstm scaling cifar gpu

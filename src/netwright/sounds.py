@@ -249,7 +249,7 @@ def _parts(file: Any, promised: int, dtype: str) -> Iterator[NDArray[Any]]:
         part = file.read(AT_ONCE, dtype=dtype, always_2d=True)
         if not len(part):
             return
-        yield part[:, 0] if part.shape[1] == 1 else part.mean(1, dtype=np.float32)
+        yield part[:, 0] if part.shape[1] == 1 else _mixed(part)
         count += len(part)
         if count == promised and file.seekable():  # soundfile reads no further
             return
@@ -266,4 +266,10 @@ def _as_samples(array: NDArray[Any]) -> NDArray[np.float32]:
             cure="Give the time first, and convert the numbers: samples / 2**31 of 32 bits.",
         )
     samples = as_waves(array) if array.dtype == np.int16 else array.astype(np.float32)
-    return np.asarray(samples.mean(1) if samples.ndim == 2 else samples, dtype=np.float32)
+    return _mixed(samples) if samples.ndim == 2 else samples
+
+
+def _mixed(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """The mean of the channels (T, C), float32 (T,); what is not finite in it is told by who gets it."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(samples.mean(1, dtype=np.float32))

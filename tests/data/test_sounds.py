@@ -106,8 +106,9 @@ def test_bytes_that_are_no_sound_are_refused_by_name(rest: bytes, magic: str) ->
         (np.zeros((800, 1)), "silence"),
         (np.zeros((0, 1)), "0 samples"),
         (np.full((800, 1), np.nan), "NaN or infinity in 800 of 800"),
+        (np.tile([np.inf, -np.inf], (800, 1)), "NaN or infinity in 800 of 800"),
     ],
-    ids=["no bytes", "silence", "no samples", "not a number"],
+    ids=["no bytes", "silence", "no samples", "not a number", "infinity and its opposite"],
 )
 def test_what_cannot_be_heard_is_named(made: bytes | np.ndarray, got: str, tmp_path: Path) -> None:
     """With what was found, and a cure."""
