@@ -21,6 +21,7 @@ CONTESTANTS = (
     Contestant("plain loop, DataLoader", "loader"),
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
+    Contestant("netwright, plan recorded", "recorded"),
     Contestant("Lightning", "lightning", rival=True),
     Contestant("skorch", "skorch", rival=True),
 )

@@ -281,6 +281,8 @@ def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dic
         "skorch": by_hand(skorch),
         "netwright": by_netwright(netwright),
         "eager": by_netwright(netwright, plan="eager"),
+        "fused": by_netwright(netwright, plan="fused"),
+        "recorded": by_netwright(netwright, plan="recorded"),
         "compiled": by_netwright(netwright, plan="compiled"),
         "loop": by_netwright(netwright_loop),
     }

@@ -27,10 +27,12 @@ from netwright.tasks import Objective, Running, Task
 UNCHANGED = contextlib.nullcontext()
 ZERO_GRAD = torch.optim.Optimizer.zero_grad
 StepFunction = Callable[[nn.Module, Batch], Tensor]
+# What an optimizer's step does: parameters and state are changed by the gradients that are there.
+Move = Callable[[torch.optim.Optimizer], object]
 
 
 class Program(Protocol):
-    """An update as one piece."""
+    """Another way of doing an update."""
 
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
         """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""
@@ -131,29 +133,34 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     Args:
         batch: On the state's device.
     """
-    recipe, optimizer = state.recipe, state.optimizer
-    factor = recipe.schedule(state.step)
-    for group, base in zip(optimizer.param_groups, state.base_lrs, strict=True):
+    factor = state.recipe.schedule(state.step)
+    for group, base in zip(state.optimizer.param_groups, state.base_lrs, strict=True):
         group["lr"] = base * factor
     done = state.program.attempt(state, batch) if state.program is not None else None
-    if done is not None:
-        loss, finite = done.loss, done.finite
-    elif state.closure:
-        loss, finite = _closure_step(state, batch)
-    else:
-        _forget_gradients(optimizer)
-        outcome = _gradients(state, batch)
-        loss = outcome.loss
-        # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
-        finite = not recipe.check_each_loss or _all_finite(state, loss)
-        if finite:
-            update(state)
-            _add(state, batch, outcome)
-    if finite and state.ema is not None:
+    if done is None:
+        done = _closure_step(state, batch) if state.closure else stepwise(state, batch)
+    if done.finite and state.ema is not None:
         _average(state)
     state.step += 1
     state.batch += 1
-    return StepResult(loss, finite)
+    return done
+
+
+def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move: Move | None = None) -> StepResult:
+    """Forward, loss, backward, clip, update, one operation after the other; the optimizer holds its rates already.
+
+    Args:
+        find: In place of forward, loss and backward.
+        move: In place of the optimizer's own step.
+    """
+    _forget_gradients(state.optimizer)
+    outcome = (find or _gradients)(state, batch)
+    # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
+    finite = not state.recipe.check_each_loss or _all_finite(state, outcome.loss)
+    if finite:
+        update(state, move=move)
+        _add(state, batch, outcome)
+    return StepResult(outcome.loss, finite)
 
 
 def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -183,6 +190,10 @@ class Outcome:
     count: Tensor | int
     metrics: Running
     outputs: Tensor | None = None
+
+
+# Leaves parameters with their gradients, of a batch.
+Find = Callable[[TrainState, Batch], Outcome]
 
 
 def _gradients(state: TrainState, batch: Batch) -> Outcome:
@@ -251,13 +262,15 @@ def backward(state: TrainState, loss: Tensor) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def update(state: TrainState) -> None:
-    """Clip the gradients, and let the optimizer do its step."""
+def update(state: TrainState, *, move: Move | None = None) -> None:
+    """Clip the gradients, and let the optimizer do its step, or ``move`` do it."""
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
     if state.recipe.max_grad_norm is not None:
         nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
-    if state.scaler is None:
+    if move is not None:
+        move(state.optimizer)
+    elif state.scaler is None:
         state.optimizer.step()
     else:
         state.scaler.step(state.optimizer)
@@ -268,7 +281,7 @@ class _NotFiniteError(ArithmeticError):
     """Leaves an optimizer's step before it has moved anything."""
 
 
-def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
+def _closure_step(state: TrainState, batch: Batch) -> StepResult:
     """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
     first: list[Outcome] = []
 
@@ -287,9 +300,9 @@ def _closure_step(state: TrainState, batch: Batch) -> tuple[Tensor, bool]:
         with torch.enable_grad():
             state.optimizer.step(closure)  # type: ignore[arg-type]
     except _NotFiniteError:
-        return first[0].loss, False
+        return StepResult(first[0].loss, finite=False)
     _add(state, batch, first[0])
-    return first[0].loss, True
+    return StepResult(first[0].loss, finite=True)
 
 
 @torch.no_grad()

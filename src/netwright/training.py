@@ -27,6 +27,7 @@ from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, loader_random, run_steps, set_loader_random
 from netwright.plans.adopting import adopt
+from netwright.plans.threads import threads_as_before
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
@@ -65,7 +66,7 @@ def train(
     settings = settings or Settings()
     progress = progress or Silent()
     session = prepare(model, data, settings, given or Given())
-    with memory_kept(session.state.device.type):
+    with memory_kept(session.state.device.type), threads_as_before():
         found = check_before(session, given or Given(), progress)
         session = adopt(session)
         folder = start_run(
@@ -112,7 +113,7 @@ def resume(
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
-        with memory_kept(session.state.device.type):
+        with memory_kept(session.state.device.type), threads_as_before():
             session = adopt(session, folder.read_plan())
             _loop(session, folder, progress)
     return folder

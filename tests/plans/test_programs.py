@@ -17,8 +17,9 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.data.batches import train_batches
 from netwright.given import Given
-from netwright.plans.choosing import choose, copied, try_plan
-from netwright.plans.program import plainly, program_of
+from netwright.plans.choosing import choose
+from netwright.plans.comparing import copied, try_plan
+from netwright.plans.program import captured, plainly, program_of
 from netwright.plans.tracing import NoProgramError, trace
 from netwright.progress import Silent
 from netwright.records import Settings
@@ -62,10 +63,11 @@ def batches_of(session: Session, count: int = 6) -> list[Any]:
     return [batch.to(session.state.device) for _, batch in zip(range(count), found, strict=False)]
 
 
-def test_a_compiled_run_is_the_plain_one_to_a_rounding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["fused", "recorded", "compiled"])
+def test_another_plans_run_is_the_plain_one_to_a_rounding(tmp_path: Path, other: str) -> None:
     """Rows of metrics and weights; and the plan is told with its time and what it was compared with."""
     rows, weights = {}, {}
-    for plan in ("eager", "compiled"):
+    for plan in ("eager", other):
         torch.manual_seed(0)
         net = Net()
         run = nw.train(net, table(), run=tmp_path / plan, epochs=3, batch_size=32, plan=plan, report=False, skip="all")
@@ -74,16 +76,17 @@ def test_a_compiled_run_is_the_plain_one_to_a_rounding(tmp_path: Path) -> None:
         told = next(choice for choice in run.read_plan().choices if choice.name == "plan")
         assert told.value == plan
     assert "updates parameters part by" in told.reason
-    for first, second in zip(rows["eager"], rows["compiled"], strict=True):
+    for first, second in zip(rows["eager"], rows[other], strict=True):
         assert first["step"] == second["step"]
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
         assert second["accuracy"] == pytest.approx(first["accuracy"], abs=0.01)
     for name, value in weights["eager"].items():
         if name != "first.bias":  # its gradient is nothing but rounding, since a normalisation follows
-            torch.testing.assert_close(weights["compiled"][name], value, rtol=0.02, atol=0.02)
+            torch.testing.assert_close(weights[other][name], value, rtol=0.02, atol=0.02)
 
 
-def test_a_compiled_run_resumes_to_the_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("plan", ["fused", "recorded", "compiled"])
+def test_another_plans_run_resumes_to_the_bit(tmp_path: Path, plan: Any) -> None:
     """Stopped after its first pass, it ends with the weights of the unbroken one, by the plan it was begun with."""
 
     class Stop(Silent):
@@ -93,7 +96,7 @@ def test_a_compiled_run_resumes_to_the_bit(tmp_path: Path) -> None:
 
     def begun(name: str, progress: Any) -> nw.Run:
         torch.manual_seed(0)
-        settings = Settings(epochs=3, batch_size=32, plan="compiled", skip=("all",))
+        settings = Settings(epochs=3, batch_size=32, plan=plan, skip=("all",))
         from netwright.training import train
 
         return train(Net(), table(), run=tmp_path / name, settings=settings, progress=progress)
@@ -103,7 +106,7 @@ def test_a_compiled_run_resumes_to_the_bit(tmp_path: Path) -> None:
         begun("broken", Stop())
     again = Net()
     resumed = nw.resume(tmp_path / "broken", model=again, data=table(), report=False)
-    assert resumed.read_plan()["plan"] == "compiled"
+    assert resumed.read_plan()["plan"] == plan
     expected, found = load_file(whole.weights_file), load_file(resumed.weights_file)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
@@ -113,7 +116,7 @@ def test_parameters_updated_at_once_are_updated_as_each_alone() -> None:
     session = session_of(Net())
     batches = batches_of(session)
     train_step(session.state, batches[0])
-    _, measured, _ = try_plan(session.state, batches, plainly)
+    _, measured, _ = try_plan(session.state, batches, captured)
     assert measured.apart < 0.1  # the first bias, before a normalisation, goes anywhere; the rest to a rounding
 
 
@@ -124,9 +127,9 @@ def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
     session = session_of(Net(), dtype=dtype)
     batches = batches_of(session)
     train_step(session.state, batches[0])
-    program, measured, _ = try_plan(session.state, batches, plainly)
+    new, measured, _ = try_plan(session.state, batches, captured)
     assert measured.apart < 0.1  # of float32 the first bias, before a normalisation, goes anywhere
-    session.state.program = program
+    session.state.program = new()
     before = session.state.sums.means()[0]
     for batch in batches:
         train_step(session.state, batch)
@@ -227,8 +230,8 @@ def test_a_wrong_program_is_not_taken() -> None:
     session = session_of(Net())
     batches = batches_of(session)
 
-    def idle(traced: Any) -> Any:
-        return lambda given: (torch.tensor(1.0), torch.tensor(True))
+    def idle(state: Any, batch: Any) -> Any:
+        return lambda: program_of(trace(state, batch), lambda given: (torch.tensor(1.0), torch.tensor(True)))
 
     with pytest.raises(NoProgramError, match=r"loss|part"):
         try_plan(session.state, batches, idle)

@@ -41,11 +41,11 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_like_update_is_expected_to_cost_less_the_second_time() -> None:
     """Whatever the weights, the rate and the length of the run are."""
     state, batches = made()
-    assert candidates(state, batches)["compiled"][1] == COMPILE_S
+    assert candidates(state, batches)["compiled"].cost == COMPILE_S
     remember("compiled", state, batches[0])
     torch.manual_seed(7)
     again, others = made(epochs=50, lr=0.2)
-    assert candidates(again, others)["compiled"][1] == AGAIN_S
+    assert candidates(again, others)["compiled"].cost == AGAIN_S
     assert not made_before("another", again, others[0])
 
 

@@ -6,10 +6,13 @@ import contextlib
 import itertools
 from dataclasses import replace
 
+import torch
+
 from netwright.batch import Batch
 from netwright.data.batches import train_batches, undisturbed
 from netwright.data.sources import LoaderSource
 from netwright.plans.choosing import Chosen, Trials, choose
+from netwright.plans.threads import chosen_threads
 from netwright.records import Choice, Plan
 from netwright.session import Session
 
@@ -22,25 +25,44 @@ def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None 
 
     Args:
         begun: The plan of the run that is resumed, which is done as it was begun.
-        trials: What was tried already.
+        trials: What was tried already, by as many threads as are set.
     """
-    asked = session.settings.plan
-    if begun is not None:
-        asked = begun["plan"]
-    chosen = _chosen(session, asked, trials)
+    asked = session.settings.plan if begun is None else begun["plan"]
+    batches: list[Batch] = []
+    if asked != "eager" and not isinstance(session.data.train, LoaderSource):
+        session.model.train()
+        batches = some_batches(session)
+    if trials is None:
+        session = with_threads(session, batches, begun)
+    chosen = _chosen(session, asked, batches, trials)
     session.state.program = chosen.program
     others = [one for one in session.plan.choices if one.name != "plan"]
     return replace(session, plan=Plan(choices=(*others, chosen.choice)))
 
 
-def _chosen(session: Session, asked: str, trials: Trials | None) -> Chosen:
+def with_threads(session: Session, batches: list[Batch], begun: Plan | None = None) -> Session:
+    """The session with the number of threads set and told: that of the resumed run, or the faster one.
+
+    Where one was asked for, or a plan, it stays as it is.
+    """
+    settings, state, found = session.settings, session.state, None
+    if state.device.type != "cpu":
+        return session
+    if begun is not None:
+        found = next((one for one in begun.choices if one.name == "threads"), None)
+    elif settings.plan == "auto" and settings.threads is None:
+        found = chosen_threads(state, batches, steps=session.total_steps - state.step)
+    if found is None:
+        return session
+    torch.set_num_threads(found.value)
+    choices = tuple(found if one.name == found.name else one for one in session.plan.choices)
+    return replace(session, plan=Plan(choices=choices))
+
+
+def _chosen(session: Session, asked: str, batches: list[Batch], trials: Trials | None) -> Chosen:
     if isinstance(session.data.train, LoaderSource) and asked != "eager":
         return Chosen(None, Choice(name="plan", value="eager", reason=OWN_LOADER))
-    session.model.train()
     left = session.total_steps - session.state.step
-    batches: list[Batch] = []
-    if asked != "eager":
-        batches = some_batches(session)
     return choose(session.state, batches, steps=left, asked=asked, trials=trials)
 
 

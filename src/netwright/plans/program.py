@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from netwright.batch import Batch
-from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device
+from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
 from netwright.step import StepResult, TrainState
 from netwright.sums import Sums
 
@@ -43,9 +44,8 @@ class Program:
         Nor is it done before the optimizer has its state, which it has after a first update.
         """
         brought = self.layout.of_batch(batch)
-        for value, (shape, stride, dtype) in zip(brought, self.shapes, strict=True):
-            if value.shape != shape or value.dtype is not dtype or value.stride() != stride:
-                return None
+        if not fit(brought, self.shapes):
+            return None
         if self.sums is None and not self.layout.ready(state):
             return None
         return self._do(state, brought)
@@ -111,16 +111,41 @@ class Captured(Program):
         torch.cuda.set_rng_state(drawn, state.device)
 
 
-def _shapes(values: list[Tensor]) -> tuple[Any, ...]:
+def shapes_of(values: list[Tensor]) -> tuple[Any, ...]:
+    """Shapes, strides and dtypes, which are the same for all batches that a program takes."""
     return tuple((one.shape, one.stride(), one.dtype) for one in values)
 
 
-def compiled(traced: Traced) -> Run:
-    """A traced update, compiled by torch's inductor; what was compiled before is taken from the user's cache.
+def fit(values: list[Tensor], shapes: tuple[Any, ...]) -> bool:
+    """Whether tensors have these shapes, strides and dtypes."""
+    return all(
+        value.shape == shape and value.dtype is dtype and value.stride() == stride
+        for value, (shape, stride, dtype) in zip(values, shapes, strict=True)
+    )
+
+
+def compiled(state: TrainState, batch: Batch) -> Callable[[], Program]:
+    """What makes programs of the update of a state, compiled for its device.
 
     Raises:
-        NoProgramError: It cannot be compiled here, as without a C++ compiler.
+        NoProgramError: It cannot be traced, or not be compiled here, as without a C++ compiler.
     """
+    traced = trace(state, batch)
+    return partial(program_of, traced, _compiled(traced))
+
+
+def captured(state: TrainState, batch: Batch) -> Callable[[], Program]:
+    """What makes programs of the update of a state on a GPU: torch's own kernels, recorded and started together.
+
+    Raises:
+        NoProgramError: It cannot be traced.
+    """
+    traced = trace(state, batch, at_once=True)
+    return partial(program_of, traced, plainly(traced))
+
+
+def _compiled(traced: Traced) -> Run:
+    """A traced update, compiled by torch's inductor; what was compiled before is taken from the user's cache."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     import torch._inductor.config as config
     from torch._inductor import compile as compile_graph
@@ -159,4 +184,4 @@ def program_of(traced: Traced, run: Run) -> Program:
     places, device = traced.layout.groups, traced.example[0].device
     rates = torch.zeros(places, dtype=torch.float64, device=device)
     kind = Captured if device.type == "cuda" else Program
-    return kind(run, traced.layout, rates, _shapes(traced.example[-traced.layout.brought :]))
+    return kind(run, traced.layout, rates, shapes_of(traced.example[-traced.layout.brought :]))

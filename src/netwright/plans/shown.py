@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netwright.plans.choosing import COMPARED, in_units
+from netwright.plans.comparing import COMPARED, in_units
 from netwright.records import Candidate, PlanReport
 from netwright.wording import harmless
 

@@ -22,13 +22,13 @@ from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
 from netwright.errors import ModelError
 from netwright.given import Given
-from netwright.plans.adopting import OWN_LOADER, adopt, some_batches
-from netwright.plans.choosing import LEAST_GAIN, Make, Trials, alike, candidates, copied, time_steps
-from netwright.plans.program import Program
+from netwright.plans.adopting import OWN_LOADER, adopt, some_batches, with_threads
+from netwright.plans.choosing import Trials, Way, alike, candidates
+from netwright.plans.comparing import copied, time_beside, time_steps
+from netwright.plans.threads import threads_as_before
 from netwright.plans.tracing import NoProgramError, refuse
 from netwright.records import Candidate, PlanReport, Settings
 from netwright.session import Session, prepare, unchanged_random
-from netwright.step import train_step
 
 Say = Callable[[str], None]
 TIMED_S = 0.5  # for the plain update, each time
@@ -55,16 +55,14 @@ def survey(
         NetwrightError: As in training, what cannot work.
     """
     began, settings, given = time.perf_counter(), settings or Settings(), given or Given()
-    threads = torch.get_num_threads()
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    with unchanged_random(torch.device("cuda" if on_gpu else "cpu")):
-        try:
-            session = prepare(*_copies(model, data, given, settings))
-            trials = Trials()
-            found = _tried(session, trials, say or (lambda text: None))
-            adopted = adopt(session, trials=trials)
-        finally:
-            torch.set_num_threads(threads)
+    with unchanged_random(torch.device("cuda" if on_gpu else "cpu")), threads_as_before():
+        session, trials = prepare(*_copies(model, data, given, settings)), Trials()
+        session.model.train()
+        batches = [] if isinstance(data.train, LoaderSource) else some_batches(session)
+        session = with_threads(session, batches)
+        found = _tried(session, batches, trials, say or (lambda text: None))
+        adopted = adopt(session, trials=trials)
     return PlanReport(
         subject=name or f"{type(model).__name__} on {data.spec.name}",
         steps=session.total_steps,
@@ -95,14 +93,12 @@ def _not_copied(model: nn.Module, what: str, reason: Exception) -> ModelError:
     )
 
 
-def _tried(session: Session, trials: Trials, say: Say) -> list[Candidate]:
+def _tried(session: Session, batches: list[Batch], trials: Trials, say: Say) -> list[Candidate]:
     """The plain update first, then each plan that the device has."""
     state = session.state
     names = tuple(candidates(state, []))
     if isinstance(session.data.train, LoaderSource):
         return [Candidate(name="eager", reason=f"not timed: {OWN_LOADER}"), *_none(names, OWN_LOADER)]
-    session.model.train()
-    batches = some_batches(session)
     say(f"eager: timing the plain update on {len(batches)} batches of {session.batch_size}")
     trials.plain = _plain_seconds(session, batches)
     try:
@@ -112,24 +108,17 @@ def _tried(session: Session, trials: Trials, say: Say) -> list[Candidate]:
         others = _none(names, str(reason))
     else:
         known = candidates(state, same)
-        others = [_one(session, name, plan, same, trials, say) for name, plan in known.items()]
+        for name, way in known.items():
+            say(f"{name}: making it, which is expected to take some {max(1, round(way.cost))} s")
+            _try(session, name, way, same, trials)
+        others = [_candidate(name, way, trials) for name, way in known.items()]
         others += _elsewhere(known)
-    plain = trials.plain
-    return [
-        Candidate(name="eager", seconds=plain, cost_s=0.0, apart=0.0),
-        *(one.model_copy(update={"pays_after": _pays_after(one, plain)}) for one in others),
-    ]
-
-
-def _pays_after(one: Candidate, plain: float) -> int | None:
-    if one.seconds is None or one.cost_s is None or one.seconds > (1 - LEAST_GAIN) * plain:
-        return None
-    return math.ceil(one.cost_s / (plain - one.seconds))
+    return [Candidate(name="eager", seconds=trials.plain, cost_s=0.0, apart=0.0), *others]
 
 
 def _plain_seconds(session: Session, batches: list[Batch]) -> float:
     try:
-        return time_steps(copied(session.state), batches, most=TIMED_S)
+        return time_steps([copied(session.state)], batches, most=TIMED_S)[0]
     except NoProgramError as reason:
         raise _not_copied(session.model, "a module and an optimizer", reason) from reason
     except torch.OutOfMemoryError:
@@ -143,30 +132,30 @@ def _plain_seconds(session: Session, batches: list[Batch]) -> float:
         ) from error
 
 
-def _seconds_of(session: Session, program: Program, batches: list[Batch]) -> float:
-    trial = copied(session.state)
-    train_step(trial, batches[0])  # which makes the optimizer's state
-    trial.program = replace(program, rates=program.rates.clone())
-    return time_steps(trial, batches)
-
-
-def _one(
-    session: Session, name: str, plan: tuple[Make, float], batches: list[Batch], trials: Trials, say: Say
-) -> Candidate:
-    """A plan beside the plain update, each timed twice in turns: what else the machine does only makes them longer."""
-    made, expected = plan
-    say(f"{name}: making it, which is expected to take some {expected:.0f} s")
+def _try(session: Session, name: str, way: Way, batches: list[Batch], trials: Trials) -> None:
+    """Time a plan beside the plain update, twice: what else the machine does only makes them longer."""
     try:
-        program, measured, cost = trials.of(name, session.state, batches, made)
-        trials.plain = min(trials.plain or math.inf, _plain_seconds(session, batches))
-        measured = replace(measured, seconds=min(measured.seconds, _seconds_of(session, program, batches)))
-        trials.done[name] = program, measured, cost
-    except NoProgramError as reason:
-        return Candidate(name=name, reason=str(reason))
+        new, measured, cost = trials.of(name, session.state, batches, way.make)
+        plain, seconds = time_beside(session.state, new, batches)
+    except NoProgramError:
+        return
     except Exception as error:  # as memory that is full
-        trials.done[name] = why = NoProgramError(f"trying it raised {type(error).__name__}")
-        return Candidate(name=name, reason=str(why))
-    return Candidate(name=name, seconds=measured.seconds, cost_s=cost, apart=measured.apart)
+        trials.done[name] = NoProgramError(f"trying it raised {type(error).__name__}")
+        return
+    trials.plain = min(trials.plain or math.inf, measured.plain, plain)
+    trials.done[name] = new, replace(measured, seconds=min(measured.seconds, seconds)), cost
+
+
+def _candidate(name: str, way: Way, trials: Trials) -> Candidate:
+    """A plan as it was found, beside the shortest of all plain updates."""
+    found = trials.done[name]
+    if isinstance(found, NoProgramError):
+        return Candidate(name=name, reason=str(found))
+    new, measured, cost = found
+    measured = replace(measured, plain=trials.plain or measured.plain)
+    trials.done[name] = new, measured, cost
+    pays = None if measured.share > 1 - way.least else math.ceil(cost / (measured.plain - measured.seconds))
+    return Candidate(name=name, seconds=measured.seconds, cost_s=cost, apart=measured.apart, pays_after=pays)
 
 
 def _none(names: tuple[str, ...], reason: str) -> list[Candidate]:

@@ -7,7 +7,7 @@ loss, finite = traced.graph(*traced.arguments(state, batch))   # all that change
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -158,24 +158,26 @@ def trace(state: TrainState, batch: Batch, *, at_once: bool = False) -> Traced:
     """
     rule = refuse(state)
     put_steps_on_device(state)
-    layout = _layout(state, batch)
+    layout = layout_of(state, batch)
     rates = torch.zeros(len(state.optimizer.param_groups), dtype=torch.float64, device=state.device)
     example = [*layout.fixed(state, rates), *layout.of_batch(batch)]
-    before = _attributes(state.model)
+    graph = graph_of(state, _update_of(state, layout, rule, at_once=at_once), [one.clone() for one in example])
+    return Traced(graph, layout, example)
 
-    def call() -> torch.fx.GraphModule:
+
+def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tensor]) -> torch.fx.GraphModule:
+    """The operations of a function that calls the state's module, which may change the example.
+
+    Raises:
+        NoProgramError: It cannot be one graph, and why.
+    """
+    before, drawn = _attributes(state.model), random_state(state.device)
+    try:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made: torch.fx.GraphModule = make_fx(_update_of(state, layout, rule, at_once=at_once))(
-                *[one.clone() for one in example]
-            )
-            return made
-
-    drawn = random_state(state.device)
-    try:
-        graph = call()
+            graph: torch.fx.GraphModule = make_fx(function)(*example)
         _refuse_draws(drawn, random_state(state.device))
     except NoProgramError:
         raise
@@ -187,7 +189,7 @@ def trace(state: TrainState, batch: Batch, *, at_once: bool = False) -> Traced:
     changed = sorted(name for name, value in _attributes(state.model).items() if before.get(name, value) != value)
     if changed:
         raise NoProgramError(f"forward changes {changed[0]}, which a program would not")
-    return Traced(graph, layout, example)
+    return graph
 
 
 def _refuse_draws(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -201,7 +203,12 @@ def _refuse_draws(before: dict[str, Any], after: dict[str, Any]) -> None:
         raise NoProgramError("forward draws from NumPy's random")
 
 
-def _layout(state: TrainState, batch: Batch) -> Layout:
+def layout_of(state: TrainState, batch: Batch) -> Layout:
+    """Which tensors an update of a state has, whose optimizer has done one.
+
+    Raises:
+        NoProgramError: Parameters or the optimizer's state are not as a program wants them.
+    """
     names = {id(value): name for name, value in state.model.named_parameters()}
     trained: list[tuple[str, int]] = []
     slots: list[tuple[str, ...]] = []
@@ -250,7 +257,7 @@ def _update_of(state: TrainState, layout: Layout, rule: Rule, *, at_once: bool) 
         for slots in layout.slots:
             states.append(dict(zip(slots, given[at:], strict=False)))
             at += len(slots)
-        batch = _batch(layout, given[at:])
+        batch = batch_of(layout, given[at:])
         leaves = {name: weights[name].detach().requires_grad_() for name, _ in layout.trained}
         named = {f"model.{name}": leaves.get(name, value) for name, value in weights.items()}
         loss, weighed, metrics = torch.func.functional_call(whole, named, (batch,))
@@ -299,7 +306,8 @@ def _write(pairs: Pairs, only_if: Tensor | None, *, at_once: bool) -> None:
         old.copy_(new)
 
 
-def _batch(layout: Layout, given: tuple[Tensor, ...]) -> Batch:
+def batch_of(layout: Layout, given: tuple[Tensor, ...]) -> Batch:
+    """A batch of the arguments that one brings."""
     inputs = dict(zip(layout.fields, given, strict=False))
     rest = given[len(layout.fields) :]
     targets: Any = rest[0] if layout.answers is None else dict(zip(layout.answers, rest, strict=True))
@@ -314,7 +322,10 @@ def _attributes(model: nn.Module) -> Mapping[str, Any]:
 
 def _walk(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for path, module in model.named_modules():
+        recurrent = isinstance(module, nn.RNNBase)  # which lists its parameters anew where a program's stand for them
         for name, value in vars(module).items():
+            if recurrent and name.startswith("_flat_weight"):
+                continue
             if isinstance(value, (int, float, str, bool, tuple, type(None))) and name != "training":
                 yield f"{path}.{name}".strip("."), value if not isinstance(value, tuple) else repr(value)
             elif isinstance(value, Tensor):

@@ -1,0 +1,168 @@
+"""Whether another way of doing updates does what the plain one does, and how long each takes: tried on copies."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netwright.batch import Batch
+from netwright.plans.tracing import NoProgramError, like
+from netwright.step import Program, TrainState, random_state, set_random_state, train_step
+
+# A program holds what belongs to one state, so that each state has one of its own.
+New = Callable[[], Program]
+# Of a state that may be changed, whose optimizer has its own already, and a batch like those to come.
+Make = Callable[[TrainState, Batch], New]
+
+COMPARED = 4  # updates after which parameters and losses are compared
+# Of the way that the parameters have gone; rounding differs where operations are done in another order.
+TOLERANCE = 1e-3
+LOSS_TOLERANCE = 1e-4
+NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain update from itself
+TIMED_S, TIMED = 0.15, 5  # at most so many seconds for each state, but at least so many updates
+LONG_S = 5e-3  # of such updates each brings its tensors into the cache anew, whatever was done before
+TURN = 8  # shorter updates one after the other
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of an update and of the plain one beside it, and how far they part."""
+
+    seconds: float
+    plain: float
+    apart: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the plain update's time."""
+        return self.seconds / self.plain
+
+
+def copied(state: TrainState) -> TrainState:
+    """A state of its own at the same place.
+
+    Raises:
+        NoProgramError: The module cannot be copied.
+    """
+    try:
+        model, optimizer = copy.deepcopy((state.model, state.optimizer))
+    except Exception as error:
+        raise NoProgramError(f"the module cannot be copied: {error}") from error
+    return like(state, model, optimizer)
+
+
+def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: float = TIMED_S) -> list[float]:
+    """For each state the median of seconds an update, of ``TIMED`` or as many as ``most`` seconds allow.
+
+    They go on in turns, so that what else the machine does meanwhile befalls all of them alike.
+    """
+    for state in states:
+        for batch in batches[:2]:
+            train_step(state, batch)
+    taken: list[list[float]] = [[] for _ in states]
+    turn, began = 1, time.perf_counter()
+    while len(taken[0]) < TIMED or (time.perf_counter() - began < most * len(states) and len(taken[0]) < 500):
+        for state, found in zip(states, taken, strict=True):
+            found += [_seconds(state, batches[(len(found) + place) % len(batches)]) for place in range(turn)]
+        turn = TURN if taken[0][0] < LONG_S else 1
+    return [statistics.median(found) for found in taken]
+
+
+def _seconds(state: TrainState, batch: Batch) -> float:
+    _wait(state.device)
+    start = time.perf_counter()
+    train_step(state, batch)
+    _wait(state.device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[float, float]:
+    """How far a program and the plain update part, as a share of the way that the parameters go.
+
+    Also how far the plain update parts from itself where each parameter is moved by a rounding first: a gradient that
+    is nothing but rounding, as of a bias before a normalisation, goes anywhere.
+
+    Raises:
+        NoProgramError: Their losses differ, or a number is not finite.
+    """
+    plain, other, nudged = copied(state), copied(state), copied(state)
+    start = [one.detach().clone() for one in plain.model.parameters()]
+    other.program = program
+    generator = torch.Generator(state.device).manual_seed(0)
+    with torch.no_grad():
+        for one in nudged.model.parameters():
+            if one.is_floating_point():
+                signs = torch.rand(one.shape, generator=generator, device=one.device).sub_(0.5).sign_()
+                one.mul_(1 + signs.to(one.dtype) * torch.finfo(state.recipe.amp_dtype or one.dtype).eps)
+    now = random_state(state.device)
+    results = []
+    for each in (plain, other, nudged):
+        set_random_state(now, state.device)
+        results.append([float(train_step(each, batch).loss) for batch in batches[:COMPARED]])
+    set_random_state(now, state.device)
+    for first, second, third in zip(*results, strict=True):
+        if not abs(first - second) <= max(LOSS_TOLERANCE * max(1.0, abs(first)), NUDGED * abs(first - third)):
+            raise NoProgramError(f"its loss is {second:.7g} where the plain update has {first:.7g}")
+    way = _norm(zip(plain.model.parameters(), start, strict=True))
+    scale = max(way, 1e-30)
+    shares = [
+        _norm(zip(plain.model.parameters(), one.model.parameters(), strict=True)) / scale for one in (other, nudged)
+    ]
+    buffers = [_norm(zip(plain.model.buffers(), one.model.buffers(), strict=True)) for one in (other, nudged)]
+    size = _norm((one, torch.zeros_like(one)) for one in plain.model.buffers())
+    if not math.isfinite(shares[0]) or not buffers[0] <= max(TOLERANCE * size, NUDGED * buffers[1]):
+        raise NoProgramError("buffers, as the statistics of normalisation, differ")
+    return shares[0], shares[1]
+
+
+def _norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    total = 0.0
+    for one, other in pairs:
+        if one.numel():
+            total += float((one.detach().double() - other.detach().double()).square().sum())
+    return math.sqrt(total)
+
+
+def try_plan(state: TrainState, batches: list[Batch], make: Make) -> tuple[New, Measured, float]:
+    """What makes a plan's programs, their time, and the seconds that it took to make and to compare one.
+
+    Raises:
+        NoProgramError: It cannot be made, or does not do the same.
+    """
+    began = time.perf_counter()
+    trial = copied(state)
+    train_step(trial, batches[0])  # so that it is seen which parameters have gradients
+    new = make(trial, batches[0])
+    share, rounding = apart(state, new(), batches)
+    allowed = max(TOLERANCE, NUDGED * rounding)
+    if share > allowed:
+        raise NoProgramError(f"parameters part by {share:.1e} of the way they go, more than {allowed:.0e}")
+    cost = time.perf_counter() - began
+    plain, other = time_beside(state, new, batches)
+    return new, Measured(other, plain, share), cost
+
+
+def time_beside(state: TrainState, new: New, batches: list[Batch]) -> tuple[float, float]:
+    """Seconds of the plain update of a state, and of a program's."""
+    plain, other = copied(state), copied(state)
+    train_step(other, batches[0])  # which makes the optimizer's state
+    other.program = new()
+    seconds = time_steps((plain, other), batches)
+    return seconds[0], seconds[1]
+
+
+def in_units(seconds: float) -> str:
+    """A time of an update, as ``640 µs`` or ``2.1 ms``."""
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2g} ms"

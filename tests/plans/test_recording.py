@@ -1,0 +1,128 @@
+"""The plan that does forward and backward again from a list of torch's operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import netwright as nw
+from netwright.batch import Batch
+from netwright.data.batches import train_batches
+from netwright.given import Given
+from netwright.plans.comparing import copied
+from netwright.plans.recording import recorded
+from netwright.records import Settings
+from netwright.session import prepare
+from netwright.step import TrainState, random_state, set_random_state, train_step
+
+
+class Pictures(nn.Module):
+    """Normalisation with its buffers, dropout with its draws, and a pooling whose gradient comes back flat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.out = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(72, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        x = F.max_pool2d(self.norm(self.conv(x)).relu(), 2)
+        return self.out(F.dropout(x, 0.3, self.training).flatten(1))
+
+
+class Steps(nn.Module):
+    """A recurrent layer, over rows as steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(24, 6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        return self.out(self.rnn(x.transpose(1, 2).flatten(2))[0][:, -1])
+
+
+class Shares(nn.Module):
+    """Parameters that have one and the same gradient, one of them spread out of a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Parameter(torch.zeros(3)) for _ in range(3))
+        self.out = nn.Linear(192, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        return self.out(x.flatten(1)) + (self.first + self.second) + self.third.sum()
+
+
+def made(net: nn.Module, **options: Any) -> tuple[TrainState, list[Batch]]:
+    """A state on the CPU after its first update, and batches of 16, the last one of 5."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(69, 3, 8, 8, generator=generator)
+    data = nw.load((pictures, pictures.mean((2, 3)).argmax(1)), val_fraction=0, test_fraction=0)
+    # of RMSprop there is no fused kernel, so all that differs is how forward and backward are done
+    options = {"device": "cpu", "batch_size": 16, "optimizer": "RMSprop"} | options
+    session = prepare(net, data, Settings(**options), Given())
+    session.model.train()
+    batches = list(train_batches(data, batch_size=16, seed=0, epoch=0, augment=(), workers=0))
+    train_step(session.state, batches[0])
+    return session.state, batches
+
+
+@pytest.mark.parametrize("make", [Pictures, Steps, Shares])
+@pytest.mark.parametrize("options", [{"max_grad_norm": 0.05}, {"dtype": "bfloat16", "ema_decay": 0.9}])
+def test_a_recorded_update_is_the_plain_one_to_the_bit(make: type[nn.Module], options: dict[str, Any]) -> None:
+    """Weights, buffers, losses and sums; a batch of another size, and one whose loss is no number."""
+    torch.manual_seed(0)
+    plain, batches = made(make(), on_nonfinite="skip", **options)
+    other = copied(plain)
+    other.program = recorded(plain, batches[0])()
+    batches[2].inputs[next(iter(batches[2].inputs))][0] = float("nan")
+    drawn, results = random_state(plain.device), []
+    for state in (plain, other):
+        set_random_state(drawn, state.device)
+        results.append([train_step(state, batch) for batch in batches])
+    assert [one.finite for one in results[1]] == [True, True, False, True, True]
+    assert [float(one.loss) for one in results[0] if one.finite] == [
+        float(one.loss) for one in results[1] if one.finite
+    ]
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(other.model.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
+    assert plain.sums.means() == other.sums.means()
+
+
+def test_gradients_come_back_in_the_layout_of_what_they_are_of() -> None:
+    """A pooling that ran channels last is not given a gradient channel after channel."""
+    state, batches = made(Pictures())
+    program = recorded(state, batches[0])()
+    (pooling,) = [one for one in program.graph.graph.nodes if "max_pool2d_with_indices_backward" in str(one.target)]
+    assert pooling.args[0].kwargs == {"memory_format": torch.channels_last}
+
+
+def test_what_is_read_again_is_not_written_over() -> None:
+    """A sum is added to in place where nobody else reads it, and not where it is multiplied later."""
+
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.out = nn.Linear(192, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            once, twice = (self.first(x.flatten(1)) * weight for weight in (2, 3))
+            return self.out(once.relu() + twice.relu() * twice[:, :1])
+
+    state, batches = made(Reads())
+    targets = [str(one.target) for one in recorded(state, batches[0])().graph.graph.nodes]
+    assert [targets.count(f"aten.relu{over}.default") for over in ("_", "")] == [1, 1]
+
+
+def test_each_parameter_has_a_gradient_of_its_own() -> None:
+    """Else one that is clipped would be clipped twice."""
+    state, batches = made(Shares())
+    state.program = recorded(state, batches[0])()
+    train_step(state, batches[1])
+    places = [one.grad.untyped_storage().data_ptr() for one in state.model.parameters() if one.grad is not None]
+    assert len(set(places)) == len(places) == 5
