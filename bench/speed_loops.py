@@ -284,5 +284,7 @@ def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dic
         "fused": by_netwright(netwright, plan="fused"),
         "recorded": by_netwright(netwright, plan="recorded"),
         "compiled": by_netwright(netwright, plan="compiled"),
+        "compiled_alone": by_netwright(netwright, plan="compiled", threads=1),
+        "recorded_alone": by_netwright(netwright, plan="recorded", threads=1),
         "loop": by_netwright(netwright_loop),
     }

@@ -42,7 +42,7 @@ Reader = Callable[[bytes], object]
 HEADS = (
     b"GET / HTTP/1.1\r\nHost: a",
     b"POST /predict?model=a%2fb&explain=1 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 12\r\nExpect: 100-continue",
-    b"POST /a HTTP/1.1\r\nHost: [::1]:8000\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive, x\r\nX-Request-ID: 1",
+    b"POST /a HTTP/1.1\r\nHost: [::1]:8000\r\nTransfer-Encoding: chunked\r\nConnection: close, x\r\nX-Request-ID: 1",
 )
 CHUNKED = (b"5\r\nhello\r\n0\r\n\r\n", b"1\r\nx\r\nA\r\n0123456789\r\n0\r\n\r\nGET / HTTP/1.1\r\n")
 JSONS = tuple(

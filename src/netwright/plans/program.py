@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from netwright.batch import Batch
 from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
@@ -19,6 +20,7 @@ from netwright.step import StepResult, TrainState
 from netwright.sums import Sums
 
 Run = Callable[[list[Tensor]], Any]
+NORMS, NORM = torch.ops.aten._foreach_norm.Scalar, torch.ops.aten.linalg_vector_norm.default
 WARM_UP = 3  # updates on a side stream before a CUDA graph is captured, as torch's documentation asks
 
 
@@ -28,7 +30,7 @@ class Program:
 
     Attributes:
         run: Takes all arguments in the layout's order, changes them in place, gives the loss and whether all is finite.
-        shapes: Of a batch's arguments, each with its strides and dtype.
+        shapes: Of all arguments, each with its strides and dtype; a batch's are the last ones.
     """
 
     run: Run
@@ -44,15 +46,18 @@ class Program:
         Nor is it done before the optimizer has its state, which it has after a first update.
         """
         brought = self.layout.of_batch(batch)
-        if not fit(brought, self.shapes):
+        if not fit(brought, self.shapes[-len(brought) :]):
             return None
         if self.sums is None and not self.layout.ready(state):
             return None
         return self._do(state, brought)
 
-    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
+    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult | None:
         if state.sums is not self.sums:  # a new pass has new sums
-            self.fixed, self.sums = self.layout.fixed(state, self.rates), state.sums
+            fixed = self.layout.fixed(state, self.rates)
+            if not fit(fixed, self.shapes[: len(fixed)]):  # as of weights that were loaded with other strides
+                return None
+            self.fixed, self.sums = fixed, state.sums
         state.sums.settle()
         rates = self.rates.numpy()
         for place, group in enumerate(state.optimizer.param_groups):
@@ -75,7 +80,7 @@ class Captured(Program):
     graph: Any = None
     found: tuple[Tensor, Tensor] | None = None
 
-    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult:
+    def _do(self, state: TrainState, brought: list[Tensor]) -> StepResult | None:
         rates = [float(group["lr"]) for group in state.optimizer.param_groups]
         if self.graph is None:
             self._record(state, brought)
@@ -150,8 +155,16 @@ def _compiled(traced: Traced) -> Run:
     import torch._inductor.config as config
     from torch._inductor import compile as compile_graph
 
+    on_cpu = traced.example[0].device.type == "cpu"
+    # What calls the kernels is C++ too. Shapes and strides are compared here, once a pass, and not at every call.
+    options = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False} if on_cpu else {}
+    _by_themselves(traced.graph)
     try:
-        with warnings.catch_warnings(), config.patch(fallback_random=True, fx_graph_cache=True), torch.no_grad():
+        with (
+            warnings.catch_warnings(),
+            config.patch(fallback_random=True, fx_graph_cache=True, **options),
+            torch.no_grad(),
+        ):
             warnings.simplefilter("ignore")
             made = compile_graph(traced.graph, list(traced.example))
     except Exception as error:
@@ -160,6 +173,21 @@ def _compiled(traced: Traced) -> Run:
 
     call = torch.no_grad()(made)
     return lambda given: call(*given)
+
+
+def _by_themselves(graph: GraphModule) -> None:
+    """Take norms of many tensors one by one: inductor makes kernels of those, and calls torch for the others."""
+    for node in list(graph.graph.nodes):
+        node.meta = {}  # what tracing found out belongs to its own tensors: inductor finds it out again
+        if node.target is not NORMS or node.kwargs or node.args[1:] not in ((), (2,)):
+            continue
+        with graph.graph.inserting_before(node):
+            each = [graph.graph.call_function(NORM, (one,)) for one in node.args[0]]
+        for user in list(node.users):
+            user.replace_all_uses_with(each[user.args[1]])
+            graph.graph.erase_node(user)
+        graph.graph.erase_node(node)
+    graph.recompile()
 
 
 def cache_folder() -> Path:
@@ -184,4 +212,4 @@ def program_of(traced: Traced, run: Run) -> Program:
     places, device = traced.layout.groups, traced.example[0].device
     rates = torch.zeros(places, dtype=torch.float64, device=device)
     kind = Captured if device.type == "cuda" else Program
-    return kind(run, traced.layout, rates, shapes_of(traced.example[-traced.layout.brought :]))
+    return kind(run, traced.layout, rates, shapes_of(list(traced.example)))
