@@ -242,13 +242,13 @@ def netwright(work: Work, data: Any, *, plan: str | None = None, **options: Any)
     return gave | {"whole_s": whole, "trained_s": marks.ended - began, "plan": str(chosen.get("plan", ""))}
 
 
-def netwright_loop(work: Work, data: Any, *, plan: str | None = None) -> Answer:
+def netwright_loop(work: Work, data: Any, *, plan: str | None = None, **more: Any) -> Answer:
     """``nw.training_steps``: the loop alone, which keeps no run, as the loops by hand do."""
     import netwright as nw
 
     began, marks = time.perf_counter(), []
     net = work.make()
-    options = {} if plan is None else {"plan": plan}
+    options = more if plan is None else more | {"plan": plan}
     options |= {"epochs": work.epochs, "batch_size": work.batch, "optimizer": work.optimizer, "lr": work.lr}
     for step in nw.training_steps(net, data, **work.options, **options):
         if step.epoch_end:
@@ -287,4 +287,5 @@ def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dic
         "compiled_alone": by_netwright(netwright, plan="compiled", threads=1),
         "recorded_alone": by_netwright(netwright, plan="recorded", threads=1),
         "loop": by_netwright(netwright_loop),
+        "compiled_loop": by_netwright(netwright_loop, plan="compiled", threads=1),
     }

@@ -45,6 +45,7 @@ CONTESTANTS = (
     Contestant("netwright, plan recorded, one thread", "recorded_alone"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, the loop alone", "loop"),
+    Contestant("netwright, the loop alone, compiled, one thread", "compiled_loop"),
     Contestant("Lightning", "lightning", rival=True),
     Contestant("Keras on torch", "keras", rival=True),
     Contestant("Keras on JAX", "keras", rival=True, env={"KERAS_BACKEND": "jax"}),
@@ -53,7 +54,7 @@ CONTESTANTS = (
     Contestant("JAX + optax, jit a step", "jax_step", rival=True),
     Contestant("JAX + optax, scan over an epoch", "jax_scan", rival=True),
 )
-WHOLE = ("loader", "tensors", "netwright", "jax_scan")  # keys of those that also train for a minute
+WHOLE = ("loader", "netwright", "compiled")  # keys of those that also train for a minute
 ABOUT = """\
 An MLP 20-64-64-3 on 20,000 rows, batches of 64, AdamW at 0.001. netwright keeps its metrics, history, progress and a
 checkpoint an epoch; the rivals' are off. The final loss is over all training rows, in eval mode."""
@@ -110,7 +111,7 @@ def whole(page: Page, chosen: list[Contestant], options: dict[str, Any], step_s:
 
 
 def _whole(chosen: list[Contestant], options: dict[str, Any], repeats: int) -> dict[str, list[Answer]]:
-    """Round after round with a new compile cache; in each netwright comes again with what it left there."""
+    """Round after round with a new compile cache; in each netwright comes again with what plan compiled left."""
     answers: dict[str, list[Answer]] = {}
     for number in range(repeats):
         tell(f"whole trainings of {options['epochs']} epochs, round {number + 1} of {repeats}")

@@ -111,6 +111,21 @@ def test_another_plans_run_resumes_to_the_bit(tmp_path: Path, plan: Any) -> None
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
+def test_weights_with_other_strides_are_left_to_the_plain_update() -> None:
+    """Compiled kernels look at no stride: a weight that lies otherwise would be read in a wrong order."""
+    session = session_of(Net())
+    batches = batches_of(session)
+    new, _, _ = try_plan(session.state, batches, captured)
+    state = copied(session.state)
+    train_step(state, batches[0])
+    weight = state.model.get_parameter("first.weight")
+    laid = weight.detach().clone()
+    weight.data = laid.t().contiguous().t()
+    assert new().attempt(state, batches[1]) is None
+    weight.data = laid
+    assert new().attempt(state, batches[1]) is not None
+
+
 def test_parameters_updated_at_once_are_updated_as_each_alone() -> None:
     """What a GPU records, done here operation by operation."""
     session = session_of(Net())

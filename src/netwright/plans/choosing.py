@@ -41,12 +41,14 @@ class Way:
         saves: Shares of an update that it may save: of one below 1 ms, below 4 ms, and of a longer one. Much of a short
             one is overhead, much of a long one arithmetic.
         least: Share of an update that it must be faster by.
+        part_of: A way that does all that this one does; where that is taken, this one is not tried.
     """
 
     make: Make
     cost: float
     saves: tuple[float, float, float]
     least: float = LEAST_GAIN
+    part_of: str = ""
 
     def pays(self, seconds: float, steps: int) -> bool:
         """Whether it is expected to save what it costs to try, where an update takes so long."""
@@ -133,8 +135,8 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
     found = {"compiled": Way(compiled, AGAIN_S if again else COMPILE_S, (0.7, 0.4, 0.1))}
     if state.device.type == "cpu":
         found = {
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
+            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of="recorded"),
             **found,
         }
     return found
@@ -156,7 +158,8 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
         return _plain(f"{whole}: less than another plan would pay for")
     share, chosen, said = 1.0, None, []
     for name, way in known.items():
-        if not way.pays(share * plain, steps):
+        taken = "" if chosen is None else chosen.choice.value
+        if (way.part_of and way.part_of == taken) or not way.pays(share * plain, steps):
             continue
         try:
             new, measured, cost = trials.of(name, state, batches, way.make)

@@ -157,7 +157,7 @@ def _compiled(traced: Traced) -> Run:
 
     on_cpu = traced.example[0].device.type == "cpu"
     # What calls the kernels is C++ too. Shapes and strides are compared here, once a pass, and not at every call.
-    options = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False} if on_cpu else {}
+    options: dict[str, Any] = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False} if on_cpu else {}
     _by_themselves(traced.graph)
     try:
         with (

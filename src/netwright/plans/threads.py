@@ -20,9 +20,9 @@ from netwright.step import TrainState, random_state, set_random_state, train_ste
 
 SHORT_S = 5e-3  # by one thread; of a longer update most is arithmetic, which several threads share
 LEAST_S = 3.0  # of updates in a run, below which looking takes longer than what it could save
-MOST_S = 0.3  # to look
+MOST_S = 0.2  # to look
 TURN = 10  # updates by so many threads, then by the others
-LEAST_GAIN = 0.05  # share of an update
+LEAST_GAIN = 0.05  # share of an update that several must save: where they do not, another plan gains more by one
 
 # Median seconds of an update of a state by each of some numbers of threads.
 Clock = Callable[[TrainState, list[Batch], tuple[int, ...]], list[float]]
@@ -85,7 +85,7 @@ def chosen_threads(
         return None
     finally:
         set_random_state(drawn, state.device)
-    if one < (1 - LEAST_GAIN) * several:
+    if several > (1 - LEAST_GAIN) * one:
         return Choice(
             name="threads", value=1, reason=f"{in_units(one)} an update by one thread, {in_units(several)} by {every}"
         )
