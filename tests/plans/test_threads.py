@@ -42,7 +42,7 @@ def told(session: Session) -> Choice:
 
 @pytest.mark.parametrize(("one", "two", "value"), [(2e-4, 3e-4, 1), (3e-4, 2.9e-4, 1), (3e-4, 2e-4, 2)])
 def test_one_thread_is_taken_unless_several_are_faster(one: float, two: float, value: int) -> None:
-    """By a twentieth at the least, since other plans gain more by one; the reason has both times. The clock is one that knows them."""
+    """By a twentieth: other plans gain more by one. The reason has both times; the clock is one that knows them."""
     session = session_of()
     chosen = chosen_threads(session.state, some_batches(session), steps=10**6, clock=lambda *given: [one, two])
     assert chosen is not None
