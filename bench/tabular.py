@@ -54,7 +54,7 @@ CONTESTANTS = (
     Contestant("JAX + optax, jit a step", "jax_step", rival=True),
     Contestant("JAX + optax, scan over an epoch", "jax_scan", rival=True),
 )
-WHOLE = ("loader", "netwright", "compiled")  # keys of those that also train for a minute
+WHOLE = ("loader", "netwright", "compiled_alone")  # keys of those that also train for a minute
 ABOUT = """\
 An MLP 20-64-64-3 on 20,000 rows, batches of 64, AdamW at 0.001. netwright keeps its metrics, history, progress and a
 checkpoint an epoch; the rivals' are off. The final loss is over all training rows, in eval mode."""

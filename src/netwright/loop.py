@@ -57,12 +57,19 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
     Args:
         model: Left with the weights of the last update.
         given: Python objects for loss, optimizer, schedule or step.
-        options: Fields of ``Settings``.
+        options: Fields of ``Settings``. The plan is the plain one, unless another is asked for.
     """
+    from netwright.plans.adopting import adopt
+    from netwright.plans.threads import threads_as_before
+
     settings = make_options(Settings, options)
     refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))
-    session = prepare(model, data, settings, given or Given())
-    with memory_kept(session.state.device.type):
+    with contextlib.ExitStack() as around:
+        around.enter_context(threads_as_before())
+        session = prepare(model, data, settings, given or Given())
+        around.enter_context(memory_kept(session.state.device.type))
+        if settings.plan != "auto":
+            session = adopt(session)
         try:
             yield from run_steps(session)
         finally:

@@ -77,6 +77,7 @@ class TrainState:
         program: Does an update in place of ``train_step``'s own operations, for the batches that it takes.
         parameters: The model's, found once: to walk through a large module takes longer than a small update.
         gradients: Of these parameters.
+        others: Parameters that the optimizer does not move.
     """
 
     model: nn.Module
@@ -98,10 +99,13 @@ class TrainState:
     program: Program | None = None
     parameters: tuple[nn.Parameter, ...] = ()
     gradients: Gradients = field(init=False)
+    others: tuple[nn.Parameter, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.parameters = tuple(self.model.parameters())
         self.gradients = Gradients(self.parameters)
+        moved = {id(one) for group in self.optimizer.param_groups for one in group["params"]}
+        self.others = tuple(one for one in self.parameters if id(one) not in moved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move:
         move: In place of the optimizer's own step.
     """
     _forget_gradients(state.optimizer)
+    for parameter in state.others:  # else theirs would add up, and clipping count them
+        parameter.grad = None
     outcome = (find or _gradients)(state, batch)
     # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
     finite = not state.recipe.check_each_loss or _all_finite(state, outcome.loss)

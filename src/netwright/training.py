@@ -65,8 +65,10 @@ def train(
     """
     settings = settings or Settings()
     progress = progress or Silent()
-    session = prepare(model, data, settings, given or Given())
-    with memory_kept(session.state.device.type), threads_as_before():
+    with contextlib.ExitStack() as around:
+        around.enter_context(threads_as_before())
+        session = prepare(model, data, settings, given or Given())
+        around.enter_context(memory_kept(session.state.device.type))
         found = check_before(session, given or Given(), progress)
         session = adopt(session)
         folder = start_run(
@@ -101,7 +103,7 @@ def resume(
     folder = run if isinstance(run, Run) else open_run(run)
     progress = progress or Silent()
     spec = folder.read_spec()
-    with locked(folder):
+    with locked(folder), threads_as_before():
         _check_given(spec, given or Given(), folder)
         seed_all(spec.settings.seed)
         module = rebuild(folder, spec) if model is None else model
@@ -113,8 +115,15 @@ def resume(
         if lazy:  # its shapes are known since the first batch
             check_same_model(module, spec, folder)
         _restore(session, folder, progress)
-        with memory_kept(session.state.device.type), threads_as_before():
-            session = adopt(session, folder.read_plan())
+        with memory_kept(session.state.device.type):
+            begun = folder.read_plan()
+            session = adopt(session, begun)
+            if session.plan["plan"] != begun["plan"]:
+                now = next(one for one in session.plan.choices if one.name == "plan")
+                progress.say(
+                    f"plan {now.value} ({now.reason}) where the run was begun with {begun['plan']}: weights may come "
+                    "out a rounding apart from those of an unbroken run"
+                )
             _loop(session, folder, progress)
     return folder
 

@@ -102,6 +102,18 @@ def test_a_file_without_an_input_is_told(
     assert not shown.out
 
 
+def test_what_came_before_a_file_without_an_input_is_answered(
+    table: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told at its turn."""
+    (tmp_path / "rows.csv").write_text("km,vehicle\n3,car\n")
+    (tmp_path / "empty.csv").write_text("km,vehicle\n")
+    assert main(["predict", str(table.bundle), str(tmp_path / "rows.csv"), str(tmp_path / "empty.csv"), "--json"]) == 2
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1
+    assert "expected at least one input" in shown.err
+
+
 def test_rows_come_from_files_json_and_standard_input(
     table: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

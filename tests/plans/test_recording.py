@@ -13,8 +13,9 @@ import netwright as nw
 from netwright.batch import Batch
 from netwright.data.batches import train_batches
 from netwright.given import Given
-from netwright.plans.comparing import copied
+from netwright.plans.comparing import copied, try_plan
 from netwright.plans.recording import recorded
+from netwright.plans.tracing import NoProgramError
 from netwright.records import Settings
 from netwright.session import prepare
 from netwright.step import TrainState, random_state, set_random_state, train_step
@@ -58,14 +59,14 @@ class Shares(nn.Module):
         return self.out(x.flatten(1)) + (self.first + self.second) + self.third.sum()
 
 
-def made(net: nn.Module, **options: Any) -> tuple[TrainState, list[Batch]]:
+def made(net: nn.Module, given: Given | None = None, **options: Any) -> tuple[TrainState, list[Batch]]:
     """A state on the CPU after its first update, and batches of 16, the last one of 5."""
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randn(69, 3, 8, 8, generator=generator)
     data = nw.load((pictures, pictures.mean((2, 3)).argmax(1)), val_fraction=0, test_fraction=0)
     # of RMSprop there is no fused kernel, so all that differs is how forward and backward are done
     options = {"device": "cpu", "batch_size": 16, "optimizer": "RMSprop"} | options
-    session = prepare(net, data, Settings(**options), Given())
+    session = prepare(net, data, Settings(**options), given or Given())
     session.model.train()
     batches = list(train_batches(data, batch_size=16, seed=0, epoch=0, augment=(), workers=0))
     train_step(session.state, batches[0])
@@ -126,3 +127,67 @@ def test_each_parameter_has_a_gradient_of_its_own() -> None:
     train_step(state, batches[1])
     places = [one.grad.untyped_storage().data_ptr() for one in state.model.parameters() if one.grad is not None]
     assert len(set(places)) == len(places) == 5
+
+
+class Counts:
+    """A loss that weighs itself otherwise at each call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(output, target) * (1 + self.calls / 1e5)
+
+
+class Limits(nn.Linear):
+    """A layer that keeps its weight short, whenever it is asked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        self.weight.data = torch.renorm(self.weight.data, 2, 0, 100.0)
+        return super().forward(x.flatten(1))
+
+
+def masked(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target, reduction="none")[target != 9].mean()
+
+
+@pytest.mark.parametrize(
+    ("net", "loss", "why"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), Counts(), "others each time"),
+        (lambda: Limits(192, 3), None, "in the place of weight"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), masked, "sizes that depend"),
+    ],
+    ids=["a loss that counts", "a weight that is replaced", "a loss of some samples"],
+)
+def test_what_the_first_batches_do_not_show_is_refused(net: Any, loss: Any, why: str) -> None:
+    """Over the compared updates these do the same as a recording would; later they do not."""
+    state, batches = made(net(), given=Given(loss=loss) if loss else Given())
+    calls = getattr(loss, "calls", None)
+    with pytest.raises(NoProgramError, match=why):
+        try_plan(state, batches, recorded)
+    assert getattr(loss, "calls", None) == calls
+
+
+def test_hooks_of_gradients_are_not_passed_over() -> None:
+    """Those that run when a gradient has been added up too."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+    def clamp(one: Tensor) -> None:
+        one.grad = one.grad.clamp(-0.1, 0.1)
+
+    net[1].weight.register_post_accumulate_grad_hook(clamp)
+    state, batches = made(net)
+    with pytest.raises(NoProgramError, match="hooks"):
+        recorded(state, batches[0])
+
+
+def test_trials_leave_the_averaged_weights_alone() -> None:
+    """Of a run that is resumed these are what is judged."""
+    state, batches = made(Pictures(), ema_decay=0.9)
+    assert state.ema is not None
+    before = {name: value.clone() for name, value in state.ema.items()}
+    try_plan(state, batches[:4], recorded)
+    assert all(torch.equal(value, state.ema[name]) for name, value in before.items())

@@ -30,8 +30,8 @@ class Running:
     """
 
     def __init__(self, *arguments: str | Path, supervised: bool = False, files: int | None = None) -> None:
-        command = [sys.executable, "-m", "netwright", "serve", *map(str, arguments), "--port", "0"]
-        command += [] if supervised else ["--no-supervise"]
+        options = ["--port", "0"] if supervised else ["--port", "0", "--no-supervise"]
+        command = [sys.executable, "-m", "netwright", "serve", *options, *map(str, arguments)]
         if files is not None:
             command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}

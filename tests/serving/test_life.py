@@ -331,6 +331,34 @@ def test_a_server_whose_process_dies_is_followed_by_another(made: Path) -> None:
         assert not Path(f"/proc/{child}/fd").exists()  # nor does it outlive the process that watches it
 
 
+def test_names_after_two_dashes_are_bundles(made: Path) -> None:
+    """The supervised server is not told of its socket by an option, which would be such a name."""
+    with serving("--quiet", "--", made / "rows", supervised=True) as one:
+        assert one.ask(request("/v2/health/ready"))[0] == 200
+        assert one.server != one.process.pid
+        assert not Path(f"/proc/{one.server}/task/{one.server}/children").read_text().split()
+
+
+def test_a_supervisor_asked_to_end_while_it_begins_a_child_ends(tmp_path: Path) -> None:
+    """The signal that came before the child was there is passed on, and one that goes on all the same is killed."""
+    script = """
+import os, signal, socket, subprocess, sys
+from netwright.serving import supervising
+supervising.LATE_S = 0.5
+real = subprocess.Popen
+def begun(command, **more):
+    os.kill(os.getpid(), signal.SIGTERM)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    return real([sys.executable, "-c", deaf] if sys.argv[1] == "deaf" else command, **more)
+supervising.subprocess.Popen = begun
+one = socket.create_server(("127.0.0.1", 0))
+sys.exit(supervising.supervise(["serve", "nowhere"], one, print, drain_s=0.1))
+"""
+    for kind, codes in (("heard", (0, 1, 2)), ("deaf", (9, 0))):
+        done = subprocess.run([sys.executable, "-c", script, kind], capture_output=True, timeout=30, cwd=tmp_path)
+        assert done.returncode in codes, done
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("turn", range(20))
 def test_sigterm_twenty_times(made: Path, turn: int) -> None:

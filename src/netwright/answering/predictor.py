@@ -26,7 +26,7 @@ from netwright.answering.model import Model
 from netwright.answering.spec import Spec, read_spec
 from netwright.answering.writing import Drawing, drawing, refuse_drawing, written
 from netwright.data.raw import UNREADABLE, Field, first_line, input_name, read_input
-from netwright.errors import DataError, MissingExtraError, UsageError
+from netwright.errors import DataError, MissingExtraError, NetwrightError, UsageError
 from netwright.rows import slug
 from netwright.words import sentence
 
@@ -205,8 +205,18 @@ class Predictor:
         how = self._how(batch_size, beam, sampling)
         waiting = iter(pairs)
         at_once = 1 if self.task == "next_token" else batch_size * POOL  # a text takes long
-        while pool := list(islice(waiting, at_once)):
+        failed: NetwrightError | None = None
+        while failed is None:
+            pool: list[tuple[str, Any]] = []
+            try:
+                pool.extend(islice(waiting, at_once))
+            except NetwrightError as error:  # what came before it is answered all the same
+                failed = error
             yield from self._pool(pool, batch_size, beam, how)
+            if len(pool) < at_once:
+                break
+        if failed is not None:
+            raise failed
 
     def _pool(self, pool: Sequence[tuple[str, Any]], batch_size: int, beam: int, how: Drawing) -> Iterator[Answer]:
         found: dict[int, Answer] = {}

@@ -77,7 +77,7 @@ def _some(session: Session) -> list[Batch]:
         session.data,
         batch_size=session.batch_size,
         seed=session.settings.seed,
-        epoch=session.state.epoch,
+        epoch=0,  # also of a run that is resumed, so that the same batches choose the same shape
         augment=tuple(session.plan["augment"]),
         workers=0,
         device=session.state.device,

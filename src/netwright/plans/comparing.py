@@ -7,14 +7,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from netwright.batch import Batch
-from netwright.plans.tracing import NoProgramError, like
+from netwright.plans.tracing import NoProgramError, like, refuse_moves
 from netwright.step import Program, TrainState, random_state, set_random_state, train_step
+from netwright.sums import Sums
 
 # A program holds what belongs to one state, so that each state has one of its own.
 New = Callable[[], Program]
@@ -25,6 +26,7 @@ COMPARED = 4  # updates after which parameters and losses are compared
 # Of the way that the parameters have gone; rounding differs where operations are done in another order.
 TOLERANCE = 1e-3
 LOSS_TOLERANCE = 1e-4
+METRIC_TOLERANCE = 1e-2  # a sample on the edge may fall to either side
 NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain update from itself
 TIMED_S, TIMED = 0.15, 5  # at most so many seconds for each state, but at least so many updates
 LONG_S = 5e-3  # of such updates each brings its tensors into the cache anew, whatever was done before
@@ -52,10 +54,11 @@ def copied(state: TrainState) -> TrainState:
         NoProgramError: The module cannot be copied.
     """
     try:
-        model, optimizer = copy.deepcopy((state.model, state.optimizer))
+        # The recipe too: a loss may hold what it counts.
+        model, optimizer, recipe = copy.deepcopy((state.model, state.optimizer, state.recipe))
     except Exception as error:
         raise NoProgramError(f"the module cannot be copied: {error}") from error
-    return like(state, model, optimizer)
+    return replace(like(state, model, optimizer), recipe=recipe)
 
 
 def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: float = TIMED_S) -> list[float]:
@@ -115,16 +118,28 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     for first, second, third in zip(*results, strict=True):
         if not abs(first - second) <= max(LOSS_TOLERANCE * max(1.0, abs(first)), NUDGED * abs(first - third)):
             raise NoProgramError(f"its loss is {second:.7g} where the plain update has {first:.7g}")
+    _compare_sums(*(each.sums for each in (plain, other, nudged)))
     way = _norm(zip(plain.model.parameters(), start, strict=True))
     scale = max(way, 1e-30)
     shares = [
         _norm(zip(plain.model.parameters(), one.model.parameters(), strict=True)) / scale for one in (other, nudged)
     ]
-    buffers = [_norm(zip(plain.model.buffers(), one.model.buffers(), strict=True)) for one in (other, nudged)]
-    size = _norm((one, torch.zeros_like(one)) for one in plain.model.buffers())
-    if not math.isfinite(shares[0]) or not buffers[0] <= max(TOLERANCE * size, NUDGED * buffers[1]):
-        raise NoProgramError("buffers, as the statistics of normalisation, differ")
+    for first, second, third in zip(*(each.model.named_buffers() for each in (plain, other, nudged)), strict=True):
+        far, rounding = _norm([(first[1], second[1])]), _norm([(first[1], third[1])])
+        # Each by itself: beside a large table a statistic that stands still would not be seen.
+        if not far <= max(TOLERANCE * _norm([(first[1], torch.zeros_like(first[1]))]), NUDGED * rounding):
+            raise NoProgramError(f"{first[0]}, which is no parameter, differs")
+    if not math.isfinite(shares[0]):
+        raise NoProgramError("a parameter is not finite")
     return shares[0], shares[1]
+
+
+def _compare_sums(plain: Sums, other: Sums, nudged: Sums) -> None:
+    """Metrics come out the same too: what Python or NumPy counts would be the traced batch's for ever."""
+    for name, (total, count) in plain.metrics.items():
+        value, found, third = (float(one[0] / one[1]) for one in ((total, count), other.held(name), nudged.held(name)))
+        if not abs(value - found) <= max(METRIC_TOLERANCE * max(1.0, abs(value)), NUDGED * abs(value - third)):
+            raise NoProgramError(f"its {name} is {found:.4g} where the plain update has {value:.4g}")
 
 
 def _norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -143,7 +158,7 @@ def try_plan(state: TrainState, batches: list[Batch], make: Make) -> tuple[New, 
     """
     began = time.perf_counter()
     trial = copied(state)
-    train_step(trial, batches[0])  # so that it is seen which parameters have gradients
+    refuse_moves(trial, batches[0])  # after which it is also seen which parameters have gradients
     new = make(trial, batches[0])
     share, rounding = apart(state, new(), batches)
     allowed = max(TOLERANCE, NUDGED * rounding)

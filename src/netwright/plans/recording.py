@@ -21,7 +21,15 @@ from torch.fx import GraphModule, Node
 from netwright.batch import Batch
 from netwright.plans.fusing import move_of
 from netwright.plans.program import fit, shapes_of
-from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
+from netwright.plans.tracing import (
+    Layout,
+    NoProgramError,
+    batch_of,
+    graph_of,
+    layout_of,
+    refuse,
+    tensors_of,
+)
 from netwright.step import Move, Outcome, StepResult, TrainState, forward, random_state, set_random_state, stepwise
 from netwright.sums import Sums
 

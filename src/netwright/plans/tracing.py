@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
-from netwright.step import Recipe, TrainState, forward, random_state, set_random_state
+from netwright.step import Recipe, TrainState, forward, random_state, set_random_state, train_step
 
 # Where a module keeps functions that are called beside forward; a program would run them once, while it is made.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class NoProgramError(Exception):
@@ -111,7 +112,7 @@ def refuse(state: TrainState) -> Rule:
         "float16 scales its loss as it goes": state.scaler is not None,
         f"{type(state.optimizer).__name__} asks for the loss itself": state.closure,
         "the module has hooks": any(getattr(one, name) for one in state.model.modules() for name in HOOKS),
-        "a gradient has hooks": any(one._backward_hooks for one in state.model.parameters()),
+        "a gradient has hooks": any(getattr(one, name, 0) for one in state.model.parameters() for name in OF_TENSORS),
         "a parameter is sparse or complex": any(one.is_sparse or one.is_complex() for one in state.model.parameters()),
         "an embedding gives sparse gradients": any(getattr(one, "sparse", False) for one in state.model.modules()),
         "the loss has parameters of its own": _has_parameters(recipe.objective.loss_fn),
@@ -175,9 +176,13 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
     try:
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        def made() -> torch.fx.GraphModule:
+            set_random_state(drawn, state.device)
+            return make_fx(function)(*(one.clone() for one in example))
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph: torch.fx.GraphModule = make_fx(function)(*example)
+            graph, again = made(), made()
         _refuse_draws(drawn, random_state(state.device))
     except NoProgramError:
         raise
@@ -189,7 +194,51 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
     changed = sorted(name for name, value in _attributes(state.model).items() if before.get(name, value) != value)
     if changed:
         raise NoProgramError(f"forward changes {changed[0]}, which a program would not")
+    if graph.code != again.code or not _same_constants(graph, again):
+        raise NoProgramError("forward or the loss holds numbers that are others each time")
+    _refuse_sizes(graph)
     return graph
+
+
+def refuse_moves(state: TrainState, batch: Batch) -> None:
+    """Do a plain update, and look whether the module puts other tensors in the place of its own.
+
+    Raises:
+        NoProgramError: It does, as ``self.weight.data = …`` in forward; a program would go on with the first ones.
+    """
+    before = _places(state.model)
+    train_step(state, batch)
+    moved = sorted(name for name, place in _places(state.model).items() if before.get(name) != place)
+    if moved:
+        raise NoProgramError(f"forward puts another tensor in the place of {moved[0]}, which a program would not")
+
+
+def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Which tensor each parameter and buffer is, and where its numbers lie."""
+    return {name: (id(one), one.data_ptr()) for name, one in tensors_of(model).items()}
+
+
+def _same_constants(one: torch.fx.GraphModule, other: torch.fx.GraphModule) -> bool:
+    """Whether two traces took the same tensors for constants, as those that came out of NumPy."""
+    held = [{name: value for name, value in vars(each).items() if isinstance(value, Tensor)} for each in (one, other)]
+    held = [mine | dict(each.named_buffers()) for mine, each in zip(held, (one, other), strict=True)]
+    return held[0].keys() == held[1].keys() and all(
+        value is held[1][name] or (value.shape == held[1][name].shape and bool((value == held[1][name]).all()))
+        for name, value in held[0].items()
+    )
+
+
+def _refuse_sizes(graph: torch.fx.GraphModule) -> None:
+    """A trace holds the sizes of its own batch, where another batch's values would give others."""
+    for node in graph.graph.nodes:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        varies = torch.Tag.dynamic_output_shape in node.target.tags
+        if node.target is torch.ops.aten.index.Tensor:
+            chosen = [one.meta.get("val") for one in node.args[1] if one is not None]
+            varies = any(one is None or one.dtype in (torch.bool, torch.uint8) for one in chosen)
+        if varies or "_pack_padded_sequence" in str(node.target):
+            raise NoProgramError(f"{node.target} gives sizes that depend on what is in a batch")
 
 
 def _refuse_draws(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -335,5 +384,6 @@ def _walk(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def like(state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
-    """A state of another module and optimizer at the same place, with sums of its own."""
-    return replace(state, model=model, optimizer=optimizer, sums=state.sums.copied(), program=None)
+    """A state of another module and optimizer at the same place, with sums and averages of its own."""
+    average = None if state.ema is None else {name: value.clone() for name, value in state.ema.items()}
+    return replace(state, model=model, optimizer=optimizer, sums=state.sums.copied(), ema=average, program=None)

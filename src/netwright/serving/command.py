@@ -48,7 +48,6 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-supervise", action="store_true", help="one process alone, which nobody starts again where it dies"
     )
-    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     for option, field, kind, text in BOUNDS:
         parser.add_argument(option, dest=f"bound_{field}", type=kind, metavar="N", help=text)
 
@@ -58,6 +57,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     from netwright.serving.access import is_loopback, read_keys
     from netwright.serving.logs import Log
     from netwright.serving.place import Place
+    from netwright.serving.supervising import told
 
     keys = tuple(read_keys(arguments.keys)) if arguments.keys is not None else ()
     if not keys and not is_loopback(arguments.host):
@@ -67,12 +67,12 @@ def run_serve(arguments: argparse.Namespace) -> int:
             got="no keys",
             cure="umask 077; openssl rand -hex 24 > keys.txt; netwright serve … --keys keys.txt",
         )
-    place = Place(arguments.host, _port(arguments.port), tuple(arguments.allow_host), keys, arguments.listener)
+    place = Place(arguments.host, _port(arguments.port), tuple(arguments.allow_host), keys, told())
     limits = _limits(arguments)
     log = Log(sys.stderr, requests=not arguments.quiet)
     # A child of this process, so that this one needs none of what a server imports. Windows hands no sockets on.
-    if place.listener is None and not arguments.no_supervise and sys.platform != "win32":
-        return _supervise(arguments.given, place, log)
+    if place.handed is None and not arguments.no_supervise and sys.platform != "win32":
+        return _supervise(arguments.given, place, limits, log)
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401
@@ -104,12 +104,12 @@ def _run(served: Coroutine[Any, Any, int]) -> int:
     return int(uvloop.run(served))
 
 
-def _supervise(given: list[str], place: Place, log: Log) -> int:
+def _supervise(given: list[str], place: Place, limits: Limits, log: Log) -> int:
     from netwright.serving.place import listening
     from netwright.serving.supervising import supervise
 
     with listening(place) as listener:
-        return supervise(given, listener, log.say)
+        return supervise(given, listener, log.say, drain_s=limits.drain_s)
 
 
 def _port(port: int) -> int:

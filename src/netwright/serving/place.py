@@ -21,14 +21,14 @@ class Place:
         port: 0 for any that is free.
         allowed: Further hosts that requests may name.
         keys: Of which a request must bring one; empty for none.
-        listener: Descriptor of a socket that listens already; None to make one.
+        handed: Descriptor of a socket that listens already, and the process that handed it over; None to make one.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     allowed: tuple[str, ...] = ()
     keys: tuple[bytes, ...] = ()
-    listener: int | None = None
+    handed: tuple[int, int] | None = None
 
 
 def listening(place: Place) -> socket.socket:
@@ -37,10 +37,17 @@ def listening(place: Place) -> socket.socket:
     Raises:
         UsageError: The address cannot be had.
     """
-    one = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise taken(place) from error
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    one = socket.socket(family, kind, protocol)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((place.host, place.port))
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # `::` is not 0.0.0.0 too
+        one.bind(address)
         one.listen(BACKLOG)
     except OSError as error:
         one.close()

@@ -123,11 +123,11 @@ async def serve(asked: Sequence[Wanted], place: Place, limits: Limits, log: Log,
         asyncio.create_task(models.watch()),
         asyncio.create_task(_announce(server, place, announce)),
     ]
-    if place.listener is not None:
-        keeping.append(asyncio.create_task(_end_with_parent(server, os.getppid())))
+    if place.handed is not None:
+        keeping.append(asyncio.create_task(_end_with_parent(server, place.handed[1])))
     _listen_to_signals(server, models)
     try:
-        await server.serve(None if place.listener is None else [socket.socket(fileno=place.listener)])
+        await server.serve(None if place.handed is None else [socket.socket(fileno=place.handed[0])])
     except SystemExit as error:  # uvicorn's word for an address that it cannot have
         raise taken(place) from error
     finally:
