@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import netwright as nw
 from netwright.gradients import SMALL, Gradients
 
 SIZES = ((3,), (8, 8), (SMALL + 1,), ())
@@ -73,3 +74,15 @@ def test_sparse_gradients() -> None:
 def test_no_gradient_at_all_is_finite() -> None:
     """As of a frozen module."""
     assert Gradients([nn.Parameter(torch.zeros(3))]).finite()
+
+
+def test_gradients_that_no_optimizer_takes_do_not_add_up() -> None:
+    """Here the optimizer has the head alone; clipping would count the body's sums, and shrink the head's updates."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    data = nw.load((inputs, (inputs[:, 0] > 0).long()), val_fraction=0, test_fraction=0)
+    head = torch.optim.SGD(model[1].parameters(), lr=0.0)
+    *_, last = nw.training_steps(model, data, optimizer=head, batch_size=8, epochs=1, max_grad_norm=1e9)
+    loss = nn.functional.cross_entropy(model(next(iter(last.batch.inputs.values()))), last.batch.target)
+    (wanted,) = torch.autograd.grad(loss, [model[0].weight])
+    torch.testing.assert_close(model[0].weight.grad, wanted)

@@ -85,7 +85,7 @@ def test_another_plans_run_is_the_plain_one_to_a_rounding(tmp_path: Path, other:
             torch.testing.assert_close(weights[other][name], value, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("plan", ["fused", "recorded", "compiled"])
+@pytest.mark.parametrize("plan", ["fused", "recorded", pytest.param("compiled", marks=pytest.mark.soak)])
 def test_another_plans_run_resumes_to_the_bit(tmp_path: Path, plan: Any) -> None:
     """Stopped after its first pass, it ends with the weights of the unbroken one, by the plan it was begun with."""
 

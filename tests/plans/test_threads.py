@@ -86,3 +86,28 @@ def test_a_resumed_run_takes_the_number_it_was_begun_with(tmp_path: Path) -> Non
     run = nw.train(session.model, session.data, run=tmp_path / "run", epochs=1, report=False, skip="all")
     assert run.read_plan()["threads"] == 2
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("way", ["train", "loop"])
+def test_threads_that_were_asked_for_are_the_runs_alone(way: str, tmp_path: Path) -> None:
+    """The caller has as many as before, also of a loop of their own that has ended."""
+    session = session_of()
+    torch.set_num_threads(2)
+    asked = {"epochs": 1, "threads": 1, "batch_size": 16}
+    if way == "train":
+        nw.train(session.model, session.data, run=tmp_path / "run", report=False, skip="all", **asked)
+    else:
+        assert {torch.get_num_threads() for _ in nw.training_steps(session.model, session.data, **asked)} == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_a_loop_of_ones_own_takes_the_plan_that_is_asked_for() -> None:
+    """Here one whose optimizer is a single kernel; by itself it keeps the plain one."""
+    found = {}
+    for plan in ("auto", "fused"):
+        session = session_of()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            for _ in nw.training_steps(session.model, session.data, plan=plan, epochs=1, optimizer="AdamW"):
+                pass
+        found[plan] = any("_fused_adamw" in one.name for one in seen.events())
+    assert found == {"auto": False, "fused": True}
