@@ -123,7 +123,17 @@ def servers(bundle: Path) -> Iterator[list[Server]]:
     rival = str(serving_rivals.PYTHON)
     ports = [free_port() for _ in range(4)]
     commands = {
-        NETWRIGHT: [sys.executable, "-m", "netwright", "serve", str(bundle), "--port", str(ports[0]), "--quiet"],
+        NETWRIGHT: [
+            sys.executable,
+            "-m",
+            "netwright",
+            "serve",
+            "--no-supervise",
+            str(bundle),
+            "--port",
+            str(ports[0]),
+            "--quiet",
+        ],
         FASTAPI: [rival, "fastapi_eager.py", str(ports[1])],
         LITSERVE: [rival, "litserve_eager.py", str(ports[2]), "1"],
         LITSERVE_BATCHED: [rival, "litserve_eager.py", str(ports[3]), "16"],
