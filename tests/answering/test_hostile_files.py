@@ -39,6 +39,7 @@ from netwright.run import open_run
 from netwright.shipping.bundle import as_text
 from netwright.shipping.card import write_card
 from serving import bundles
+from serving.running import memory_of
 
 HERE = Path(__file__).parent
 LONG_S = 1_700  # a child that takes longer hangs; on the slowest machine all files take some minutes
@@ -296,23 +297,18 @@ def test_weights_whose_header_lies_are_refused(name: str, image: Made, tmp_path:
         open_trained(run, image.model)
 
 
-def _memory(which: str) -> int:
-    """Bytes that this process holds, VmRSS, or held at the most since its mark was set back, VmHWM."""
-    return int(Path("/proc/self/status").read_text().split(f"{which}:")[1].split()[0]) * 1024
-
-
 def test_weights_whose_header_lies_cost_no_memory(tmp_path: Path) -> None:
     """What a header promises is not made room for: at most 16 MiB are taken to refuse any of them."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the mark of the most memory, back to now
     except OSError as error:
         pytest.skip(f"the most memory held cannot be told here: {error}")
-    before = _memory("VmRSS")
+    before = memory_of("self")
     for content in malice.headers().values():
         (tmp_path / "weights.safetensors").write_bytes(content)
         with pytest.raises(CheckpointError):
             read_weights(tmp_path / "weights.safetensors")
-    assert _memory("VmHWM") - before < 16 << 20
+    assert memory_of("self", "VmHWM") - before < 16 << 20
 
 
 def test_a_bundle_answers_without_reading_its_weights(folder: Path) -> None:

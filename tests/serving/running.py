@@ -79,8 +79,7 @@ class Running:
 
     def rss(self) -> int:
         """Bytes of memory that it holds."""
-        text = Path(f"/proc/{self.server}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0]) * 1024
+        return memory_of(self.server)
 
     def files(self) -> int:
         """Open files."""
@@ -121,6 +120,11 @@ class Running:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 one.sendall(data)
             return read_reply(one)
+
+
+def memory_of(process: int | str, which: str = "VmRSS") -> int:
+    """Bytes that a process, or ``self``, holds; VmHWM for the most that it held since its mark was set back."""
+    return int(Path(f"/proc/{process}/status").read_text().split(f"{which}:")[1].split()[0]) * 1024
 
 
 @contextlib.contextmanager

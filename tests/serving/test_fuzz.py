@@ -30,6 +30,7 @@ from netwright.serving.inputs import check_picture, raw_inputs
 from netwright.serving.limits import Limits
 from netwright.serving.refusals import Refused
 from serving import bundles
+from serving.running import memory_of
 from serving.test_hostile import mutated
 
 COUNT = int(os.environ.get("NETWRIGHT_FUZZ", "20000"))
@@ -135,10 +136,6 @@ NAMES = (
 )  # fmt: skip
 
 
-def _rss() -> int:
-    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1024
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
 def test_spoilt_inputs_are_read_or_refused(name: str, made: Path, tmp_path: Path) -> None:
@@ -162,8 +159,8 @@ def test_spoilt_inputs_are_read_or_refused(name: str, made: Path, tmp_path: Path
             raise AssertionError(f"{error!r} of {data!r}") from error
         longest = max(longest, time.perf_counter() - begun)
         if turn == COUNT // 10:
-            before = _rss()
-    grown = _rss() - before
+            before = memory_of("self")
+    grown = memory_of("self") - before
     print(f"{name}: {COUNT:,}, {refused:,} refused; longest {1000 * longest:.0f} ms, {grown / 2**20:+.1f} MiB")
     assert longest < LONGEST_S
     assert grown < GROWTH

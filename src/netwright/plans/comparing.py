@@ -116,7 +116,7 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
         results.append([float(train_step(each, batch).loss) for batch in batches[:COMPARED]])
     set_random_state(now, state.device)
     for first, second, third in zip(*results, strict=True):
-        if not abs(first - second) <= max(LOSS_TOLERANCE * max(1.0, abs(first)), NUDGED * abs(first - third)):
+        if not _near(first, second, third, LOSS_TOLERANCE):
             raise NoProgramError(f"its loss is {second:.7g} where the plain update has {first:.7g}")
     _compare_sums(*(each.sums for each in (plain, other, nudged)))
     way = _norm(zip(plain.model.parameters(), start, strict=True))
@@ -124,11 +124,13 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     shares = [
         _norm(zip(plain.model.parameters(), one.model.parameters(), strict=True)) / scale for one in (other, nudged)
     ]
-    for first, second, third in zip(*(each.model.named_buffers() for each in (plain, other, nudged)), strict=True):
-        far, rounding = _norm([(first[1], second[1])]), _norm([(first[1], third[1])])
+    for (name, first), second, third in zip(
+        plain.model.named_buffers(), other.model.buffers(), nudged.model.buffers(), strict=True
+    ):
+        far, rounding, size = (_norm([(first, one)]) for one in (second, third, torch.zeros_like(first)))
         # Each by itself: beside a large table a statistic that stands still would not be seen.
-        if not far <= max(TOLERANCE * _norm([(first[1], torch.zeros_like(first[1]))]), NUDGED * rounding):
-            raise NoProgramError(f"{first[0]}, which is no parameter, differs")
+        if not far <= max(TOLERANCE * size, NUDGED * rounding):
+            raise NoProgramError(f"{name}, which is no parameter, differs")
     if not math.isfinite(shares[0]):
         raise NoProgramError("a parameter is not finite")
     return shares[0], shares[1]
@@ -138,8 +140,13 @@ def _compare_sums(plain: Sums, other: Sums, nudged: Sums) -> None:
     """Metrics come out the same too: what Python or NumPy counts would be the traced batch's for ever."""
     for name, (total, count) in plain.metrics.items():
         value, found, third = (float(one[0] / one[1]) for one in ((total, count), other.held(name), nudged.held(name)))
-        if not abs(value - found) <= max(METRIC_TOLERANCE * max(1.0, abs(value)), NUDGED * abs(value - third)):
+        if not _near(value, found, third, METRIC_TOLERANCE):
             raise NoProgramError(f"its {name} is {found:.4g} where the plain update has {value:.4g}")
+
+
+def _near(plain: float, other: float, nudged: float, tolerance: float) -> bool:
+    """Whether a number is the plain update's, as far as that is its own where it is nudged; NaN never is."""
+    return abs(plain - other) <= max(tolerance * max(1.0, abs(plain)), NUDGED * abs(plain - nudged))
 
 
 def _norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:

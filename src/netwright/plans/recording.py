@@ -21,15 +21,7 @@ from torch.fx import GraphModule, Node
 from netwright.batch import Batch
 from netwright.plans.fusing import move_of
 from netwright.plans.program import fit, shapes_of
-from netwright.plans.tracing import (
-    Layout,
-    NoProgramError,
-    batch_of,
-    graph_of,
-    layout_of,
-    refuse,
-    tensors_of,
-)
+from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
 from netwright.step import Move, Outcome, StepResult, TrainState, forward, random_state, set_random_state, stepwise
 from netwright.sums import Sums
 
@@ -106,7 +98,7 @@ def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     layout, move = layout_of(state, batch), move_of(state.optimizer)
     brought = layout.of_batch(batch)
     example = [*(one.detach() for one in tensors_of(state.model).values()), *brought]
-    graph = graph_of(state, _gradients_of(state, layout), [one.clone() for one in example])
+    graph = graph_of(state, _gradients_of(state, layout), example)
     _tidy(graph)
     _keep_layouts(graph)
     _write_over(graph)

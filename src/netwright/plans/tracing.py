@@ -162,12 +162,12 @@ def trace(state: TrainState, batch: Batch, *, at_once: bool = False) -> Traced:
     layout = layout_of(state, batch)
     rates = torch.zeros(len(state.optimizer.param_groups), dtype=torch.float64, device=state.device)
     example = [*layout.fixed(state, rates), *layout.of_batch(batch)]
-    graph = graph_of(state, _update_of(state, layout, rule, at_once=at_once), [one.clone() for one in example])
+    graph = graph_of(state, _update_of(state, layout, rule, at_once=at_once), example)
     return Traced(graph, layout, example)
 
 
 def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tensor]) -> torch.fx.GraphModule:
-    """The operations of a function that calls the state's module, which may change the example.
+    """The operations of a function that calls the state's module, and is given copies of the example.
 
     Raises:
         NoProgramError: It cannot be one graph, and why.
