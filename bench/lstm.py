@@ -22,6 +22,7 @@ CONTESTANTS = (
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, plan recorded", "recorded"),
+    Contestant("netwright, plan split", "split"),
     Contestant("Lightning", "lightning", rival=True),
     Contestant("skorch", "skorch", rival=True),
 )

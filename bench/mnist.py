@@ -26,8 +26,8 @@ TRAINING = (
     Contestant("plain loop, DataLoader", "loader"),
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
-    Contestant("netwright, plan fused", "fused"),
     Contestant("netwright, plan recorded", "recorded"),
+    Contestant("netwright, plan split", "split"),
     Contestant("netwright, plan compiled", "compiled"),
 )
 EVALUATION = (

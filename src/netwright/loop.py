@@ -25,7 +25,7 @@ from netwright.layout import plain_layout
 from netwright.options import make_options
 from netwright.records import Settings
 from netwright.session import Session, prepare
-from netwright.step import StepResult, random_state, set_random_state, train_step
+from netwright.step import Program, StepResult, random_state, set_random_state, train_step
 from netwright.sums import Sums
 
 # Options of what is done around the loop.
@@ -80,6 +80,7 @@ def run_steps(session: Session) -> Iterator[Step]:
     """The loop: from the state's position to the end of the last epoch."""
     state = session.state
     seed, augment, workers = session.settings.seed, tuple(session.plan["augment"]), session.plan["workers"]
+    program = state.program or Program()
     while state.epoch < session.epochs:
         session.model.train()
         if state.batch == session.steps_per_epoch:  # resumed where only the evaluation was left
@@ -90,6 +91,8 @@ def run_steps(session: Session) -> Iterator[Step]:
             for batch in batches:
                 result = _step(session, batch)
                 done = state.batch == session.steps_per_epoch
+                if done:
+                    program.rest()
                 yield Step(state.step, state.epoch + 1, result.loss, current_lr(session), done, batch)
                 if done or state.batch == 0:
                     break

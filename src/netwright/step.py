@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +31,17 @@ StepFunction = Callable[[nn.Module, Batch], Tensor]
 Move = Callable[[torch.optim.Optimizer], object]
 
 
-class Program(Protocol):
+class Program:
     """Another way of doing an update."""
+
+    __slots__ = ()
 
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
         """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""
+        raise NotImplementedError
+
+    def rest(self) -> None:
+        """Leave the machine to what comes between updates, as an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,7 @@ def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move:
     _forget_gradients(state.optimizer)
     for parameter in state.others:  # else theirs would add up, and clipping count them
         parameter.grad = None
-    outcome = (find or _gradients)(state, batch)
+    outcome = (find or gradients)(state, batch)
     # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
     finite = not state.recipe.check_each_loss or _all_finite(state, outcome.loss)
     if finite:
@@ -202,7 +208,7 @@ class Outcome:
 Find = Callable[[TrainState, Batch], Outcome]
 
 
-def _gradients(state: TrainState, batch: Batch) -> Outcome:
+def gradients(state: TrainState, batch: Batch) -> Outcome:
     """Forward and backward over all micro-batches; the outcome of the whole batch."""
     recipe = state.recipe
     parts = (batch,) if recipe.micro_batches == 1 else batch.split(recipe.micro_batches)
@@ -293,7 +299,7 @@ def _closure_step(state: TrainState, batch: Batch) -> StepResult:
 
     def closure() -> Tensor:
         state.optimizer.zero_grad()
-        outcome = _gradients(state, batch)
+        outcome = gradients(state, batch)
         if state.recipe.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
         if not first:

@@ -62,18 +62,20 @@ def test_each_plan_is_measured_and_the_run_takes_the_one_it_was_asked_for(
 ) -> None:
     """One JSON object on standard output; a table for people has the same words."""
     (tmp_path / "net.py").write_text(NET)
-    command = ["plan", f"{tmp_path}/net.py:Net", "--data", "digits", "--epochs", "2", "--plan", "compiled"]
+    command = ["plan", f"{tmp_path}/net.py:Net", "--data", "digits", "--epochs", "2", "--threads", "1"]
+    command += ["--plan", "compiled"]
     assert main([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 2 * 40
-    eager, *others, captured = report["candidates"]
+    eager, recorded, fused, split, compiled, captured = report["candidates"]
     names = [one["name"] for one in report["candidates"]]
-    assert names == ["eager", "recorded", "fused", "compiled", "captured"]
+    assert names == ["eager", "recorded", "fused", "split", "compiled", "captured"]
     assert eager["seconds"] > 0
-    for one in others:
+    for one in (recorded, fused, compiled):
         assert one["seconds"] > 0
         assert one["cost_s"] > 0
         assert 0 <= one["apart"] < 1e-3
+    assert split["reason"] == "torch has one thread"
     assert captured["reason"] == "not on this device"
     assert report["plan"]["value"] == "compiled"
     assert report["plan"]["asked"]

@@ -16,6 +16,7 @@ from netwright.plans.fusing import fused
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
 from netwright.plans.remembered import made_before, remember
+from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
 from netwright.records import Choice
 from netwright.step import Program, TrainState, random_state, set_random_state, train_step
@@ -25,6 +26,7 @@ COMPILE_S = 12.0
 AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to compare it
 FUSE_S = 0.5  # to time it
 RECORD_S = 0.6
+SPLIT_S = 0.5
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -137,6 +139,7 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         found = {
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
             "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of="recorded"),
+            "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
     return found

@@ -31,6 +31,7 @@ NUDGED = 3.0  # times as far as a rounding of the parameters takes the plain upd
 TIMED_S, TIMED = 0.15, 5  # at most so many seconds for each state, but at least so many updates
 LONG_S = 5e-3  # of such updates each brings its tensors into the cache anew, whatever was done before
 TURN = 8  # shorter updates one after the other
+LONG_TURN = 3  # longer ones: threads of the state before are still awake during the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: floa
     while len(taken[0]) < TIMED or (time.perf_counter() - began < most * len(states) and len(taken[0]) < 500):
         for state, found in zip(states, taken, strict=True):
             found += [_seconds(state, batches[(len(found) + place) % len(batches)]) for place in range(turn)]
-        turn = TURN if taken[0][0] < LONG_S else 1
+            if state.program is not None:
+                state.program.rest()
+        turn = TURN if taken[0][0] < LONG_S else LONG_TURN
     return [statistics.median(found) for found in taken]
 
 
@@ -114,6 +117,8 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     for each in (plain, other, nudged):
         set_random_state(now, state.device)
         results.append([float(train_step(each, batch).loss) for batch in batches[:COMPARED]])
+        if each.program is not None:
+            each.program.rest()
     set_random_state(now, state.device)
     for first, second, third in zip(*results, strict=True):
         if not _near(first, second, third, LOSS_TOLERANCE):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.plans.tracing import NoProgramError, refuse
-from netwright.step import Move, StepResult, TrainState, stepwise
+from netwright.step import Move, Program, StepResult, TrainState, stepwise
 
 Held = Sequence[dict[str, Tensor]]
 # Parameters, their gradients, their states and the group's options; parameters and states are changed.
@@ -26,7 +26,7 @@ UNSCALED: Mapping[str, None] = {"grad_scale": None, "found_inf": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(Program):
     """Does an update of any batch as ``train_step`` would, but for the optimizer's step."""
 
     move: Move

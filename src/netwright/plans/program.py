@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 
 from netwright.batch import Batch
 from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
-from netwright.step import StepResult, TrainState
+from netwright.step import Program, StepResult, TrainState
 from netwright.sums import Sums
 
 Run = Callable[[list[Tensor]], Any]
@@ -25,7 +25,7 @@ WARM_UP = 3  # updates on a side stream before a CUDA graph is captured, as torc
 
 
 @dataclass(slots=True)
-class Program:
+class Compiled(Program):
     """Stands in for an update's operations where a batch is as the one that it was made for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Program:
 
 
 @dataclass(slots=True)
-class Captured(Program):
+class Captured(Compiled):
     """A program whose kernels are recorded once as a CUDA graph, and then started all together.
 
     Attributes:
@@ -129,7 +129,7 @@ def fit(values: list[Tensor], shapes: tuple[Any, ...]) -> bool:
     )
 
 
-def compiled(state: TrainState, batch: Batch) -> Callable[[], Program]:
+def compiled(state: TrainState, batch: Batch) -> Callable[[], Compiled]:
     """What makes programs of the update of a state, compiled for its device.
 
     Raises:
@@ -139,7 +139,7 @@ def compiled(state: TrainState, batch: Batch) -> Callable[[], Program]:
     return partial(program_of, traced, _compiled(traced))
 
 
-def captured(state: TrainState, batch: Batch) -> Callable[[], Program]:
+def captured(state: TrainState, batch: Batch) -> Callable[[], Compiled]:
     """What makes programs of the update of a state on a GPU: torch's own kernels, recorded and started together.
 
     Raises:
@@ -207,9 +207,9 @@ def plainly(traced: Traced) -> Run:
     return run
 
 
-def program_of(traced: Traced, run: Run) -> Program:
+def program_of(traced: Traced, run: Run) -> Compiled:
     """A program for the state that a trace was made of, or for a copy of it; on a GPU it will be recorded."""
     places, device = traced.layout.groups, traced.example[0].device
     rates = torch.zeros(places, dtype=torch.float64, device=device)
-    kind = Captured if device.type == "cuda" else Program
+    kind = Captured if device.type == "cuda" else Compiled
     return kind(run, traced.layout, rates, shapes_of(list(traced.example)))

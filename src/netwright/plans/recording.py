@@ -22,7 +22,17 @@ from netwright.batch import Batch
 from netwright.plans.fusing import move_of
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
-from netwright.step import Move, Outcome, StepResult, TrainState, forward, random_state, set_random_state, stepwise
+from netwright.step import (
+    Move,
+    Outcome,
+    Program,
+    StepResult,
+    TrainState,
+    forward,
+    random_state,
+    set_random_state,
+    stepwise,
+)
 from netwright.sums import Sums
 
 ATEN = torch.ops.aten
@@ -39,7 +49,7 @@ OVER = {
 
 
 @dataclass(slots=True)
-class Recorded:
+class Recorded(Program):
     """Does updates of batches as the one it was made for; of others only the optimizer's step is another.
 
     Attributes:
@@ -98,7 +108,7 @@ def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     layout, move = layout_of(state, batch), move_of(state.optimizer)
     brought = layout.of_batch(batch)
     example = [*(one.detach() for one in tensors_of(state.model).values()), *brought]
-    graph = graph_of(state, _gradients_of(state, layout), example)
+    graph = graph_of(state, gradients_of(state, layout), example)
     _tidy(graph)
     _keep_layouts(graph)
     _write_over(graph)
@@ -108,7 +118,8 @@ def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move)
 
 
-def _gradients_of(state: TrainState, layout: Layout) -> Callable[..., Any]:
+def gradients_of(state: TrainState, layout: Layout) -> Callable[..., Any]:
+    """A function of weights, buffers and a batch that gives what an outcome is made of, and gradients."""
     whole = _Whole(state).train()
 
     def find(*given: Tensor) -> tuple[Any, ...]:

@@ -1,0 +1,165 @@
+"""An update whose batch is done in parts, one a thread, each from the forward pass to its gradients.
+
+Torch's threads share out one operation, wait for each other, and share out the next: kernels that take a tenth of a
+millisecond gain little, and those that do not share their work gain nothing. Parts of a batch need not wait before
+their gradients are added up. Numbers are those of the plain update but for the order of sums.
+
+A thread of torch's that has just worked waits for more for milliseconds, and takes a core all the while. So torch has
+one thread from the first such update to ``rest``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from netwright.batch import Batch
+from netwright.plans.drawing import Draws, Given, OtherDrawsError, draws_of
+from netwright.plans.fusing import move_of
+from netwright.plans.recording import gradients_of
+from netwright.plans.tracing import NoProgramError, graph_of, layout_of, refuse, tensors_of
+from netwright.step import Move, Outcome, Program, StepResult, TrainState, backward, forward, gradients, stepwise
+from netwright.sums import Sums
+
+LEAST_PART = 4  # samples
+
+
+@dataclass(slots=True)
+class Split(Program):
+    """Does updates of batches large enough to be split; of others only the optimizer's step is another.
+
+    Attributes:
+        parts: Into which a batch goes, and threads that are busy with one each.
+        draws: What dropout draws for batches of one shape; others are not split where it draws.
+        twins: States with modules of their own, whose parameters lie where those of the state's own module do.
+        sums: Of the pass in which they were last seen to.
+    """
+
+    parts: int
+    draws: Draws
+    move: Move | None
+    twins: list[TrainState] = field(default_factory=list)
+    sums: Sums | None = None
+    pool: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = ThreadPoolExecutor(self.parts - 1, "netwright-part", lambda: torch.set_num_threads(1))
+
+    def attempt(self, state: TrainState, batch: Batch) -> StepResult:
+        """Do one update."""
+        if len(batch) < LEAST_PART * self.parts or not self.draws.fit(batch):
+            self.rest()
+            return stepwise(state, batch, move=self.move)
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        return stepwise(state, batch, find=self._find, move=self.move)
+
+    def rest(self) -> None:
+        """Give torch all its threads again."""
+        if torch.get_num_threads() != self.parts:
+            torch.set_num_threads(self.parts)
+
+    def _find(self, state: TrainState, batch: Batch) -> Outcome:
+        if state.sums is not self.sums:  # a new pass
+            self._see_to_twins(state)
+        parts, objective = batch.split(self.parts), state.recipe.objective
+        counts = [objective.count(part) for part in parts]
+        if not all(counts):  # a part without a target would have 0 / 0 for its mean
+            return gradients(state, batch)
+        total = sum(counts[1:], start=counts[0])
+        before = torch.get_rng_state()
+        masks = self.draws.masks([len(part) for part in parts])
+        shares = [None if objective.sums else count / total for count in counts]
+        try:
+            found = self._done(
+                [partial(_part, *one) for one in zip((state, *self.twins), parts, shares, masks, strict=True)]
+            )
+        except OtherDrawsError:
+            torch.set_rng_state(before)
+            for parameter in state.parameters:
+                parameter.grad = None
+            return gradients(state, batch)
+        self._add_up(state)
+        return _together(found, total)
+
+    def _done(self, work: list[Callable[[], Outcome]]) -> list[Outcome]:
+        others = [self.pool.submit(one) for one in work[1:]]
+        try:
+            return [work[0](), *(one.result() for one in others)]
+        finally:
+            wait(others)  # none may go on beside what comes next
+
+    def _see_to_twins(self, state: TrainState) -> None:
+        """Make them, or put their tensors again where the module's own are: others may have taken their place."""
+        if not self.twins:
+            for _ in range(self.parts - 1):
+                model, recipe = copy.deepcopy((state.model, state.recipe))
+                self.twins.append(replace(state, model=model, recipe=recipe))
+        own = tensors_of(state.model)
+        for twin in self.twins:
+            twin.model.train(state.model.training)
+            for name, value in tensors_of(twin.model).items():
+                value.data = own[name].data
+        self.sums = state.sums
+
+    def _add_up(self, state: TrainState) -> None:
+        for twin in self.twins:
+            pairs = zip(state.parameters, twin.parameters, strict=True)
+            held = [(mine.grad, its.grad) for mine, its in pairs if mine.grad is not None and its.grad is not None]
+            torch._foreach_add_([mine for mine, _ in held], [its for _, its in held])
+
+
+def split(state: TrainState, batch: Batch) -> Callable[[], Split]:
+    """What makes the plan for a state like this one.
+
+    Raises:
+        NoProgramError: A batch cannot be split, or its parts would not be independent, and why.
+    """
+    refuse(state)
+    parts = torch.get_num_threads()
+    if parts == 1:
+        raise NoProgramError("torch has one thread")
+    if len(batch) < LEAST_PART * parts:
+        raise NoProgramError(f"a batch of {len(batch)} samples is too small for {parts} threads")
+    layout, move = layout_of(state, batch), move_of(state.optimizer)
+    example = [*(one.detach() for one in tensors_of(state.model).values()), *layout.of_batch(batch)]
+    graph_of(state, gradients_of(state, layout), example)  # which refuses a module that does more than compute
+    before = {name: one._version for name, one in state.model.named_buffers()}
+    draws = draws_of(state, batch, parts)
+    changed = [name for name, one in state.model.named_buffers() if one._version != before[name]]
+    if changed:
+        raise NoProgramError(f"forward changes {changed[0]}, and parts would each do so")
+    return partial(Split, parts, draws, None if isinstance(move, str) else move)
+
+
+def _part(state: TrainState, batch: Batch, share: Tensor | float | None, masks: list[Tensor]) -> Outcome:
+    """A part's gradients, as a share of the whole batch's, in a state of its own."""
+    for parameter in state.parameters:
+        parameter.grad = None
+    with Given(masks):
+        outcome = forward(state, batch, tally=state.recipe.tally)
+    loss = outcome.loss if share is None else outcome.loss * share
+    backward(state, loss)
+    outcome.loss = loss.detach()
+    return outcome
+
+
+def _together(found: list[Outcome], total: Tensor | int) -> Outcome:
+    """The outcome of the whole batch."""
+    metrics = {
+        name: (
+            torch.stack([torch.as_tensor(one.metrics[name][0]) for one in found]).sum(),
+            sum(one.metrics[name][1] for one in found),
+        )
+        for name in found[0].metrics
+    }
+    outputs = [one.outputs for one in found if one.outputs is not None]
+    return Outcome(
+        torch.stack([one.loss for one in found]).sum(), total, metrics, torch.cat(outputs) if outputs else None
+    )
