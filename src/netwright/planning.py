@@ -18,6 +18,7 @@ from netwright.data.augment_sound import SOUND_AUGMENTATIONS
 from netwright.errors import UsageError, unknown_name
 from netwright.layout import has_convolutions
 from netwright.optim import SCHEDULES, USUAL_LR, find_optimizer
+from netwright.precision import told
 from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.tasks import Discerning, find_task
 
@@ -76,12 +77,14 @@ def _recipe(spec: DataSpec, settings: Settings, asked: frozenset[str]) -> list[C
 
 def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
     device, device_reason = _device(settings.device)
-    dtype, dtype_reason = _dtype(device, settings.dtype)
     choose = _chooser(settings)
+    dtype = choose("dtype", *_dtype(device, settings.dtype))
+    if device == "cpu" and dtype.value != "float32":
+        dtype = dtype.model_copy(update={"reason": f"asked for; {told(getattr(torch, dtype.value))}"})
     threads = settings.threads or torch.get_num_threads()
     choices = [
         choose("device", device, device_reason),
-        choose("dtype", dtype, dtype_reason),
+        dtype,
         choose("threads", threads, f"of {os.cpu_count()} processors, as torch counts them"),
         choose("workers", settings.workers or 0, "data lie in memory, or no worker was asked for"),
     ]
