@@ -60,7 +60,7 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
         options: Fields of ``Settings``. The plan is the plain one, unless another is asked for.
     """
     from netwright.plans.adopting import adopt
-    from netwright.plans.threads import threads_as_before
+    from netwright.plans.comparing import threads_as_before
 
     settings = make_options(Settings, options)
     refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))

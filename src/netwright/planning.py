@@ -79,7 +79,7 @@ def _execution(model: nn.Module, settings: Settings) -> list[Choice]:
     device, device_reason = _device(settings.device)
     choose = _chooser(settings)
     dtype = choose("dtype", *_dtype(device, settings.dtype))
-    if device == "cpu" and dtype.value != "float32":
+    if device.startswith("cpu") and dtype.value != "float32":
         dtype = dtype.model_copy(update={"reason": f"asked for; {told(getattr(torch, dtype.value))}"})
     threads = settings.threads or torch.get_num_threads()
     choices = [

@@ -27,7 +27,7 @@ from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, loader_random, run_steps, set_loader_random
 from netwright.plans.adopting import adopt
-from netwright.plans.threads import threads_as_before
+from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run

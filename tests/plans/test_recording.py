@@ -149,6 +149,19 @@ class Limits(nn.Linear):
         return super().forward(x.flatten(1))
 
 
+class Centred(nn.Module):
+    """A loss that follows a mean of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(output - self.mean, target)
+        self.mean.lerp_(output.detach().mean(0), 1e-4)
+        return loss
+
+
 def masked(output: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(output, target, reduction="none")[target != 9].mean()
 
@@ -159,8 +172,9 @@ def masked(output: Tensor, target: Tensor) -> Tensor:
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), Counts(), "others each time"),
         (lambda: Limits(192, 3), None, "in the place of weight"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), masked, "sizes that depend"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), Centred(), "writes to a tensor"),
     ],
-    ids=["a loss that counts", "a weight that is replaced", "a loss of some samples"],
+    ids=["a loss that counts", "a weight that is replaced", "a loss of some samples", "a loss that follows a mean"],
 )
 def test_what_the_first_batches_do_not_show_is_refused(net: Any, loss: Any, why: str) -> None:
     """Over the compared updates these do the same as a recording would; later they do not."""
@@ -169,6 +183,18 @@ def test_what_the_first_batches_do_not_show_is_refused(net: Any, loss: Any, why:
     with pytest.raises(NoProgramError, match=why):
         try_plan(state, batches, recorded)
     assert getattr(loss, "calls", None) == calls
+
+
+def test_a_loss_that_reads_a_parameter_by_itself_is_refused() -> None:
+    """A penalty on the module's weights: in a recording they would be constants, without a gradient."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+    def penalised(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target) + 0.1 * net[1].weight.square().sum()
+
+    state, batches = made(net, given=Given(loss=penalised))
+    with pytest.raises(NoProgramError, match="reads a parameter by itself"):
+        try_plan(state, batches, recorded)
 
 
 def test_hooks_of_gradients_are_not_passed_over() -> None:

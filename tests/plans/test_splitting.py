@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import netwright as nw
 from netwright.batch import Batch
 from netwright.data.batches import train_batches
 from netwright.given import Given
-from netwright.plans.comparing import copied, try_plan
+from netwright.plans.choosing import choose
+from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.splitting import split
-from netwright.plans.threads import threads_as_before
 from netwright.plans.tracing import NoProgramError
 from netwright.progress import Silent
 from netwright.records import Settings
@@ -29,20 +30,21 @@ from netwright.training import train
 
 
 class Pictures(nn.Module):
-    """Dropout of maps and of numbers, once written over what it is given."""
+    """Dropout of maps and of numbers, of pictures channels last, and once written over what it is given."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.drop, self.out = nn.Conv2d(3, 8, 3), nn.Dropout2d(0.3), nn.Linear(72, 3)
+        self.numbers = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, 8, 8) to logits (B, 3)."""
-        x = self.drop(F.max_pool2d(self.conv(x).relu(), 2))
+        x = self.drop(F.max_pool2d(self.numbers(self.conv(x)).relu(), 2))
         return self.out(F.dropout(x.flatten(1), 0.4, self.training, inplace=True))
 
 
 class Steps(nn.Module):
-    """A recurrent layer over rows as steps, with dropout where the batch comes second."""
+    """A recurrent layer over rows as steps, with dropout where the batch comes second, and where it does in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +52,8 @@ class Steps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, 8, 8) to logits (B, 3)."""
-        states = self.rnn(x.transpose(1, 2).flatten(2).transpose(0, 1))[0]
-        return self.out(F.dropout(states, 0.2, self.training)[-1])
+        states = F.dropout(self.rnn(x.transpose(1, 2).flatten(2).transpose(0, 1))[0], 0.2, self.training)
+        return self.out(F.dropout(states.transpose(0, 1), 0.2, self.training)[:, -1])
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +167,63 @@ def test_weights_put_in_the_place_of_others_are_seen_by_all_parts() -> None:
         torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: setattr(net.drop, "p", 0.05),
+        lambda net: net.conv.weight.requires_grad_(False),
+        lambda net: net.numbers.eval(),
+    ],
+    ids=["another share", "a frozen weight", "a dropout in eval mode"],
+)
+def test_what_a_loop_of_ones_own_changes_is_seen(change: Callable[[Any], object]) -> None:
+    """Between two updates of a pass."""
+    plain, batches = made(Pictures())
+    other = copied(plain)
+    other.program = split(plain, batches[0])()
+    drawn = random_state(plain.device)
+    for state in (plain, other):
+        set_random_state(drawn, state.device)
+        train_step(state, batches[0])
+        change(state.model)
+        for batch in batches[:3]:
+            train_step(state, batch)
+    for one, two in zip(plain.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+
+
+class Odd(nn.Linear):
+    """Fails in any thread but the main one, as the second part is done."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError
+        return super().forward(x.flatten(1))
+
+
+def test_a_trial_that_fails_gives_all_threads_back() -> None:
+    """The plain update is taken, by as many as before."""
+    state, batches = made(Odd(192, 3))
+    chosen = choose(state, batches[:4], steps=100, asked="split")
+    assert chosen.program is None
+    assert "ValueError" in chosen.choice.reason
+    assert torch.get_num_threads() == 2
+
+
+def test_a_trial_leaves_no_copy_of_the_module() -> None:
+    """Not even until a collector comes by: modules may be large."""
+    net = Pictures()
+    state, batches = made(net)
+    gc.collect()
+    gc.disable()
+    try:
+        try_plan(state, batches[:4], split)
+        assert [one for one in gc.get_objects() if type(one) is Pictures] == [net]
+    finally:
+        gc.enable()
+
+
 class Mixes(nn.Module):
     """A sample's answer depends on the others."""
 
@@ -228,3 +287,16 @@ def test_a_run_in_parts_resumes_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     assert set(threads) == {1, 2}
     assert torch.get_num_threads() == 2
+
+
+def of_some(output: Tensor, target: Tensor) -> Tensor:
+    """The mean over those that count, which only later batches show."""
+    counts = (target != 9).float()
+    return (F.cross_entropy(output, target.clamp(max=2), reduction="none") * counts).sum() / counts.sum()
+
+
+def test_a_loss_of_ones_own_is_not_split() -> None:
+    """What its mean is divided by is not known."""
+    state, batches = made(flat(), Given(loss=of_some))
+    with pytest.raises(NoProgramError, match="a loss of your own"):
+        try_plan(state, batches, split)

@@ -11,7 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netwright.batch import Batch
-from netwright.plans.comparing import COMPARED, Make, Measured, New, copied, in_units, time_steps, try_plan
+from netwright.plans.comparing import (
+    COMPARED,
+    Make,
+    Measured,
+    New,
+    copied,
+    in_units,
+    threads_as_before,
+    time_steps,
+    try_plan,
+)
 from netwright.plans.fusing import fused
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
@@ -82,7 +92,8 @@ class Trials:
         """
         if name not in self.done:
             try:
-                self.done[name] = try_plan(state, batches, make)
+                with threads_as_before():  # also where it raises
+                    self.done[name] = try_plan(state, batches, make)
                 if make is compiled:
                     remember(name, state, batches[0])
             except NoProgramError as reason:

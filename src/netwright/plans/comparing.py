@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -48,6 +49,16 @@ class Measured:
         return self.seconds / self.plain
 
 
+@contextlib.contextmanager
+def threads_as_before() -> Iterator[None]:
+    """As many threads after as before, whatever is chosen inside."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def copied(state: TrainState) -> TrainState:
     """A state of its own at the same place.
 
@@ -70,15 +81,20 @@ def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: floa
     for state in states:
         for batch in batches[:2]:
             train_step(state, batch)
+        _rest(state)
     taken: list[list[float]] = [[] for _ in states]
     turn, began = 1, time.perf_counter()
     while len(taken[0]) < TIMED or (time.perf_counter() - began < most * len(states) and len(taken[0]) < 500):
         for state, found in zip(states, taken, strict=True):
             found += [_seconds(state, batches[(len(found) + place) % len(batches)]) for place in range(turn)]
-            if state.program is not None:
-                state.program.rest()
+            _rest(state)
         turn = TURN if taken[0][0] < LONG_S else LONG_TURN
     return [statistics.median(found) for found in taken]
+
+
+def _rest(state: TrainState) -> None:
+    if state.program is not None:
+        state.program.rest()
 
 
 def _seconds(state: TrainState, batch: Batch) -> float:
@@ -117,8 +133,7 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     for each in (plain, other, nudged):
         set_random_state(now, state.device)
         results.append([float(train_step(each, batch).loss) for batch in batches[:COMPARED]])
-        if each.program is not None:
-            each.program.rest()
+        _rest(each)
     set_random_state(now, state.device)
     for first, second, third in zip(*results, strict=True):
         if not _near(first, second, third, LOSS_TOLERANCE):

@@ -7,7 +7,7 @@ stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ BY_MAP = (functional.dropout1d, functional.dropout2d, functional.dropout3d)
 DROPOUTS = (functional.dropout, *BY_MAP)
 
 
+# The share that is dropped, and what a part's numbers are multiplied by.
+Mask = tuple[float, Tensor]
+
+
 class OtherDrawsError(Exception):
     """A forward pass asks for other masks than the one that was looked at."""
 
@@ -33,11 +37,13 @@ class Draw:
     """One mask of a forward pass: its shape for the whole batch, and the dimension that is the batch's.
 
     Attributes:
+        strides: How it lies in memory, which is the order in which its numbers are drawn.
         p: The share that is dropped.
         each: Numbers along that dimension that one sample has.
     """
 
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     dtype: torch.dtype
     p: float
     dim: int = 0
@@ -45,7 +51,7 @@ class Draw:
 
     def mask(self) -> Tensor:
         """As torch's dropout draws it, which is the same from the same random state."""
-        return torch.empty(self.shape, dtype=self.dtype).bernoulli_(1 - self.p).div_(1 - self.p)
+        return torch.empty_strided(self.shape, self.strides, dtype=self.dtype).bernoulli_(1 - self.p).div_(1 - self.p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +69,13 @@ class Draws:
         """Whether masks for this batch are known."""
         return not self.drawn or _shapes(batch) == self.shapes
 
-    def masks(self, sizes: list[int]) -> list[list[Tensor]]:
+    def masks(self, sizes: list[int]) -> list[list[Mask]]:
         """Drawn anew: for each part its own, where parts have so many samples."""
-        found: list[list[Tensor]] = [[] for _ in sizes]
+        found: list[list[Mask]] = [[] for _ in sizes]
         for one in self.drawn:
             parts = torch.split(one.mask(), [size * one.each for size in sizes], one.dim)
             for held, part in zip(found, parts, strict=True):
-                held.append(part)
+                held.append((one.p, part))
         return found
 
 
@@ -103,10 +109,10 @@ class Noted(_Dropouts):
 
     def masked(self, func: Any, input: Tensor, p: float, inplace: bool) -> Tensor:
         """As it is, and noted."""
-        shape = tuple(input.shape)
+        noise = torch.empty_like(input)
         if func in BY_MAP and input.ndim > 2:
-            shape = (*shape[:2], *([1] * (input.ndim - 2)))
-        self.drawn.append(Draw(shape, input.dtype, p))
+            noise = input.new_empty((*input.shape[:2], *([1] * (input.ndim - 2))))
+        self.drawn.append(Draw(tuple(noise.shape), noise.stride(), noise.dtype, p))
         return func(input, p, True, inplace)  # type: ignore[no-any-return]
 
 
@@ -117,9 +123,9 @@ class Given(_Dropouts):
         OtherDrawsError: There are not as many, or they do not fit.
     """
 
-    def __init__(self, masks: list[Tensor]) -> None:
+    def __init__(self, masks: list[Mask]) -> None:
         super().__init__()
-        self.left: Iterator[Tensor] | None = iter(masks) if masks else None
+        self.left: Iterator[Mask] | None = iter(masks) if masks else None
 
     def __enter__(self) -> Any:
         return self if self.left is None else super().__enter__()  # type: ignore[no-untyped-call]
@@ -133,8 +139,12 @@ class Given(_Dropouts):
 
     def masked(self, func: Any, input: Tensor, p: float, inplace: bool) -> Tensor:
         """By the next mask."""
-        mask = next(self.left or iter(()), None)
-        if mask is None or mask.shape[:2] != input.shape[:2] or mask.dtype is not input.dtype:
+        given = next(self.left or iter(()), None)
+        if given is None:
+            raise OtherDrawsError
+        share, mask = given
+        sizes = zip(mask.shape, input.shape, strict=False)
+        if share != p or mask.dtype is not input.dtype or any(one not in (1, size) for one, size in sizes):
             raise OtherDrawsError
         return input.mul_(mask) if inplace else input * mask
 
@@ -178,7 +188,7 @@ def _along(whole: Draw, part: Draw, samples: int, of_part: int) -> Draw:
         dim = differ[0]
         each, rest = divmod(whole.shape[dim], samples)
         if not rest and part.shape[dim] == each * of_part:
-            return Draw(whole.shape, whole.dtype, whole.p, dim, each)
+            return replace(whole, dim=dim, each=each)
     raise NoProgramError("a dropout's mask has no dimension that is the batch's")
 
 

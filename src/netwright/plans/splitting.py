@@ -17,15 +17,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netwright.batch import Batch
-from netwright.plans.drawing import Draws, Given, OtherDrawsError, draws_of
+from netwright.plans.drawing import Draws, Given, Mask, OtherDrawsError, draws_of
 from netwright.plans.fusing import move_of
 from netwright.plans.recording import gradients_of
 from netwright.plans.tracing import NoProgramError, graph_of, layout_of, refuse, tensors_of
 from netwright.step import Move, Outcome, Program, StepResult, TrainState, backward, forward, gradients, stepwise
-from netwright.sums import Sums
 
 LEAST_PART = 4  # samples
 
@@ -38,14 +37,15 @@ class Split(Program):
         parts: Into which a batch goes, and threads that are busy with one each.
         draws: What dropout draws for batches of one shape; others are not split where it draws.
         twins: States with modules of their own, whose parameters lie where those of the state's own module do.
-        sums: Of the pass in which they were last seen to.
+        tensors: Parameters and buffers of that module, each with a twin's; ``modules`` likewise.
     """
 
     parts: int
     draws: Draws
     move: Move | None
     twins: list[TrainState] = field(default_factory=list)
-    sums: Sums | None = None
+    tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    modules: list[tuple[nn.Module, nn.Module]] = field(default_factory=list)
     pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,11 +66,11 @@ class Split(Program):
             torch.set_num_threads(self.parts)
 
     def _find(self, state: TrainState, batch: Batch) -> Outcome:
-        if state.sums is not self.sums:  # a new pass
-            self._see_to_twins(state)
+        self._see_to_twins(state)
         parts, objective = batch.split(self.parts), state.recipe.objective
         counts = [objective.count(part) for part in parts]
         if not all(counts):  # a part without a target would have 0 / 0 for its mean
+            self.rest()
             return gradients(state, batch)
         total = sum(counts[1:], start=counts[0])
         before = torch.get_rng_state()
@@ -80,7 +80,9 @@ class Split(Program):
             found = self._done(
                 [partial(_part, *one) for one in zip((state, *self.twins), parts, shares, masks, strict=True)]
             )
-        except OtherDrawsError:
+        except OtherDrawsError:  # a loop of one's own has changed a dropout
+            self.draws = replace(self.draws, shapes=())
+            self.rest()
             torch.set_rng_state(before)
             for parameter in state.parameters:
                 parameter.grad = None
@@ -96,22 +98,29 @@ class Split(Program):
             wait(others)  # none may go on beside what comes next
 
     def _see_to_twins(self, state: TrainState) -> None:
-        """Make them, or put their tensors again where the module's own are: others may have taken their place."""
+        """Make them, or have them as the module is now: a loop of one's own may have frozen or replaced what it has."""
         if not self.twins:
             for _ in range(self.parts - 1):
                 model, recipe = copy.deepcopy((state.model, state.recipe))
-                self.twins.append(replace(state, model=model, recipe=recipe))
-        own = tensors_of(state.model)
-        for twin in self.twins:
-            twin.model.train(state.model.training)
-            for name, value in tensors_of(twin.model).items():
-                value.data = own[name].data
-        self.sums = state.sums
+                self.twins.append(replace(state, model=model, recipe=recipe, program=None))
+                own, its = tensors_of(state.model), tensors_of(model)
+                self.tensors += [(one, its[name]) for name, one in own.items()]
+                self.modules += zip(state.model.modules(), model.modules(), strict=True)
+        for one, other in self.tensors:
+            other.data = one.data
+            if one.requires_grad is not other.requires_grad:
+                other.requires_grad_(one.requires_grad)
+        for module, twin in self.modules:
+            twin.training = module.training
 
     def _add_up(self, state: TrainState) -> None:
         for twin in self.twins:
-            pairs = zip(state.parameters, twin.parameters, strict=True)
-            held = [(mine.grad, its.grad) for mine, its in pairs if mine.grad is not None and its.grad is not None]
+            held: list[tuple[Tensor, Tensor]] = []
+            for mine, its in zip(state.parameters, twin.parameters, strict=True):
+                if mine.grad is None:
+                    mine.grad = its.grad
+                elif its.grad is not None:
+                    held.append((mine.grad, its.grad))
             torch._foreach_add_([mine for mine, _ in held], [its for _, its in held])
 
 
@@ -127,6 +136,8 @@ def split(state: TrainState, batch: Batch) -> Callable[[], Split]:
         raise NoProgramError("torch has one thread")
     if len(batch) < LEAST_PART * parts:
         raise NoProgramError(f"a batch of {len(batch)} samples is too small for {parts} threads")
+    if not state.recipe.objective.additive:
+        raise NoProgramError("of a loss of your own it is not known how those of parts add up")
     layout, move = layout_of(state, batch), move_of(state.optimizer)
     example = [*(one.detach() for one in tensors_of(state.model).values()), *layout.of_batch(batch)]
     graph_of(state, gradients_of(state, layout), example)  # which refuses a module that does more than compute
@@ -138,7 +149,7 @@ def split(state: TrainState, batch: Batch) -> Callable[[], Split]:
     return partial(Split, parts, draws, None if isinstance(move, str) else move)
 
 
-def _part(state: TrainState, batch: Batch, share: Tensor | float | None, masks: list[Tensor]) -> Outcome:
+def _part(state: TrainState, batch: Batch, share: Tensor | float | None, masks: list[Mask]) -> Outcome:
     """A part's gradients, as a share of the whole batch's, in a state of its own."""
     for parameter in state.parameters:
         parameter.grad = None

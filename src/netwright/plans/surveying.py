@@ -24,8 +24,7 @@ from netwright.errors import ModelError
 from netwright.given import Given
 from netwright.plans.adopting import OWN_LOADER, adopt, some_batches, with_threads
 from netwright.plans.choosing import Trials, Way, alike, candidates
-from netwright.plans.comparing import copied, time_beside, time_steps
-from netwright.plans.threads import threads_as_before
+from netwright.plans.comparing import copied, threads_as_before, time_beside, time_steps
 from netwright.plans.tracing import NoProgramError, refuse
 from netwright.records import Candidate, PlanReport, Settings
 from netwright.session import Session, prepare, unchanged_random
@@ -136,7 +135,8 @@ def _try(session: Session, name: str, way: Way, batches: list[Batch], trials: Tr
     """Time a plan beside the plain update, twice: what else the machine does only makes them longer."""
     try:
         new, measured, cost = trials.of(name, session.state, batches, way.make)
-        plain, seconds = time_beside(session.state, new, batches)
+        with threads_as_before():
+            plain, seconds = time_beside(session.state, new, batches)
     except NoProgramError:
         return
     except Exception as error:  # as memory that is full

@@ -5,15 +5,14 @@ The number decides in which order sums are added, and so about roundings: a resu
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from netwright.batch import Batch
-from netwright.plans.comparing import copied, in_units, time_steps
+from netwright.plans.comparing import copied, in_units, threads_as_before, time_steps
 from netwright.plans.tracing import refuse
 from netwright.records import Choice
 from netwright.step import TrainState, random_state, set_random_state, train_step
@@ -26,16 +25,6 @@ LEAST_GAIN = 0.05  # share of an update that several must save: where they do no
 
 # Median seconds of an update of a state by each of some numbers of threads.
 Clock = Callable[[TrainState, list[Batch], tuple[int, ...]], list[float]]
-
-
-@contextlib.contextmanager
-def threads_as_before() -> Iterator[None]:
-    """As many threads after as before, whatever is chosen inside."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def time_threads(state: TrainState, batches: list[Batch], numbers: tuple[int, ...]) -> list[float]:

@@ -184,6 +184,7 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
             warnings.simplefilter("ignore")
             graph, again = made(), made()
         _refuse_draws(drawn, random_state(state.device))
+        _refuse_others(graph, lambda: function(*(one.clone() for one in example)))
     except NoProgramError:
         raise
     except Exception as error:
@@ -220,12 +221,27 @@ def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 def _same_constants(one: torch.fx.GraphModule, other: torch.fx.GraphModule) -> bool:
     """Whether two traces took the same tensors for constants, as those that came out of NumPy."""
-    held = [{name: value for name, value in vars(each).items() if isinstance(value, Tensor)} for each in (one, other)]
-    held = [mine | dict(each.named_buffers()) for mine, each in zip(held, (one, other), strict=True)]
+    held = [_constants(each) for each in (one, other)]
     return held[0].keys() == held[1].keys() and all(
         value is held[1][name] or (value.shape == held[1][name].shape and bool((value == held[1][name]).all()))
         for name, value in held[0].items()
     )
+
+
+def _refuse_others(graph: torch.fx.GraphModule, call: Callable[[], Any]) -> None:
+    """A trace takes tensors that it was not handed for constants, where they may learn or be written to."""
+    others = _constants(graph).values()
+    if any(one.requires_grad for one in others):
+        raise NoProgramError("the loss reads a parameter by itself, which a program would take for a constant")
+    before = [one._version for one in others]
+    call()
+    if any(one._version != version for one, version in zip(others, before, strict=True)):
+        raise NoProgramError("forward or the loss writes to a tensor that is no buffer of the module")
+
+
+def _constants(graph: torch.fx.GraphModule) -> dict[str, Tensor]:
+    held = {name: value for name, value in vars(graph).items() if isinstance(value, Tensor)}
+    return held | dict(graph.named_parameters()) | dict(graph.named_buffers())
 
 
 def _refuse_sizes(graph: torch.fx.GraphModule) -> None:

@@ -58,12 +58,19 @@ class Objective:
             valid = batch.target != loss_fn.ignore_index
             if loss_fn.weight is None:
                 return valid.sum()
-            return loss_fn.weight[batch.target[valid]].sum()
+            # Chosen by no mask: what is chosen would be of a size that depends on the targets.
+            weights = loss_fn.weight[batch.target.clamp(0, len(loss_fn.weight) - 1)]
+            return (weights * valid).sum()
         return len(batch)
 
     def mean(self, loss: Tensor, count: Tensor | int) -> Tensor:
         """The loss by target, where it is a sum; itself where it is a mean already."""
         return loss / count if self.sums else loss
+
+    @property
+    def additive(self) -> bool:
+        """Whether parts of a batch, weighed by their counts, are known to add up to the loss of the whole."""
+        return self.sums or self.count_of is not None or type(self.loss_fn).__module__.startswith("torch.nn.")
 
     @property
     def sums(self) -> bool:
