@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from netwright.starters import STARTERS, write_starter
 OF_TEXTS = ("rnn", "text")
 
 
-# Runs the test in each folder as a process that has torch and netwright already: loading them takes longer than the test.
+# Runs the test in each folder as a process that has torch and netwright already: loading them, and plugins that these
+# tests do not use, takes longer than the test.
 FORKED = """
 import os, sys
 import pytest, torch, netwright.data
@@ -38,11 +41,12 @@ def test_starters_pass_the_test_that_comes_with_them(tmp_path: Path) -> None:
         assert main(["new", name, str(tmp_path / name), "--json"]) == 0
         assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["README.md", "net.py", "test_net.py"]
     first, *others = STARTERS
-    options = {"capture_output": True, "text": True, "timeout": 240}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 240}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_net.py"]
     done = subprocess.run(command, cwd=tmp_path / first, **options)
     assert done.returncode == 0, done.stdout
     folders = [str(tmp_path / name) for name in others]
+    options["env"] = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run([sys.executable, "-c", FORKED, *folders], cwd=tmp_path, **options)
     for name in others:
         assert f"ended {name} 0\n" in done.stdout, done.stdout + done.stderr
