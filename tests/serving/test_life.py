@@ -32,9 +32,12 @@ def netwright(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def called(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
-    """The same in this process, for what is refused before anything is served: its code and standard error."""
+    """The same in this process, for what is refused before anything is served: its code and standard error.
+
+    Without a supervisor, which would take the signals of this process.
+    """
     capfd.readouterr()
-    return main(["serve", *map(str, arguments)]), capfd.readouterr().err
+    return main(["serve", "--no-supervise", *map(str, arguments)]), capfd.readouterr().err
 
 
 def keys(folder: Path, *lines: str, mode: int = 0o600) -> Path:
