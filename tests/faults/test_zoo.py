@@ -15,15 +15,14 @@ WARNED: dict[str, str] = {}
 
 # Run by `make soak` alone, and the programs that have the same parts and are watched by default.
 REPEATED = {
-    "attention_pool": "ctc, albert",
     "bilstm": "tagger",
-    "denoiser": "autoencoder, unet",
+    "denoiser": "ddpm, unet",
     "densenet": "resnet, unet",
-    "mingpt": "nanogpt",
+    "mingpt": "nanogpt, attention_pool",
     "mlm": "text_transformer, tagger",
     "mobilenet": "mobilenet_v2",
-    "squeeze_excite": "resnet, moe",
-    "vgg": "lenet",
+    "squeeze_excite": "resnet, and the block of this name in test_own_networks",
+    "vgg": "lenet, mnist_nll",
 }
 
 
