@@ -40,7 +40,7 @@ demo: $(STAMP)
 
 #: make test   run the tests
 test: $(STAMP) try-assets
-	$(BIN)/python -m pytest -m 'not soak' -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not soak' -n 2 --dist worksteal $(PYTEST_ARGS)
 
 #: make lint   check style and types
 lint: $(STAMP)

@@ -16,6 +16,11 @@ if not os.environ.get("NETWRIGHT_DATA"):
         os.environ.pop("NETWRIGHT_DATA", None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no process waits at the end for another that has just begun it."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 @pytest.fixture
 def store() -> Path:
     """The store of real data sets; the test skips where there is none."""

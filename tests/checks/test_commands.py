@@ -29,12 +29,11 @@ class Net(nn.Module):
 LOOP = """
 import sys
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
-images, labels = load_digits(return_X_y=True)
-images, labels = torch.tensor(images[:600] / 16, dtype=torch.float32), torch.tensor(labels[:600])
 torch.manual_seed(0)
+images = torch.rand(600, 64)
+labels = (images @ torch.randn(64, 10)).argmax(1)
 net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
 optimizer = torch.optim.Adam(net.parameters(), lr=0.003)
 loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images[:480], labels[:480]), 32, shuffle=True)

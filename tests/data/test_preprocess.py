@@ -105,11 +105,12 @@ def test_the_torch_twin_can_be_exported() -> None:
     assert torch.equal(exported(batch + 1), tensors.apply(SCALED, batch + 1))
 
 
-def test_training_and_serving_agree_on_ten_thousand_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_training_and_serving_agree_on_many_pictures(tmp_path: Path, count: int) -> None:
     """Of five kinds of files, modes and sizes: in batches, and made anew from bytes and the record on disk."""
     generator = np.random.default_rng(0)
     kinds = ("png", "jpg", "webp", "gif", "bmp")
-    for index in range(10_000):
+    for index in range(count):
         kind, mode = kinds[index % 5], ("RGB", "L", "RGBA" if index % 5 in (0, 2) else "RGB")[index % 3]
         height, width = generator.integers(4, 12, 2)
         channels = () if mode == "L" else (len(mode),)
@@ -126,7 +127,7 @@ def test_training_and_serving_agree_on_ten_thousand_pictures(tmp_path: Path) -> 
             again = np.stack([decode(served, file.read_bytes()) for file in files])
             assert ulps(batch.inputs["image"].numpy(), apply(served, again)) <= 1
             seen += len(files)
-    assert seen == 10_000
+    assert seen == count
 
 
 def test_preprocessing_survives_json() -> None:

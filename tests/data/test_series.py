@@ -195,10 +195,11 @@ def test_several_series_are_never_mixed(tmp_path: Path) -> None:
     assert all((count > 0).all() for count in counts.values())
 
 
-def test_serving_sees_ten_thousand_windows_as_training_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_serving_sees_many_windows_as_training_did(tmp_path: Path, count: int) -> None:
     """From the rows of a file, gaps among them: the same bits."""
-    rows = days(10_120)
-    for index in range(50, 10_000, 97):
+    rows = days(count + 120)
+    for index in range(50, count, 97):
         rows[index]["sales"] = ""
     data = nd.load(write(tmp_path / "long.csv", rows), target="sales", task="forecasting", horizon=3, context=15)
     compared = 0
@@ -215,7 +216,7 @@ def test_serving_sees_ten_thousand_windows_as_training_did(tmp_path: Path) -> No
             for name, value in inputs.items():
                 assert np.array_equal(served[name], value[row].numpy()), (name, split, row)
             compared += 1
-    assert compared >= 10_000
+    assert compared >= count
 
 
 def test_scores_agree_with_their_formulas() -> None:

@@ -261,12 +261,13 @@ def test_more_than_memory_holds_is_decoded_when_asked_for(folder: Path, monkeypa
         late.train.sound(0)
 
 
-def test_training_and_serving_agree_on_ten_thousand_sounds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_training_and_serving_agree_on_many_sounds(tmp_path: Path, count: int) -> None:
     """Stereo at 44,100 Hz among them; from files and from the record on disk, to the last bit."""
     generator = np.random.default_rng(0)
     kinds = [(44_100, 2, ".wav"), (8_000, 1, ".wav"), (22_050, 1, ".flac"), (11_025, 2, ".wav"), (16_000, 1, ".flac")]
     raws: dict[str, bytes] = {}
-    for index in range(10_000):
+    for index in range(count):
         rate, channels, suffix = kinds[index % 5]
         buffer = io.BytesIO()
         samples = generator.uniform(-0.9, 0.9, (int(generator.integers(20, 200) * rate / 8_000), channels))
@@ -287,7 +288,7 @@ def test_training_and_serving_agree_on_ten_thousand_sounds(tmp_path: Path) -> No
             again = sample(served, raws[source.name(at)])["sound"]
             assert np.array_equal(inputs["sound"][at, : int(inputs["lengths"][at])].numpy(), again)
             seen += 1
-    assert seen == 10_000
+    assert seen == count
 
 
 # Augmentation

@@ -98,12 +98,13 @@ def test_the_record_goes_to_json_and_back(table: Path) -> None:
     assert Preprocess.model_validate_json(preprocess.model_dump_json()) == preprocess
 
 
-def test_serving_sees_ten_thousand_rows_as_training_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_serving_sees_many_rows_as_training_does(tmp_path: Path, count: int) -> None:
     """Unseen categories and missing cells among them: the same numbers to the last bit."""
-    made = rows(10_000, seed=1)
-    for index, row in enumerate(made[9_000:]):
+    made, first = rows(count, seed=1), count * 9 // 10
+    for index, row in enumerate(made[first:]):
         row["colour"] = f"colour {index % 7}"  # below, these stand in the test split alone
-    train, test = write(tmp_path / "train.csv", made[:9_000]), write(tmp_path / "test.csv", made[9_000:])
+    train, test = write(tmp_path / "train.csv", made[:first]), write(tmp_path / "test.csv", made[first:])
     assert train.parent == test.parent
     data = load(tmp_path)
     seen = 0
@@ -122,8 +123,8 @@ def test_serving_sees_ten_thousand_rows_as_training_does(tmp_path: Path) -> None
         for name, value in inputs.items():
             assert torch.equal(value, again[name]), name
         seen += len(source)
-    assert seen == 10_000
-    colours = data.split("test").gather(np.arange(1_000))[0]["colour"]
+    assert seen == count
+    colours = data.split("test").gather(np.arange(count // 10))[0]["colour"]
     assert (colours == 0).all()
 
 

@@ -255,11 +255,12 @@ def test_what_training_had_not_is_unknown(table: Path) -> None:
     assert tokenise(data.spec.preprocess.text, [only])[0].tolist() == [1]
 
 
-def test_training_and_serving_agree_on_ten_thousand_texts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_training_and_serving_agree_on_many_texts(tmp_path: Path, count: int) -> None:
     """Tokens as batches hold them, against those made anew from the record on disk."""
     generator = np.random.default_rng(0)
     letters = [*"abcdefgh   ,.!", *"小猫狗漢字", "🙂", "ｆ", "é"]
-    texts = ["".join(generator.choice(letters, size=generator.integers(0, 40))) for _ in range(10_000)]
+    texts = ["".join(generator.choice(letters, size=generator.integers(0, 40))) for _ in range(count)]
     path = tmp_path / "t.jsonl"
     write(path, [json.dumps({"text": text, "label": str(i % 3)}) for i, text in enumerate(texts)])
     for kind in ("word", "character", "bpe"):

@@ -304,15 +304,16 @@ def test_sentences_come_from_python_as_from_a_file(tmp_path: Path) -> None:
         nw.load(([["a"]], [["X"], ["Y"]]), task="tagging")
 
 
-def test_serving_sees_ten_thousand_sentences_as_training_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])  # the same, and more of it
+def test_serving_sees_many_sentences_as_training_does(tmp_path: Path, count: int) -> None:
     """Chinese, emoji and unseen words among them, from the record on disk: every field, to the last bit."""
     generator = random.Random(0)
     letters = "abcdeXYZ019.-@#ａ小猫漢é😀"
     made = {}
-    for split, count in (("train", 9_000), ("test", 1_000)):
+    for split, part in (("train", count * 9 // 10), ("test", count // 10)):
         sentences = [
             ["".join(generator.choices(letters, k=generator.randint(1, 9))) for _ in range(generator.randint(1, 6))]
-            for _ in range(count)
+            for _ in range(part)
         ]
         made[split] = sentences
         text = "\n".join("".join(f"{word}\tX{len(word) % 3}\n" for word in one) for one in sentences)
@@ -328,5 +329,5 @@ def test_serving_sees_ten_thousand_sentences_as_training_does(tmp_path: Path) ->
             for name, again in preprocess.sample(served, list(words)).items():
                 assert np.array_equal(inputs[name][at, : len(words)].numpy(), again), (name, words)
             seen += 1
-    assert seen == 10_000
+    assert seen == count
     assert [list(words) for words in data.split("test").words] == made["test"]

@@ -31,10 +31,18 @@ def key(file: Path) -> str:
     return f"{file.parent.name}/{file.stem}"
 
 
+def repeats(file: Path) -> bool:
+    """Whether another program shows the same by default, so that this one is run by ``make soak`` alone.
+
+    The second and third form of a fault; and a healthy twin that has a lookalike, which is nearer to the fault.
+    """
+    return file.stem[-1].isdigit() or (file.stem == "healthy" and file.with_name("lookalike.py").is_file())
+
+
 def cases(*stems: str) -> list[object]:
-    """Programs as parameters; the second and third form of a fault are run by ``make soak``."""
+    """Programs as parameters."""
     return [
-        pytest.param(file, id=key(file), marks=[pytest.mark.soak] if file.stem[-1].isdigit() else [])
+        pytest.param(file, id=key(file), marks=[pytest.mark.soak] if repeats(file) else [])
         for stem in stems
         for file in programs(stem)
     ]

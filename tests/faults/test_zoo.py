@@ -13,8 +13,23 @@ PROGRAMS = sorted(ZOO.glob("*.py"))
 # The warnings that are allowed, at most two in all: program to code.
 WARNED: dict[str, str] = {}
 
+# Run by `make soak` alone, and the programs that have the same parts and are watched by default.
+REPEATED = {
+    "bilstm": "tagger",
+    "denoiser": "ddpm, unet",
+    "densenet": "resnet, unet",
+    "mingpt": "nanogpt, attention_pool",
+    "mlm": "text_transformer, tagger",
+    "mobilenet": "mobilenet_v2",
+    "squeeze_excite": "resnet, and the block of this name in test_own_networks",
+    "vgg": "lenet, mnist_nll",
+}
 
-@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, id=file.stem, marks=[pytest.mark.soak] * (file.stem in REPEATED)) for file in PROGRAMS],
+)
 def test_a_healthy_program_is_not_accused(file: Path) -> None:
     """Watched while it runs, it gets neither an error nor a warning."""
     report = watched(file)[0].report

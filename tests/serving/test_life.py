@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from netwright.cli import main
 from netwright.errors import UsageError
 from netwright.serving.access import is_loopback, read_keys
 from serving import bundles
@@ -28,6 +29,15 @@ KEY = "0123456789abcdef-first"
 def netwright(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "netwright", "serve", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def called(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    """The same in this process, for what is refused before anything is served: its code and standard error.
+
+    Without a supervisor, which would take the signals of this process.
+    """
+    capfd.readouterr()
+    return main(["serve", "--no-supervise", *map(str, arguments)]), capfd.readouterr().err
 
 
 def keys(folder: Path, *lines: str, mode: int = 0o600) -> Path:
@@ -69,11 +79,13 @@ def test_another_address_needs_keys(made: Path) -> None:
         (["{made}/rows", "--max-batch", "0"], "above 0"),
     ],
 )
-def test_wrong_usage_is_told_in_a_sentence(made: Path, arguments: list[str], word: str) -> None:
+def test_wrong_usage_is_told_in_a_sentence(
+    made: Path, arguments: list[str], word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 1 or 2, and no traceback."""
-    done = netwright(*(argument.format(made=made) for argument in arguments))
-    assert done.returncode in (1, 2)
-    assert word in done.stderr and "Traceback" not in done.stderr
+    code, told = called(capfd, *(argument.format(made=made) for argument in arguments))
+    assert code in (1, 2)
+    assert word in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize(
