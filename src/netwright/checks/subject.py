@@ -143,7 +143,7 @@ class Subject:
         Raises:
             NotCheckedError: The module raised.
         """
-        torch.manual_seed(seed)
+        _seed(seed)
         try:
             with torch.set_grad_enabled(grad), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -282,3 +282,11 @@ def hooked(handles: list[Any]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _seed(seed: int) -> None:
+    """As ``torch.manual_seed``, which for devices that nothing was done on yet notes three stacks in words: 0.2 ms."""
+    if torch.cuda.is_initialized() or torch.backends.mps.is_available():  # type: ignore[no-untyped-call]
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
