@@ -1,4 +1,4 @@
-"""Epochs that are shorter than a second are not all saved; what ends a run otherwise than by a kill loses none."""
+"""Epochs that are shorter than some seconds are not all saved; what ends a run otherwise than by a kill loses none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def digits() -> Data:
 @pytest.fixture(autouse=True)
 def long_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all these epochs went by in no time, however slow the machine."""
-    monkeypatch.setattr(saving, "EVERY_S", 3_600.0)
+    monkeypatch.setattr(saving, "LEAST_S", 3_600.0)
+    monkeypatch.setattr(saving, "MOST_S", 3_600.0)
     torch.set_num_threads(1)
 
 
@@ -88,7 +89,8 @@ def ended(run: Path) -> dict[str, object]:
 def whole(tmp_path_factory: pytest.TempPathFactory, digits: Data) -> Path:
     """A run of which the end of each epoch was saved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saving, "EVERY_S", 0.0)
+        patch.setattr(saving, "LEAST_S", 0.0)
+        patch.setattr(saving, "MOST_S", 0.0)
         return train(digits, tmp_path_factory.mktemp("whole") / "run").path
 
 

@@ -6,8 +6,9 @@ with Saver(session, run, say) as saver:
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -20,17 +21,18 @@ from netwright.run import Run
 from netwright.session import Session
 from netwright.step import pack_state
 
-# Epochs that are shorter are saved at most so often, in seconds: to write a checkpoint takes some 30 ms of a disk's
-# and 5 ms of a processor's time, which is a fifth of an epoch of a small network on a small table.
-EVERY_S = 1.0
+# Between two ends of epochs that are saved, in seconds: as many as keep writing below this share of a processor's time.
+# A small network takes 5 ms of it, a fifth of an epoch on a small table; 13 MB take 80. Epochs longer than the most are
+# each saved.
+LEAST_S, MOST_S, SHARE = 1.0, 10.0, 0.005
 
 
 class Saver:
     """Saves a session in its run's folder while training goes on. A context manager.
 
-    The end of an epoch is saved where that of the epoch saved before lies a second back or more, and the end of the
-    last one always. Other ends are held, and written when the block ends by an error, so that none is lost but to a
-    process that is killed.
+    The end of an epoch is saved where the epoch saved before lies far enough back, one second to ten by what writing
+    takes, and the end of the last one always. Other ends are held, and written when the block ends by an error, so that
+    none is lost but to a process that is killed.
 
     Args:
         say: Told where the disk refuses a checkpoint: the one before is whole, and the next may do.
@@ -39,7 +41,7 @@ class Saver:
     def __init__(self, session: Session, run: Run, say: Callable[[str], None]) -> None:
         self._session, self._run, self._say = session, run, say
         self._beside = checkpoints.Beside(session.state.device)
-        self._begun = time.monotonic()
+        self._begun, self._between = time.monotonic(), LEAST_S
         self._state: dict[str, Any] | None = None  # held, as are the weights: copies
         self._weights: dict[str, Tensor] | None = None
 
@@ -70,7 +72,7 @@ class Saver:
         if weights and self._state is not None:
             held = self._state["train"]
             self._weights = held["model"] if held["ema"] is None else held["ema"]
-        if last or time.monotonic() - self._begun >= EVERY_S:
+        if last or time.monotonic() - self._begun >= self._between:
             self._write()
 
     def beside(self) -> None:
@@ -90,7 +92,8 @@ class Saver:
         self.wait()
         place = self._place()
         if self._session.state.saved != place:
-            checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
+            with self._timed():
+                checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
             self._session.state.saved = place
 
     def wait(self) -> None:
@@ -119,19 +122,27 @@ class Saver:
         self._begun = time.monotonic()
 
         def work() -> str | None:
-            if weights is not None:
-                checkpoints.write_weights(run.weights_file, weights)
-            if held is None:
+            with self._timed():
+                if weights is not None:
+                    checkpoints.write_weights(run.weights_file, weights)
+                if held is None:
+                    return None
+                at = held["train"]["position"]
+                try:
+                    checkpoints.save(run.checkpoints, held, step=at["step"])
+                except RunError as error:
+                    return f"checkpoint of update {at['step']:,} not saved: {error}"
+                state.saved = (at["step"], at["epoch"], at["batch"])
                 return None
-            at = held["train"]["position"]
-            try:
-                checkpoints.save(run.checkpoints, held, step=at["step"])
-            except RunError as error:
-                return f"checkpoint of update {at['step']:,} not saved: {error}"
-            state.saved = (at["step"], at["epoch"], at["batch"])
-            return None
 
         self._tell(self._beside.do(work))
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """What is written inside says how far two ends are to lie apart."""
+        before = time.thread_time()
+        yield
+        self._between = min(MOST_S, max(LEAST_S, (time.thread_time() - before) / SHARE))
 
     def _tell(self, failed: str | None) -> None:
         if failed is not None:
