@@ -4,8 +4,9 @@
     python bench/overhead.py --quick --repeats 2
 
 Both do the same arithmetic on the same batches in the same order, so that their last weights must be equal, bit for
-bit: that is compared. netwright runs its plain plan, keeps metrics and history, shows progress, and saves a checkpoint
-an epoch; the loop by hand does none of this. Networks of four sizes, for updates of about 0.1 to 10 ms.
+bit: that is compared. netwright runs its plain plan, keeps metrics and history, shows progress, and saves checkpoints
+as often as it does by default; the loop by hand does none of this. Networks of three sizes, for updates of about 0.1 to
+10 ms.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ BY_HAND = "by hand"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A network, and the updates an epoch that make timing it worth while."""
+    """A network, and the updates and epochs that make timing it worth while.
+
+    A training takes some ten seconds or more, so that checkpoints, which are saved each one to ten seconds, are in it.
+    """
 
     name: str
     widths: tuple[int, ...]
     steps: int
+    epochs: int
 
 
 # The widths were chosen on two cores at 2.5 GHz or so; what an update takes is measured, and said.
 SIZES = (
-    Size("about 100 µs", (), 4_000),
-    Size("about 500 µs", (256, 256, 256), 1_000),
-    Size("about 2 ms", (768, 768), 300),
-    Size("about 10 ms", (1_792, 1_792), 80),
+    Size("about 100 µs", (), 4_000, 31),
+    Size("about 2 ms", (768, 768), 300, 21),
+    Size("about 10 ms", (1_792, 1_792), 80, 16),
 )
 CONTESTANTS = (
     Contestant(BY_HAND, "hand"),
@@ -65,7 +69,9 @@ def _work(options: dict[str, Any]) -> tuple[loops.Work, Any]:
             layers += [nn.Linear(before, after), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 
-    work = loops.Work(make, x, y, batch=64, epochs=4, lr=0.01, optimizer="SGD", raw=x, options={"skip": "all"})
+    work = loops.Work(
+        make, x, y, batch=64, epochs=options["epochs"], lr=0.01, optimizer="SGD", raw=x, options={"skip": "all"}
+    )
     data = nw.load((x, y), val_fraction=0, test=(x[:200], y[:200]))
     loops.same_inputs(work, data)
     return work, data
@@ -98,7 +104,9 @@ def main() -> int:
     page.say("|---|---|--:|--:|--:|---|")
     differ = 0
     for size in SIZES[:2] if asked.quick else SIZES:
-        options = {"widths": size.widths, "steps": 50 if asked.quick else size.steps}
+        options = {"widths": size.widths, "steps": size.steps, "epochs": size.epochs}
+        if asked.quick:
+            options |= {"steps": 50, "epochs": 4}
         answers = race(__file__, CONTESTANTS, options, repeats=asked.repeats)
         hand = [per_step_us(one) for one in answers[BY_HAND]]
         for name, held in answers.items():

@@ -45,7 +45,7 @@ FLOORS = (
     },
     {"answering"},
     {"plans", "serving"},
-    {"blame", "journal", "loop", "training", "reporting", "sections", "watch", "shipping"},
+    {"blame", "events", "journal", "loop", "saving", "training", "reporting", "sections", "watch", "shipping"},
     {"api"},
     {"asking", "flags", "checking"},
     {"cli", "commands", "__main__", "__init__"},

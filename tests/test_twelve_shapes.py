@@ -77,7 +77,7 @@ def test_it_resumes(name: str, tmp_path: Path) -> None:
             progress=Silent(),
             reference=f"{SHAPES}/{reference}",
             arguments=arguments,
-            settings=Settings(epochs=2, batch_size=32),
+            settings=Settings(epochs=2, batch_size=32, checkpoint_every_steps=10),
         )
         if folder == "again":
             for newest in sorted(run.checkpoints.glob("step-*"))[1:]:

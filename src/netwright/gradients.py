@@ -47,11 +47,15 @@ class Gradients:
         return True
 
     def _exactly_finite(self) -> bool:
-        gradients = [_dense(one.grad) for one in self._all if one.grad is not None]
-        if not gradients:
-            return True
-        norms = torch._foreach_norm(gradients)
-        return all(map(math.isfinite, torch.stack(list(norms)).tolist() if _alike(norms) else map(float, norms)))
+        return have_finite_norms([_dense(one.grad) for one in self._all if one.grad is not None])
+
+
+def have_finite_norms(tensors: list[Tensor]) -> bool:
+    """Whether all norms are finite: then all numbers are. Synchronises with the device once."""
+    if not tensors:
+        return True
+    norms = torch._foreach_norm(tensors)
+    return all(map(math.isfinite, torch.stack(list(norms)).tolist() if _alike(norms) else map(float, norms)))
 
 
 def _dense(gradient: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from netwright import __version__
 from netwright.copies import keep_functions, lasting
 from netwright.data.describe import findings
+from netwright.events import Events
 from netwright.models import copy_sources, net_spec
 from netwright.progress import Progress, Row, scores_of
 from netwright.records import Choice, Environment, Finding, RunSpec
@@ -35,19 +36,17 @@ class Journal:
         self._run = run
         self._progress = progress
         self._file: IO[str] | None = None
-        self._board: Any = None  # tensorboardX.SummaryWriter, imported late
+        self._board: Events | None = None
         self._mark = (time.perf_counter(), session.state.step)
 
     def __enter__(self) -> Journal:
-        from tensorboardX import SummaryWriter
-
         state = self._session.state
         self._progress.start(
             done=state.step, total=self._session.total_steps, samples_per_step=self._session.batch_size
         )
         try:
             self._file = self._run.metrics_file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(self._run.path), purge_step=state.step + 1 if state.step else None)
+            self._board = Events(self._run.path, purge_step=state.step + 1 if state.step else None)
         except OSError as error:
             raise not_writable(self._run.path, error) from error
         return self
@@ -92,19 +91,11 @@ class Journal:
                 self._file.write(json.dumps(row) + "\n")
                 self._file.flush()
             if self._board is not None:
-                self._board.file_writer.add_summary(_summary(scores), row["step"])
+                self._board.add(row["step"], scores)
         except OSError as error:
             raise not_writable(self._run.path, error) from error
         self._progress.row(row)
         return scores
-
-
-def _summary(scores: dict[str, float]) -> Any:
-    """All scores of a row as one event: TensorBoard shows the same, and four take four times as long."""
-    from tensorboardX.proto.summary_pb2 import Summary
-    from tensorboardX.summary import scalar
-
-    return Summary(value=[scalar(name, value).value[0] for name, value in scores.items()])
 
 
 def start_run(

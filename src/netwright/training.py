@@ -20,20 +20,22 @@ from netwright.checks.before import check_before
 from netwright.copies import settings_of
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
-from netwright.errors import NonFiniteError, RunError, UsageError
+from netwright.errors import NonFiniteError, UsageError
 from netwright.given import Given
+from netwright.gradients import have_finite_norms
 from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, rebuild, split_means
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
-from netwright.loop import current_lr, finish_epoch, loader_random, run_steps, set_loader_random
+from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_random
 from netwright.plans.adopting import adopt
 from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
+from netwright.saving import Saver
 from netwright.session import Session, prepare
 from netwright.signals import Interrupted, Stopper, stop_on_signals
-from netwright.step import pack_state, seed_all, unpack_state
+from netwright.step import seed_all, unpack_state
 
 
 def train(
@@ -164,33 +166,31 @@ def _loop(session: Session, run: Run, progress: Progress) -> None:
 
 
 def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
-    state = session.state
     with (
         stop_on_signals() as stopper,
         Journal(session, run, progress) as journal,
-        checkpoints.Beside(state.device) as beside,
+        Saver(session, run, journal.say) as saver,
     ):
-        if state.step == 0:
-            save_checkpoint(session, run)
+        if session.state.step == 0:
+            saver.now()
         every = session.settings.checkpoint_every_steps
         for step in run_steps(session):
             journal.step(step.index)
             if step.epoch_end:
-                if not _end_epoch(session, run, journal, stopper, beside):
+                if not _end_epoch(session, journal, stopper, saver):
                     break
             elif every is not None and step.index % every == 0:
-                _save_beside(session, run, journal, beside)
+                saver.beside()
             elif step.index % session.settings.log_every_steps == 0:
                 _check_loss(session, journal.log_train(step.epoch, current_lr(session)))
             if stopper.asked():
                 break
-        _say_failed(journal, beside.wait())
         if stopper.received is not None:
-            save_checkpoint(session, run)
+            saver.now()
             raise Interrupted(stopper.received, run.path)
 
 
-def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper, beside: checkpoints.Beside) -> bool:
+def _end_epoch(session: Session, journal: Journal, stopper: Stopper, saver: Saver) -> bool:
     """Evaluate, keep the best weights, save. False where training is to end here."""
     state = session.state
     monitor = session.plan["monitor"]
@@ -215,7 +215,7 @@ def _end_epoch(session: Session, run: Run, journal: Journal, stopper: Stopper, b
     if tired:
         journal.say(f"no better {monitor} for {patience} epochs: stopped, best was epoch {state.best['epoch']}")
         state.epoch = session.epochs
-    _save_beside(session, run, journal, beside, weights=better or session.settings.keep == "last")
+    saver.epoch(weights=better or session.settings.keep == "last", last=state.epoch == session.epochs)
     return not tired
 
 
@@ -264,56 +264,6 @@ def averaged(session: Session) -> Iterator[None]:
         session.model.load_state_dict(own)
 
 
-def save_checkpoint(session: Session, run: Run) -> None:
-    """Save everything that is needed to go on; nothing where it was saved already."""
-    place = _place(session)
-    if session.state.saved == place:
-        return
-    checkpoints.save(run.checkpoints, _all_of(session), step=session.state.step)
-    session.state.saved = place
-
-
-def _place(session: Session) -> tuple[int, int, int]:
-    return session.state.step, session.state.epoch, session.state.batch
-
-
-def _all_of(session: Session) -> dict[str, Any]:
-    state = session.state
-    return {"train": pack_state(state), "loader": loader_random(session.data.train, state.device)}
-
-
-def _save_beside(
-    session: Session, run: Run, journal: Journal, beside: checkpoints.Beside, *, weights: bool = False
-) -> None:
-    """Save while training goes on; where the disk refuses, say so: the generation before is whole, and the next may do.
-
-    What a checkpoint holds is copied at once; ``saved`` is set when it is on the disk.
-
-    Args:
-        weights: Also write the weights that are judged, first; a disk that refuses these ends the training.
-    """
-    state, place, packed = session.state, _place(session), checkpoints.copied(_all_of(session))
-    held = packed["train"]
-    judged = (held["model"] if held["ema"] is None else held["ema"]) if weights else None
-
-    def work() -> str | None:
-        if judged is not None:
-            checkpoints.write_weights(run.weights_file, judged)
-        try:
-            checkpoints.save(run.checkpoints, packed, step=place[0])
-        except RunError as error:
-            return f"checkpoint of update {place[0]:,} not saved: {error}"
-        state.saved = place
-        return None
-
-    _say_failed(journal, beside.do(work))
-
-
-def _say_failed(journal: Journal, failed: str | None) -> None:
-    if failed is not None:
-        journal.say(failed)
-
-
 def _check_loss(session: Session, scores: dict[str, float]) -> None:
     """On a GPU a loss that is not finite is found here, when the mean is read, and not at each update."""
     if session.settings.on_nonfinite == "stop" and not math.isfinite(scores["train/loss"]):
@@ -327,6 +277,9 @@ def _check_loss(session: Session, scores: dict[str, float]) -> None:
 
 def _check_finite(session: Session, scores: dict[str, float]) -> None:
     """No weight that is not a number may reach the disk."""
+    real = [value.detach() for value in session.state.parameters if value.is_floating_point() or value.is_complex()]
+    if have_finite_norms(real):
+        return  # quicker than to look at one after the other; where it says no, a norm may be too large and no weight
     for name, value in session.model.named_parameters():  # buffers may well hold -inf, as masks of attention do
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteError(

@@ -66,6 +66,9 @@ def _on_stream(stream: torch.cuda.Stream, begun: Any, work: Callable[[], str | N
         return work()
 
 
+NUMBERS = frozenset({int, float})
+
+
 # What a tree of plain values holds is of any type.
 def copied(tree: Any) -> Any:
     """A nested state whose tensors are copies, so that training may go on while it is written."""
@@ -74,5 +77,7 @@ def copied(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: copied(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
+        if NUMBERS.issuperset(map(type, tree)):  # as the hundreds of a random generator
+            return type(tree)(tree)
         return type(tree)(copied(value) for value in tree)
     return tree

@@ -165,7 +165,7 @@ def _commit(target: Path, content: dict[str, bytes], step: int, disk: Disk) -> N
             disk.write_file(beside / name, part)
             disk.fsync_file(beside / name)
         disk.fsync_folder(beside)
-        _verify(beside, step, disk)
+        _verify(beside, content, step, disk)
         disk.rename(beside, target)
         disk.fsync_folder(target.parent)
     except BaseException:  # also Ctrl-C: nothing half-written stays
@@ -174,7 +174,9 @@ def _commit(target: Path, content: dict[str, bytes], step: int, disk: Disk) -> N
         raise
 
 
-def _verify(beside: Path, step: int, disk: Disk) -> None:
+def _verify(beside: Path, content: dict[str, bytes], step: int, disk: Disk) -> None:
+    if _reads_back(beside, content, disk):  # takes a fifth of the time of the digests, which say what differs
+        return
     try:
         check(beside, step=step, disk=disk)
     except DamagedError as error:
@@ -184,6 +186,13 @@ def _verify(beside: Path, step: int, disk: Disk) -> None:
             got=f"others: {error}",
             cure="The disk or the memory is at fault: save to another disk. Earlier checkpoints are as they were.",
         ) from error
+
+
+def _reads_back(beside: Path, content: dict[str, bytes], disk: Disk) -> bool:
+    try:
+        return all(disk.read_file(beside / name) == part for name, part in content.items())
+    except OSError:
+        return False
 
 
 def _prune(folder: Path, newest: Path, keep: int, disk: Disk) -> None:

@@ -7,6 +7,7 @@ The keys ``format``, ``netwright`` and ``sha256`` keep their place and meaning i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -218,6 +219,7 @@ def _sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@functools.cache  # to read it takes as long as all else of a small checkpoint
 def _package_version() -> str:
     try:
         return importlib.metadata.version("netwright")

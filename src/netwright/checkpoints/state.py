@@ -32,6 +32,7 @@ _AS_BYTES = {
         *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu),
     )
 }
+INT = frozenset({int})
 _ARRAY_KINDS = "biufcmMSU"  # numpy kinds that are nothing but bytes: no objects, no records
 
 
@@ -80,6 +81,8 @@ def _encode(value: State, path: tuple[str, ...], tensors: dict[str, Tensor]) -> 
     if kind in (int, float, str, bytes):
         return _encode_scalar(value)
     if kind is list:
+        if INT.issuperset(map(type, value)) and min(value, default=0) >= -_INT64 and max(value, default=0) < _INT64:
+            return list(value)  # as the hundreds of a random generator: each by itself takes as long as all else
         return [_encode(item, (*path, str(i)), tensors) for i, item in enumerate(value)]
     if kind is tuple:
         return {"tuple": [_encode(item, (*path, str(i)), tensors) for i, item in enumerate(value)]}
