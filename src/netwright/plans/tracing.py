@@ -7,7 +7,7 @@ loss, finite = traced.graph(*traced.arguments(state, batch))   # all that change
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
+from netwright.plans.attributes import attributes
 from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
 from netwright.step import Recipe, TrainState, forward, random_state, set_random_state, train_step
 
@@ -172,7 +173,7 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
     Raises:
         NoProgramError: It cannot be one graph, and why.
     """
-    before, drawn = _attributes(state.model), random_state(state.device)
+    before, drawn = attributes(state.model), random_state(state.device)
     try:
         from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -192,7 +193,7 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
         raise NoProgramError(f"it cannot be traced: {text[:160]}") from error
     finally:
         set_random_state(drawn, state.device)
-    changed = sorted(name for name, value in _attributes(state.model).items() if before.get(name, value) != value)
+    changed = sorted(name for name, value in attributes(state.model).items() if before.get(name, value) != value)
     if changed:
         raise NoProgramError(f"forward changes {changed[0]}, which a program would not")
     if graph.code != again.code or not _same_constants(graph, again):
@@ -378,25 +379,6 @@ def batch_of(layout: Layout, given: tuple[Tensor, ...]) -> Batch:
     targets: Any = rest[0] if layout.answers is None else dict(zip(layout.answers, rest, strict=True))
     size = len(next(iter(inputs.values())))
     return Batch(inputs, targets, torch.zeros(size, dtype=torch.int64))  # ids are for people
-
-
-def _attributes(model: nn.Module) -> Mapping[str, Any]:
-    """Plain values and tensors that modules hold beside parameters and buffers, so that a change of them is seen."""
-    return dict(_walk(model))
-
-
-def _walk(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    for path, module in model.named_modules():
-        recurrent = isinstance(module, nn.RNNBase)  # which lists its parameters anew where a program's stand for them
-        for name, value in vars(module).items():
-            if recurrent and name.startswith("_flat_weight"):
-                continue
-            if isinstance(value, (int, float, str, bool, tuple, type(None))) and name != "training":
-                yield f"{path}.{name}".strip("."), value if not isinstance(value, tuple) else repr(value)
-            elif isinstance(value, Tensor):
-                yield f"{path}.{name}".strip("."), (id(value), value._version)
-            elif isinstance(value, (list, set)) or (isinstance(value, dict) and not name.startswith("_")):
-                yield f"{path}.{name}".strip("."), (id(value), len(value))
 
 
 def like(state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
