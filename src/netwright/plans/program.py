@@ -159,6 +159,7 @@ def _compiled(traced: Traced) -> Run:
     # What calls the kernels is C++ too. Shapes and strides are compared here, once a pass, and not at every call.
     options: dict[str, Any] = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False} if on_cpu else {}
     _by_themselves(traced.graph)
+    graph: Any = traced.graph
     inner: list[Any] = []
 
     def kept(*given: Any, **more: Any) -> Any:
@@ -172,12 +173,12 @@ def _compiled(traced: Traced) -> Run:
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")
-            made = compile_fx(traced.graph, list(traced.example), inner_compile=kept)
+            made: Any = compile_fx(graph, list(traced.example), inner_compile=kept)
     except Exception as error:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NoProgramError(f"it cannot be compiled: {text[:160]}") from error
 
-    call = torch.no_grad()(made)
+    call: Any = torch.no_grad()(made)
     if on_cpu and len(inner) == 1 and _same(traced, call, inner[0].current_callable):
         return inner[0].current_callable  # type: ignore[no-any-return]
     return lambda given: call(*given)
@@ -188,9 +189,9 @@ def _same(traced: Traced, call: Callable[..., Any], inner: Any) -> bool:
     given = [[one.clone() for one in traced.example] for _ in range(2)]
     drawn = torch.get_rng_state()
     try:
-        found = list(call(*given[0]))
+        found: list[Tensor] = list(call(*given[0]))
         torch.set_rng_state(drawn)
-        other = list(inner(list(given[1])))
+        other: list[Tensor] = list(inner(list(given[1])))
     except Exception:  # torch calls it otherwise
         return False
     finally:
