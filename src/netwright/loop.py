@@ -57,7 +57,9 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
     Args:
         model: Left with the weights of the last update.
         given: Python objects for loss, optimizer, schedule or step.
-        options: Fields of ``Settings``. The plan is the plain one, unless another is asked for.
+        options: Fields of ``Settings``. The plan is the plain one, unless another is asked for: such a plan does not
+            see attributes of the module that are changed in the loop, and ``split`` leaves torch one thread within a
+            pass.
     """
     from netwright.plans.adopting import adopt
     from netwright.plans.comparing import threads_as_before
