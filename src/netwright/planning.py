@@ -189,6 +189,8 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
         return (), "only pictures and sound have augmentations that keep their meaning"
     if own:
         return (), "an optimizer was asked for, so the recipe is the person's own"
+    if spec.preprocess.log_mel is not None:
+        return (), "spectra are computed once and kept; --augment shift makes them anew in each epoch"
     if spec.kind == "sound":
         return _sound_augment(spec)
     if spec.source in ("python:dataset", "python:loader"):
