@@ -57,7 +57,7 @@ def log_mel(operation: LogMelSpectrum, waves: NDArray[np.float32]) -> NDArray[np
     Args:
         waves: Full scale at 1, float32 (T,); beyond the ends the sound is zero.
     """
-    window, filters = _fixed(operation)
+    window, filters = fixed(operation)
     size, hop = operation.window, operation.hop
     frames = -(-len(waves) // hop)
     padded = np.zeros((frames - 1) * hop + size, dtype=np.float32)
@@ -78,7 +78,7 @@ def log_mel(operation: LogMelSpectrum, waves: NDArray[np.float32]) -> NDArray[np
 
 
 @functools.lru_cache(maxsize=8)
-def _fixed(operation: LogMelSpectrum) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def fixed(operation: LogMelSpectrum) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The window, with the sum 1, (window,); and triangles of equal areas over the bins of a spectrum, (bins, M)."""
     steps = np.arange(operation.window)
     window = 0.5 - 0.5 * np.cos(2 * math.pi * steps / operation.window)  # periodic, as spectra want it

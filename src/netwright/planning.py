@@ -189,8 +189,6 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
         return (), "only pictures and sound have augmentations that keep their meaning"
     if own:
         return (), "an optimizer was asked for, so the recipe is the person's own"
-    if spec.preprocess.log_mel is not None:
-        return (), "spectra are computed once and kept; --augment shift makes them anew in each epoch"
     if spec.kind == "sound":
         return _sound_augment(spec)
     if spec.source in ("python:dataset", "python:loader"):
@@ -199,6 +197,8 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
 
 
 def _sound_augment(spec: DataSpec) -> tuple[tuple[str, ...], str]:
+    if spec.preprocess.log_mel is not None:
+        return (), "spectra are made once and kept; --augment shift makes them anew in each epoch"
     if spec.task == "transcription":
         return ("shift",), "a little silence around an utterance changes no word of it"
     return ("shift",), "a little silence around a sound keeps its class"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.data.ragged import Ragged
+from netwright.data.spectra import spectra_of_all
 from netwright.data.threads import in_threads_if_slow, watched
 from netwright.errors import DataError
 from netwright.log_mel import LogMelSpectrum, count_frames, log_mel
@@ -230,19 +231,14 @@ def decode_all(
         in_memory: Whether samples are kept, or only looked at.
     """
     values = np.empty(max(1, expected) if in_memory else 1, dtype=np.int16)
-    sizes, kept, bad, spectra, end = [], [], [], [], 0
+    sizes, kept, bad, end = [], [], [], 0
     read: Callable[[Raw], Any] = partial(decode_sound, operation)
     call = read if in_memory else lambda raw: len(read(raw))  # a piece of decoded files would not fit into memory
-    if spectrum is not None and in_memory:
-        call = partial(_with_spectra, operation, spectrum)
     results = in_threads_if_slow(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
     for index, found in enumerate(watched(results, len(raws), "reading sounds")):
         if isinstance(found, Unreadable):
             bad.append(found)
             continue
-        if spectrum is not None and in_memory:
-            found, own = found
-            spectra.append(own)
         size = len(found) if in_memory else found
         if in_memory:
             if end + size > len(values):  # an MP3's header only estimates
@@ -251,20 +247,14 @@ def decode_all(
         sizes.append(size)
         kept.append(index)
         end += size
+    whole = np.asarray(sizes, dtype=np.int64)
     return Decoded(
         values[:end] if in_memory else None,
-        np.asarray(sizes, dtype=np.int64),
+        whole,
         np.asarray(kept, dtype=np.int64),
         tuple(bad),
-        np.concatenate(spectra) if spectra else None,
+        spectra_of_all(spectrum, values[:end], whole) if spectrum is not None and in_memory else None,
     )
-
-
-def _with_spectra(
-    operation: DecodeSound, spectrum: LogMelSpectrum, raw: Raw
-) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    samples = decode_sound(operation, raw)
-    return samples, log_mel(spectrum, as_waves(samples))
 
 
 def _or_unreadable(call: Callable[[Raw], Any], one: tuple[Raw, str]) -> Any:
