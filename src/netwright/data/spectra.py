@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from netwright.log_mel import FLOOR, LogMelSpectrum, count_frames, fixed, log_mel
-from netwright.sounds import as_waves
+from netwright.sounds import FULL_SCALE, as_waves
 
 # Samples that are transformed together: eight sounds of a second, whose frames fit into a usual second-level cache.
 AT_ONCE = 1 << 17
@@ -64,10 +64,10 @@ def _together(
     line = np.zeros(int(starts[-1]) * hop + size, dtype=np.float32)
     for wave, start, count in zip(waves, (starts * hop).tolist(), frames.tolist(), strict=False):
         inside = wave[: (count - 1) * hop + size - before]
-        as_waves(inside, out=line[start + before : start + before + len(inside)])
+        line[start + before : start + before + len(inside)] = inside
     parts = torch.from_numpy(line).as_strided((int(starts[-1]), size), (hop, 1))
     weighed = torch.zeros(len(parts), 2 * (len(filters) - 1))
-    torch.mul(parts, torch.from_numpy(window), out=weighed[:, :size])
+    torch.mul(parts, torch.from_numpy(window / np.float32(FULL_SCALE)), out=weighed[:, :size])  # a power of two: exact
     squares = torch.view_as_real(torch.fft.rfft(weighed)).square_()
     found = torch.mm(squares[..., 0] + squares[..., 1], torch.from_numpy(filters)).clamp_min_(FLOOR).log_().numpy()
     place = 0
