@@ -233,15 +233,10 @@ def _plain_header(raw: Path | bytes) -> Header | None:
     if not isinstance(raw, Path):
         return _as_plain(raw[: PLAIN.size], len(raw))
     try:
-        file = os.open(raw, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with raw.open("rb", buffering=0) as file:
+            return _as_plain(file.read(PLAIN.size), os.fstat(file.fileno()).st_size)
     except OSError:
         return None  # the other reader says why
-    try:
-        return _as_plain(os.read(file, PLAIN.size), os.fstat(file).st_size)
-    except OSError:
-        return None
-    finally:
-        os.close(file)
 
 
 def _as_plain(begin: bytes, size: int) -> Header | None:
@@ -260,15 +255,30 @@ def _as_plain(begin: bytes, size: int) -> Header | None:
 
 def _read_plain(raw: Path | bytes, name: str, operation: DecodeSound) -> NDArray[np.int16] | None:
     """The samples of a plain WAV file of the wanted rate, int16 (T,); None of all else."""
-    header = _plain_header(raw)
-    if header is None or header.sample_rate != operation.sample_rate:
+    if not isinstance(raw, Path):
+        header, content = _as_plain(raw[: PLAIN.size], len(raw)), raw[PLAIN.size :]
+        return None if header is None else _fitting(header, content, name, operation)
+    try:
+        with raw.open("rb", buffering=0) as file:
+            header = _as_plain(file.read(PLAIN.size), os.fstat(file.fileno()).st_size)
+            if header is None or header.frames > operation.max_seconds * header.sample_rate:
+                content = b""
+            else:
+                content = file.read()
+    except OSError:
+        return None
+    return None if header is None else _fitting(header, content, name, operation)
+
+
+def _fitting(header: Header, content: bytes, name: str, operation: DecodeSound) -> NDArray[np.int16] | None:
+    """A plain file's samples where they need no more to be done to them."""
+    if header.sample_rate != operation.sample_rate:
         return None
     if header.frames > int(operation.max_seconds * header.sample_rate):
         raise _too_long(name, header.seconds, operation)
-    content = raw.read_bytes() if isinstance(raw, Path) else raw
-    if _as_plain(content[: PLAIN.size], len(content)) != header:  # it is being written
+    if len(content) != 2 * header.frames:  # it has been written to meanwhile
         return None
-    return np.frombuffer(content, dtype="<i2", offset=PLAIN.size).astype(np.int16, copy=False)
+    return np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False)
 
 
 def _read(raw: Path | bytes, name: str, operation: DecodeSound) -> tuple[NDArray[Any], int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.data.ragged import Ragged
-from netwright.data.spectra import spectra_of_all
+from netwright.data.spectra import Spectra, making
 from netwright.data.threads import in_threads_if_slow, watched
 from netwright.errors import DataError
 from netwright.log_mel import LogMelSpectrum, count_frames, log_mel
@@ -230,6 +230,21 @@ def decode_all(
         expected: Samples in all, as the headers have it; more is made room for.
         in_memory: Whether samples are kept, or only looked at.
     """
+    if spectrum is None or not in_memory:
+        return _decode_all(raws, names, operation, None, expected=expected, in_memory=in_memory)
+    with making(spectrum) as spectra:
+        return _decode_all(raws, names, operation, spectra, expected=expected, in_memory=in_memory)
+
+
+def _decode_all(
+    raws: Sequence[Raw],
+    names: Sequence[str],
+    operation: DecodeSound,
+    spectra: Spectra | None,
+    *,
+    expected: int,
+    in_memory: bool,
+) -> Decoded:
     values = np.empty(max(1, expected) if in_memory else 1, dtype=np.int16)
     sizes, kept, bad, end = [], [], [], 0
     read: Callable[[Raw], Any] = partial(decode_sound, operation)
@@ -244,16 +259,17 @@ def decode_all(
             if end + size > len(values):  # an MP3's header only estimates
                 values = np.concatenate((values, np.empty(max(size, len(values) // 8), dtype=np.int16)))
             values[end : end + size] = found
+        if spectra is not None:
+            spectra.add(found)
         sizes.append(size)
         kept.append(index)
         end += size
-    whole = np.asarray(sizes, dtype=np.int64)
     return Decoded(
         values[:end] if in_memory else None,
-        whole,
+        np.asarray(sizes, dtype=np.int64),
         np.asarray(kept, dtype=np.int64),
         tuple(bad),
-        spectra_of_all(spectrum, values[:end], whole) if spectrum is not None and in_memory else None,
+        None if spectra is None else spectra.whole(),
     )
 
 
