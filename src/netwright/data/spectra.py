@@ -1,7 +1,7 @@
 """Log-mel spectra of many sounds, for training: what ``log_mel.log_mel`` makes of each, in half its time.
 
 Both agree to rounding: here the transforms are torch's, and some sounds lie behind one another. Threads of our own make
-them while the next sounds are read; torch's, which wait for each other in each operation, took thirty times as long
+them while the next sounds are read; torch's, which wait for each other in each operation, took twenty times as long
 where other programs have the processor too.
 """
 
