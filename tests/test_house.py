@@ -19,7 +19,7 @@ MOST_LINES_IN_ALL = 70_000  # with export, its runtime, the server and its page
 FLOORS = (
     {"allocation", "precision", "errors", "traces"},
     {"words"},
-    {"timeline", "windows", "rows", "recordings", "pixels", "sounds", "ctc", "transcripts", "preprocess"}
+    {"timeline", "windows", "rows", "recordings", "pixels", "sounds", "log_mel", "ctc", "transcripts", "preprocess"}
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "gradients", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding", "frames"},
@@ -52,7 +52,7 @@ FLOORS = (
 )
 FREE_OF_TORCH = {
     "errors", "traces", "records", "results", "rows", "timeline", "windows", "recordings", "pixels", "preprocess",
-    "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
+    "log_mel", "disk", "run", "progress", "cli", "commands", "starters", "reporting", "plots", "sections", "wording",
     "metrics", "evaluation", "intervals", "tables", "words", "marked", "asking", "flags", "checking",
     "allocation", "answering", "serving",
 }  # fmt: skip
@@ -229,6 +229,6 @@ def test_settings_are_a_frozen_list() -> None:
     ]  # fmt: skip
     assert list(LoadOptions.model_fields) == [
         "image_size", "image_mode", "val_fraction", "test_fraction", "group_by", "split_seed", "horizon",
-        "context", "test_group", "sample_rate", "max_seconds", "task", "input", "target", "tokenizer", "vocab_size",
-        "max_length", "cache_gb", "max_unreadable",
+        "context", "test_group", "sample_rate", "max_seconds", "mel_bands", "task", "input", "target", "tokenizer",
+        "vocab_size", "max_length", "cache_gb", "max_unreadable",
     ]  # fmt: skip

@@ -27,6 +27,7 @@ ALIASES = (
     ("image", "images", "img", "imgs", "x", "input", "inputs", "pixel_values", "pixels", "data", "picture", "features"),
     ("tokens", "token_ids", "input_ids", "ids", "text", "x", "input", "inputs", "sequence", "sequences"),
     ("sound", "audio", "wave", "waves", "waveform", "waveforms", "signal", "samples", "x", "input", "inputs"),
+    ("log_mel", "mel", "mels", "spectra", "spectrogram", "features", "input_features", "x", "input", "inputs"),
     ("lengths", "length", "lens", "seq_lengths", "sequence_lengths", "input_lengths"),
     ("mask", "masks", "attention_mask", "padding_mask"),
 )

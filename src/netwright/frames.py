@@ -132,18 +132,19 @@ def find_frames(model: nn.Module, binding: Binding, inputs: Mapping[str, Tensor]
     Args:
         model: On the CPU.
         binding: How it is called.
-        inputs: A batch, with ``sound`` (B, T) and ``lengths`` (B,).
+        inputs: A batch, with ``sound`` (B, T) or ``log_mel`` (B, T, M), and ``lengths`` (B,).
 
     Raises:
         ModelError: It returns no lengths, and its frames follow no formula.
     """
     lengths = inputs["lengths"].clamp_min(1)
     typical = int(lengths.median())
-    pattern = inputs["sound"][int((lengths - typical).abs().argmin()), :typical]
+    name = "sound" if "sound" in inputs else "log_mel"
+    pattern = inputs[name][int((lengths - typical).abs().argmin()), :typical]
 
     def returned(samples: int) -> object:
         fields = {
-            "sound": pattern.repeat(samples // typical + 1)[None, :samples],
+            name: torch.cat((pattern,) * (samples // typical + 1))[None, :samples],
             "lengths": torch.tensor([samples]),
             "mask": torch.ones(1, samples, dtype=torch.bool),
         }

@@ -105,6 +105,7 @@ def arguments_from(reference: str, spec: DataSpec) -> dict[str, Any]:
         "num_characters": None if words is None else words.num_characters,
         "num_shapes": None if words is None else words.num_shapes,
         "sample_rate": None if spec.preprocess.sound is None else spec.preprocess.sound.sample_rate,
+        "num_bands": None if spec.preprocess.log_mel is None else spec.preprocess.log_mel.num_bands,
         "in_channels": _channels(spec),
         "num_outputs": outputs,
         "context": None if windows is None else windows.context,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from netwright.errors import DataError, require
+from netwright.log_mel import LogMelSpectrum, log_mel
 from netwright.recordings import ReadRecording, one_recording
 from netwright.rows import EncodeRows, ScaleTarget, one_row, slug
 from netwright.sounds import DecodeSound, as_waves, decode_sound
@@ -97,7 +98,8 @@ Operation = Annotated[
     | ScaleTarget
     | WindowSeries
     | ReadRecording
-    | DecodeSound,
+    | DecodeSound
+    | LogMelSpectrum,
     Field(discriminator="op"),
 ]
 
@@ -145,6 +147,11 @@ class Preprocess(_Operation):
         return next((one for one in self.operations if isinstance(one, DecodeSound)), None)
 
     @property
+    def log_mel(self) -> LogMelSpectrum | None:
+        """The operation that makes spectra of a sound; None where its samples are taken."""
+        return next((one for one in self.operations if isinstance(one, LogMelSpectrum)), None)
+
+    @property
     def target(self) -> ScaleTarget | None:
         """How targets are scaled for the loss; None where they are as given."""
         return next((one for one in self.operations if isinstance(one, ScaleTarget)), None)
@@ -188,7 +195,8 @@ def sample(preprocess: Preprocess, raw: Any) -> dict[str, NDArray[Any]]:
     if preprocess.rows is not None:
         return one_row(preprocess.rows, raw) | _shown(preprocess, raw)
     if preprocess.sound is not None:
-        return {"sound": as_waves(decode_sound(preprocess.sound, raw))}
+        waves = as_waves(decode_sound(preprocess.sound, raw))
+        return {"sound": waves} if preprocess.log_mel is None else {"log_mel": log_mel(preprocess.log_mel, waves)}
     return {"image": decode(preprocess, raw)}
 
 

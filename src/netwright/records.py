@@ -119,6 +119,9 @@ class LoadOptions(Record):
     )
     sample_rate: int | None = Field(default=None, ge=1_000, le=768_000, description="Samples of sound a second.")
     max_seconds: float = Field(default=60.0, gt=0, description="A longer sound counts as unreadable.")
+    mel_bands: int | None = Field(
+        default=None, ge=1, le=512, description="Make log-mel spectra of so many bands of each sound, once, as 40."
+    )
     task: str | None = Field(
         default=None, description="Kind of answer: classification, regression, next_token, …, or file.py:Class."
     )

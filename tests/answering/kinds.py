@@ -125,6 +125,18 @@ class Letters(nn.Module):
         return self.out(self.conv(sound[:, None]).relu().transpose(1, 2))
 
 
+class Bands(nn.Module):
+    """The mean of each band."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(16, outputs)
+
+    def forward(self, log_mel: Tensor, mask: Tensor) -> Tensor:
+        real = mask[..., None].float()
+        return self.out((log_mel * real).sum(1) / real.sum(1) / 10)
+
+
 def write_bundle(run: Any, model: nn.Module, data: Any, folder: Path, *, together: bool = True) -> Path:
     """A bundle of a run: the graph, the records and the digests."""
     trained = open_trained(run, model)
@@ -276,13 +288,23 @@ def _sounds(folder: Path, paths: list[Path]) -> list[Any]:
 
 def sound(folder: Path) -> Made:
     """Low and high tones."""
+    data, root = _tones(folder)
+    return _made(data, Heard(2), folder, _sounds(folder, sorted(root.rglob("*.wav"))))
+
+
+def log_mel(folder: Path) -> Made:
+    """Low and high tones, as spectra."""
+    data, root = _tones(folder, mel_bands=16)
+    return _made(data, Bands(2), folder, _sounds(folder, sorted(root.rglob("*.wav"))))
+
+
+def _tones(folder: Path, **options: Any) -> tuple[Any, Path]:
     root = folder / "tones"
     for name in ("high", "low"):
         (root / name).mkdir(parents=True)
     for index, path in enumerate(_waves(folder, 40)):
         path.replace(root / ("low", "high")[index % 2] / path.name)
-    data = nw.load(root)
-    return _made(data, Heard(2), folder, _sounds(folder, sorted(root.rglob("*.wav"))))
+    return nw.load(root, **options), root
 
 
 def transcription(folder: Path) -> Made:
@@ -307,6 +329,7 @@ def tensor(folder: Path) -> Made:
 KINDS: dict[str, Callable[[Path], Made]] = {
     one.__name__: one
     for one in (
-        image, text, tagging, table, numbers, several, series, next_token, sound, transcription, tensor,
+        image, text, tagging, table, numbers, several, series, next_token, sound, log_mel, transcription,
+        tensor,
     )
 }  # fmt: skip

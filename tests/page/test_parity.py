@@ -16,6 +16,7 @@ from PIL import Image
 
 from chromium import Browser, find_chromium
 from netwright import rows
+from netwright.log_mel import usual
 from netwright.preprocess import DecodeImage, Preprocess, Resize
 from netwright.recordings import ReadRecording
 from netwright.shipping.joining import joined
@@ -279,6 +280,26 @@ def test_sounds_are_the_same_samples(engine: Browser, rate: int) -> None:
     raws += [out.getvalue(), raws[0][:-31], b""]
     for raw, found in zip(raws, fields_of(engine, preprocess, raws), strict=True):
         assert_same(found, preprocess, raw)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050])
+def test_spectra_are_the_same(engine: Browser, rate: int) -> None:
+    """Log-mel spectra of long and short sounds: as Python's, to rounding."""
+    spectrum = usual(rate, 40)
+    preprocess = Preprocess(operations=(DecodeSound(sample_rate=rate, max_seconds=5), spectrum))
+    random = np.random.default_rng(rate)
+    raws = [wave(random.normal(0, 0.1, count), rate) for count in (2, spectrum.hop, spectrum.hop + 1, 3 * rate // 2)]
+    for raw, found in zip(raws, fields_of(engine, preprocess, raws), strict=True):
+        assert_same(found, preprocess, raw, within=2e-5)
+
+
+def wave(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV file of 16 bits."""
+    import soundfile
+
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format="WAV", subtype="PCM_16")
+    return out.getvalue()
 
 
 def test_a_name_that_is_hidden_goes_past(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
 from netwright.data.resident import lies_on, resident_batches
-from netwright.data.sound_source import SoundSource
+from netwright.data.sound_source import SoundSource, spectra_of
 from netwright.data.sources import (
     DatasetSource,
     LoaderSource,
@@ -81,6 +81,8 @@ def train_batches(
         else:
             yield from row_batches(gather, parts)
         return
+    if augment and isinstance(source, SoundSource):
+        source = source.of_samples()
     ready = tensors.applying(data.spec.preprocess)
     for batch in _read(data, source, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
         changed = _augmented(data, batch, augment, seed=seed, epoch=epoch) if augment else batch.inputs
@@ -206,6 +208,8 @@ def _augmented(data: Data, batch: Batch, names: tuple[str, ...], *, seed: int, e
     """Augmented sounds; or pictures, as they are stored and before they are scaled: each sees whole pixel values."""
     ids, sound = batch.sample_ids.numpy(), data.spec.preprocess.sound
     if sound is not None:
-        return augment_sounds(batch.inputs, names, ids, rate=sound.sample_rate, seed=seed, epoch=epoch)
+        changed = augment_sounds(batch.inputs, names, ids, rate=sound.sample_rate, seed=seed, epoch=epoch)
+        spectrum = data.spec.preprocess.log_mel
+        return changed if spectrum is None else spectra_of(spectrum, changed)
     field = data.spec.inputs[0].name
     return {**batch.inputs, field: augment_images(batch.inputs[field], names, ids, seed=seed, epoch=epoch)}

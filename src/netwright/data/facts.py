@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.data.splits import split_off
+from netwright.data.threads import cores, in_threads
 from netwright.errors import DataError, UsageError, unknown_name
 from netwright.records import Choice, LoadOptions, SplitSpec
 
@@ -227,17 +228,24 @@ def _sums(values: NDArray[Any], where: Indices) -> Moments:
 
 
 def _byte_sums(images: NDArray[np.uint8], where: Indices) -> Moments:
-    """As ``_sums``, to the last bit, since sums of whole numbers below 2**53 are exact; a tenth of its time."""
+    """As ``_sums``, to the last bit, since sums of whole numbers below 2**53 are exact; several threads at once."""
     channels = images.shape[1]
     in_one = max(1, math.prod(images.shape[2:]))
-    found = np.zeros((channels, 256), dtype=np.int64)
     at_once = max(1, 2**16 // in_one)  # pixels of a channel, so that they stay in the cache
-    for start in range(0, len(where), at_once):
-        piece = images[where[start : start + at_once]]
-        for channel in range(channels):
-            found[channel] += np.bincount(piece[:, channel].reshape(-1), minlength=256)
-    values = np.arange(256.0)
-    return len(where) * in_one, found @ values, found @ values**2
+
+    def sums(some: Indices) -> NDArray[np.float64]:
+        found = np.zeros((2, channels))
+        for start in range(0, len(some), at_once):
+            piece = images[some[start : start + at_once]]
+            for channel in range(channels):
+                values = piece[:, channel].astype(np.float64)
+                found[0, channel] += values.sum()
+                found[1, channel] += np.square(values, out=values).sum()
+        return found
+
+    parts = np.array_split(where, min(len(where), 4 * cores())) if len(where) * in_one > 2**20 else [where]
+    total, square = np.sum(list(in_threads(sums, parts, cores())) if len(parts) > 1 else [sums(where)], axis=0)
+    return len(where) * in_one, total, square
 
 
 def check_finite(values: NDArray[Any], field: str, split: str) -> None:

@@ -163,8 +163,9 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 def mostly_of(folder: Path, suffixes: Collection[str]) -> bool:
     """Whether most of the first files in its folders end so: a note among images makes no texts of them."""
-    inside = (path for entry in sorted(folder.iterdir()) if entry.is_dir() for path in entry.rglob("*"))
-    files = [path.suffix.casefold() for path in islice(inside, LOOKED_AT) if path.is_file() and path.name[:1] != "."]
+    walked = (files for entry in sorted(folder.iterdir()) if entry.is_dir() for _, _, files in os.walk(entry))
+    inside = (name for files in walked for name in files if name[:1] != ".")
+    files = [Path(name).suffix.casefold() for name in islice(inside, LOOKED_AT)]
     return 2 * sum(suffix in suffixes for suffix in files) > len(files)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -72,7 +73,9 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     sources = {name: _take(whole, where) for name, where in parts.items()} | {
         name: source for name, source in read.items() if name != "train"
     }
-    mean, std = _statistics(sources["train"])
+    with ThreadPoolExecutor(1) as pool:
+        hashed = pool.submit(_digest, sources)  # beside the statistics: both read every pixel once
+        mean, std = _statistics(sources["train"])
     operations = (*decoding, Scale(factor=1 / 255), Normalise(mean=mean, std=std))
     choices.append(
         Choice(name="normalise", value=f"mean {_short(mean)}, std {_short(std)}", reason="fitted on the training split")
@@ -92,7 +95,7 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
         options=options,
         choices=tuple(choices),
         unreadable=tuple(unreadable),
-        digest=_digest(sources),
+        digest=hashed.result(),
     )
     return Data(spec, sources["train"], sources.get("val"), sources.get("test"))
 

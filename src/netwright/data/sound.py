@@ -21,6 +21,7 @@ from netwright.data.images import check_unreadable
 from netwright.data.ragged import Ragged
 from netwright.data.sound_source import MEMORY_LIMIT_BYTES, Decoded, Raw, SoundSource, decode_all, each_read
 from netwright.errors import DataError
+from netwright.log_mel import LogMelSpectrum, usual
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
 from netwright.sounds import DecodeSound, Header, read_header
@@ -79,7 +80,8 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
     operation, choices = _operation(headers, options)
     bad = [one for found in headers.values() for one in found if isinstance(one, Unreadable)]
     readable = {name: _readable(one, headers[name]) for name, one in splits.items()}
-    read, late = _decode(readable, headers, operation)
+    spectrum = None if options.mel_bands is None else usual(operation.sample_rate, options.mel_bands)
+    read, late = _decode(readable, headers, operation, spectrum)
     bad += late
     total = sum(len(one.raws) for one in splits.values()) + len(listed.unreadable)
     unreadable = (*listed.unreadable, *bad)
@@ -98,6 +100,9 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
             targets[name],
             kept[name].names,
             None if alphabet is None else tuple(map(tidy, kept[name].targets)),
+            spectrum,
+            one.spectra,
+            None if one.spectra is None or spectrum is None else one.spectra_begins(spectrum),
         )
         for name, one in read.items()
     }
@@ -131,13 +136,17 @@ def _spec(
         name: np.zeros(len(one)) if alphabet is not None else np.asarray(one.targets) for name, one in sources.items()
     }
     target = FieldSpec(name="label", shape=(), dtype="int64")
+    spectrum = sources["train"].spectrum
+    sound = FieldSpec(name="sound", shape=(-1,), dtype="float32")
+    if spectrum is not None:
+        sound = FieldSpec(name="log_mel", shape=(-1, spectrum.num_bands), dtype="float32")
     return DataSpec(
         name=listed.name,
         source=listed.source,
         kind="sound",
         task="classification" if alphabet is None else "transcription",
         inputs=(
-            FieldSpec(name="sound", shape=(-1,), dtype="float32"),
+            sound,
             FieldSpec(name="lengths", shape=(), dtype="int64"),
             FieldSpec(name="mask", shape=(-1,), dtype="bool"),
         ),
@@ -145,7 +154,7 @@ def _spec(
         classes=classes,
         letters=None if alphabet is None else alphabet.letters,
         splits=split_specs(counted, classes),
-        preprocess=Preprocess(operations=(operation,)),
+        preprocess=Preprocess(operations=(operation,) if spectrum is None else (operation, spectrum)),
         options=options,
         digest=_digest(sources),
     )
@@ -196,7 +205,10 @@ def _readable(listing: Listing, headers: Sequence[Header | Unreadable]) -> Listi
 
 
 def _decode(
-    listings: Mapping[str, Listing], headers: Mapping[str, Sequence[Header | Unreadable]], operation: DecodeSound
+    listings: Mapping[str, Listing],
+    headers: Mapping[str, Sequence[Header | Unreadable]],
+    operation: DecodeSound,
+    spectrum: LogMelSpectrum | None,
 ) -> tuple[dict[str, Decoded], list[Unreadable]]:
     """Sounds by split, and those that could not be decoded."""
     expected = {
@@ -207,10 +219,11 @@ def _decode(
         )
         for name, found in headers.items()
     }
-    in_memory = 2 * sum(expected.values()) <= MEMORY_LIMIT_BYTES
+    a_sample = 2.0 if spectrum is None else 2.0 + 4 * spectrum.num_bands / spectrum.hop  # bytes
+    in_memory = a_sample * sum(expected.values()) <= MEMORY_LIMIT_BYTES
     in_memory |= any(isinstance(raw, bytes) for one in listings.values() for raw in one.raws[:1])
     read = {
-        name: decode_all(one.raws, one.names, operation, expected=expected[name], in_memory=in_memory)
+        name: decode_all(one.raws, one.names, operation, spectrum, expected=expected[name], in_memory=in_memory)
         for name, one in listings.items()
     }
     return read, [bad for one in read.values() for bad in one.unreadable]
@@ -236,18 +249,18 @@ def _extent(sources: Mapping[str, SoundSource], operation: DecodeSound) -> Choic
     """How long the sounds are, and where they are kept."""
     sizes = np.concatenate([one.sizes for one in sources.values()]) / operation.sample_rate
     value = f"{sizes.sum():,.0f} s in all, {sizes.min():.2f} to {sizes.max():.2f} s each"
-    kept = sources["train"].values is not None
-    return Choice(
-        name="length", value=value, reason="kept in memory with 16 bits" if kept else "decoded when asked for"
-    )
+    kept, spectrum = sources["train"].values is not None, sources["train"].spectrum
+    reason = "kept in memory with 16 bits" if kept else "decoded when asked for"
+    if spectrum is not None:
+        reason += f", {'with' if kept else 'and then'} log-mel spectra of {spectrum.num_bands} bands"
+    return Choice(name="length", value=value, reason=reason)
 
 
 def _digest(sources: Mapping[str, SoundSource]) -> str:
     parts: list[tuple[str, NDArray[np.generic]]] = []
     for name, source in sources.items():
         if source.values is not None:
-            sounds = [source.sound(index) for index in range(len(source))]
-            parts.append((f"{name}/sound", np.concatenate([*sounds, np.zeros(0, dtype=np.int16)])))
+            parts.append((f"{name}/sound", source.samples()))
         else:  # too many to read now: names and lengths stand for the samples
             parts.append((f"{name}/names", np.frombuffer("\n".join(source.names).encode(), dtype=np.uint8)))
         parts += [(f"{name}/sizes", source.sizes), (f"{name}/y", source.targets)]

@@ -44,7 +44,7 @@ def band_features(source: SoundSource, ids: NDArray[np.int64]) -> NDArray[np.flo
             longest = int(source.lengths[ids[order[min(begin + 63, len(order) - 1)]]])
             size = max(1, min(64, AT_ONCE_SAMPLES // max(1, longest)))
             rows = order[begin : begin + size]
-            inputs, _ = source.gather(ids[rows])
+            inputs = source.waves(ids[rows])
             values, frames = bands(inputs["sound"], inputs["lengths"])
             real = mask_of(frames, values.shape[1])[..., None]
             count = frames[:, None].clamp_min(1)

@@ -59,6 +59,11 @@ async def explained(loaded: Loaded, raw: Any, sample: Sample, answer: Answer) ->
             "seen": {"png": spectrogram(sample["sound"], rate)},
             "where": await _stretches("sound", sample, answer, ask, 0.0),
         }
+    if "log_mel" in sample:
+        return {
+            "seen": {"png": _shades(sample["log_mel"] / np.log(10))},
+            "where": await _stretches("log_mel", sample, answer, ask, None),
+        }
     if "tokens" in sample:
         return await _tokens(loaded, raw, sample, answer, ask)
     for name in ("past", "series"):
@@ -199,8 +204,12 @@ def spectrogram(sound: NDArray[Any], rate: int) -> str:
     padded = np.pad(samples, (0, max(0, window - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
-    energies = np.log10(power @ _mel(rate, window).T + 1e-8)
-    low, high = energies.max() - 6, energies.max()  # sixty decibels
+    return _shades(np.log10(power @ _mel(rate, window).T + 1e-8))
+
+
+def _shades(energies: NDArray[Any]) -> str:
+    """Logarithms to base 10 of energies, (frames, bands), as a picture: loud is light, sixty decibels less black."""
+    low, high = energies.max() - 6, energies.max()
     shade = np.clip((energies - low) / max(high - low, 1e-9), 0, 1)
     return _uri(Image.fromarray((shade.T[::-1] * 255).astype(np.uint8)))
 

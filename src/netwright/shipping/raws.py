@@ -24,7 +24,7 @@ from netwright.data.sources import PathSource, TensorSource
 from netwright.data.tables import TableSource
 from netwright.errors import require
 from netwright.preprocess import Preprocess, decode, detokenise, sample
-from netwright.sounds import as_waves
+from netwright.sounds import as_waves, decode_sound
 from netwright.timeline import stamp
 
 LONGEST_TEXT = 400  # characters of a running text that are continued
@@ -140,7 +140,7 @@ def as_json(raw: Any, preprocess: Preprocess, kind: str) -> Any:
         if kind == "image" and preprocess.decode:
             return _picture(sample(preprocess, Path(raw) if isinstance(raw, str) else raw)["image"])
         if kind == "sound" and preprocess.sound is not None:
-            return _wave(sample(preprocess, raw)["sound"], preprocess.sound.sample_rate)
+            return _wave(as_waves(decode_sound(preprocess.sound, raw)), preprocess.sound.sample_rate)
         plain = _plain(_shown(raw, preprocess) if preprocess.fields and isinstance(raw, dict) else raw)
         json.dumps(plain, allow_nan=False)
     except Exception:

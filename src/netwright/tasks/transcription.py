@@ -222,12 +222,12 @@ def refuse_short(data: Data, frames: Callable[[Tensor], Tensor]) -> None:
         source = {"train": data.train, "val": data.val}[split]
         if not isinstance(source, SoundSource) or not isinstance(source.all_targets, Ragged):
             continue
-        emitted = frames(torch.from_numpy(source.sizes)).numpy()
+        emitted = frames(torch.from_numpy(source.lengths)).numpy()
         needed = np.asarray([needed_frames(source.all_targets[index]) for index in range(len(source))])
         short = np.flatnonzero(emitted < needed)
         count += len(short)
         found += [
-            f"{source.name(int(at))} ({source.sizes[at]:,} samples, {emitted[at]} frames, "
+            f"{source.name(int(at))} ({source.lengths[at]:,} {source.unit}, {emitted[at]} frames, "
             f"“{(source.texts or ())[at][:40]}” needs {needed[at]})"
             for at in short[: 3 - len(found)]
         ]

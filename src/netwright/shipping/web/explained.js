@@ -28,8 +28,14 @@ function picture({ data, shape }) {
   return drawn(width, height, (x, y) => [0, 1, 2].map((band) => data[(bands === 1 ? 0 : band) * height * width + y * width + x]));
 }
 
-function heard(samples, rate) {
-  const columns = spectrogram(samples, rate, MOST_COLUMNS);
+// Columns of decibels below the loudest, the lowest pitch first.
+function columnsOf({ data, shape: [frames, bands] }) {
+  const loudest = data.reduce((most, value) => Math.max(most, value), -Infinity);
+  const decibels = (value) => ((value - loudest) * 10) / Math.LN10;
+  return Array.from({ length: frames }, (_, frame) => Array.from(data.subarray(frame * bands, (frame + 1) * bands), decibels));
+}
+
+function heard(columns) {
   const height = columns[0].length;
   return drawn(columns.length, height, (x, y) => tone(1 + columns[x][height - 1 - y] / RANGE_DB));
 }
@@ -41,7 +47,8 @@ export async function seenOf(spec, sample) {
   const names = (field) => tokenNames(of("tokenise"), Array.from(field.data));
   if (words) return { tokens: words };
   if (of("tokenise")) return fields.first ? { first: names(fields.first), second: names(fields.second) } : { tokens: names(fields.tokens) };
-  if (fields.sound) return { png: heard(fields.sound.data, of("decode_sound").sample_rate) };
+  if (fields.sound) return { png: heard(spectrogram(fields.sound.data, of("decode_sound").sample_rate, MOST_COLUMNS)) };
+  if (fields.log_mel) return { png: heard(columnsOf(fields.log_mel)) };
   const shown = Object.values(fields).find((field) => field.dtype === "uint8" && field.shape.length === 3 && [1, 3].includes(field.shape[0]));
   return shown ? { png: picture(shown) } : null;
 }

@@ -3,7 +3,7 @@
 const { cos, sin, PI } = Math;
 
 // Real and imaginary parts in place; their length is a power of two.
-function transform(real, imaginary) {
+export function transform(real, imaginary) {
   const count = real.length;
   for (let at = 1, other = 0; at < count; at++) {
     let bit = count >> 1;

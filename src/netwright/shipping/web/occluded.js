@@ -101,6 +101,7 @@ export async function whereOf(raw, sample, answer, wanted) {
       return told("grid", grid);
     }
     if (fields.sound) return told("stretches", await each("sound", without(fields.sound, 0)));
+    if (fields.log_mel) return told("stretches", await each("log_mel", without(fields.log_mel)));
     if (fields.tokens && !fields.first) {
       const { data } = fields.tokens;
       const ranges = rangesOf(data.length, MOST_TOKENS);

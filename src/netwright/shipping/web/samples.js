@@ -5,6 +5,7 @@ import { decodePicture } from "./images.js";
 import { InputError } from "./python.js";
 import { encodeRow, rowFields, slug } from "./rows.js";
 import { historyFields, recordingFields } from "./series.js";
+import { logMel } from "./log_mel.js";
 import { decodeSound } from "./sounds.js";
 import { lookUp, sentence } from "./tags.js";
 import { tokenise, twoTexts } from "./texts.js";
@@ -102,7 +103,10 @@ export async function sampleOf(spec, raw) {
   if (of("window_series")) return { fields: historyFields(of("window_series"), raw) };
   if (of("read_recording")) return { fields: recordingFields(of("read_recording"), raw) };
   if (of("encode_rows")) return { fields: await row(spec, of("encode_rows"), raw) };
-  if (of("decode_sound")) return { fields: { sound: await decodeSound(of("decode_sound"), (await bytesOf(raw)) ?? raw) } };
+  if (of("decode_sound")) {
+    const sound = await decodeSound(of("decode_sound"), (await bytesOf(raw)) ?? raw);
+    return { fields: of("log_mel") ? { log_mel: logMel(of("log_mel"), sound) } : { sound } };
+  }
   return { fields: await tensors(spec, raw) };
 }
 
