@@ -28,8 +28,12 @@ ORIGINAL = {
 GOAL = 0.98
 
 
-def run(seed: int, options: dict[str, object]) -> tuple[list[tuple[float, float]], str]:
-    """Train once; after each epoch the seconds of training so far and the test accuracy, and the final interval."""
+def run(seed: int, options: dict[str, object], until: float | None = None) -> tuple[list[tuple[float, float]], str]:
+    """Train once; after each epoch the seconds of training so far and the test accuracy, and the final interval.
+
+    Args:
+        until: End where the test set has this accuracy; the schedule is that of the whole run all the same.
+    """
     import torch
 
     import netwright as nw
@@ -48,6 +52,8 @@ def run(seed: int, options: dict[str, object]) -> tuple[list[tuple[float, float]
             score = nw.evaluate(net, data, split="test", with_baselines=False).score("accuracy")
             curve.append((spent, score.value))
             print(f"  epoch {step.epoch}: {spent:.0f} s, test accuracy {score.value:.4f}", flush=True)
+            if until is not None and score.value >= until:
+                break
             began = time.perf_counter()
     return curve, f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
 
