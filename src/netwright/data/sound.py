@@ -20,7 +20,7 @@ from netwright.data.facts import asked_task, choose_splits, digest, find_classes
 from netwright.data.images import check_unreadable
 from netwright.data.ragged import Ragged
 from netwright.data.sound_source import MEMORY_LIMIT_BYTES, Decoded, Raw, SoundSource, decode_all, each_read
-from netwright.errors import DataError
+from netwright.errors import DataError, require
 from netwright.log_mel import LogMelSpectrum, usual
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
@@ -72,6 +72,7 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
         UsageError: ``test_group`` names no group.
         MissingExtraError: The ``speech`` extra is not installed.
     """
+    require("soundfile", "speech")  # some files are read without it, but not what is shown of them later
     task = asked_task(options, TASKS, data="sounds") or listed.task
     splits = _pooled(listed.splits) if options.test_group is not None else listed.splits
     headers = {
@@ -219,7 +220,9 @@ def _decode(
         )
         for name, found in headers.items()
     }
-    a_sample = 2.0 if spectrum is None else 2.0 + 4 * spectrum.num_bands / spectrum.hop  # bytes
+    a_sample = 2.0  # bytes
+    if spectrum is not None:
+        a_sample += 8 * spectrum.num_bands / spectrum.hop  # twice, while pieces are put end to end
     in_memory = a_sample * sum(expected.values()) <= MEMORY_LIMIT_BYTES
     in_memory |= any(isinstance(raw, bytes) for one in listings.values() for raw in one.raws[:1])
     read = {
