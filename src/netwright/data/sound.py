@@ -83,7 +83,7 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
     readable = {name: _readable(one, headers[name]) for name, one in splits.items()}
     spectrum = None if options.mel_bands is None else usual(operation.sample_rate, options.mel_bands)
     if spectrum is not None:
-        choices.append(_bands(spectrum))
+        choices = (*choices, _bands(spectrum))
     read, late = _decode(readable, headers, operation, spectrum)
     bad += late
     total = sum(len(one.raws) for one in splits.values()) + len(listed.unreadable)
