@@ -60,7 +60,9 @@ def _work(options: dict[str, Any]) -> loops.Work:
     count = options["count"]
     x = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     y = torch.arange(count) % 10
-    work = loops.Work(lambda: make_net(options["width"]), x, y, batch=options["batch"], epochs=2, raw=x)
+    work = loops.Work(
+        lambda: make_net(options["width"]), x, y, batch=options["batch"], epochs=2, raw=x, options={"augment": ()}
+    )
     loops.same_inputs(work, loops.load(work))
     return work
 

@@ -60,7 +60,8 @@ def _work(options: dict[str, Any]) -> loops.Work:
     source = nw.load("mnist").train
     fields, targets = source.gather(np.arange(options["samples"]))
     raw = next(iter(fields.values()))
-    work = loops.Work(make_net, raw, targets.long(), batch=64, epochs=2, raw=raw)
+    plain = {"augment": ()}  # as the other loops have it
+    work = loops.Work(make_net, raw, targets.long(), batch=64, epochs=2, raw=raw, options=plain)
     loops.same_inputs(work, loops.load(work))
     return work
 

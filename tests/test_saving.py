@@ -142,3 +142,30 @@ def test_a_checkpoint_asked_for_is_not_held(tmp_path: Path, digits: Data) -> Non
         checkpoint_every_steps=3, progress=Silent(),
     )  # fmt: skip
     assert generations(tmp_path / "run") == ["step-00000009", "step-00000010"]
+
+
+def test_one_asked_for_at_an_epochs_end_is_not_held_either(tmp_path: Path, digits: Data) -> None:
+    """Amid the fourth epoch that of the third is there."""
+    seen: list[list[str]] = []
+    run = tmp_path / "run"
+    nw.train(
+        Net(), digits, run=run, epochs=4, batch_size=256, plan="eager", skip="all", report=False,
+        checkpoint_every_steps=EPOCH, progress=At(EPOCH * 3 + 2, lambda: seen.append(generations(run))),
+    )  # fmt: skip
+    assert seen[0][-1] in (f"step-{EPOCH * 2:08}", f"step-{EPOCH * 3:08}")  # the last may be under way
+
+
+def test_what_cannot_be_saved_does_not_hide_the_error_itself(
+    tmp_path: Path, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU that has failed for good, where a copy cannot be read any more."""
+
+    def fail() -> None:
+        def broken(*given: object, **more: object) -> None:
+            raise ValueError("the device has failed")
+
+        monkeypatch.setattr(checkpoints, "save", broken)
+        raise KeyError("the person's own")
+
+    with pytest.raises(KeyError, match="the person's own"):
+        train(digits, tmp_path / "run", At(EPOCH * 3 + 2, fail))

@@ -21,6 +21,7 @@ from netwright.copies import data_spec_of, source_of, with_own_task
 from netwright.data import load
 from netwright.data.batches import eval_batches
 from netwright.data.dataset import Data
+from netwright.data.sound_source import SoundSource
 from netwright.errors import CheckpointError, DataError, ModelError, RunError, UsageError
 from netwright.evaluation import Predictions
 from netwright.layout import channels_last, has_convolutions, takes_channels_last
@@ -96,7 +97,10 @@ def eval_batch(model: nn.Module, data: Data, split: str) -> int:
     """
     convolved = has_convolutions(model) and next(model.parameters()).device.type == "cpu"
     most = CONVOLVED if convolved else EVAL_BATCH
-    operation, lengths = data.spec.preprocess.text, data.split(split).lengths
+    source = data.split(split)
+    # Of sounds the samples, also where spectra stand for them: networks make some hundred numbers of each frame.
+    lengths = source.sizes if isinstance(source, SoundSource) else source.lengths
+    operation = data.spec.preprocess.text
     if lengths is not None:
         return max(1, min(most, MOST_POSITIONS // max(1, int(lengths.max(initial=1)))))
     if data.spec.task != "next_token" or operation is None:

@@ -46,7 +46,7 @@ class Journal:
         )
         try:
             self._file = self._run.metrics_file.open("a", encoding="utf-8")
-            self._board = Events(self._run.path, purge_step=state.step + 1 if state.step else None)
+            self._board = Events(self._run.path, purge_step=state.step + 1)
         except OSError as error:
             raise not_writable(self._run.path, error) from error
         return self

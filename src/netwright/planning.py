@@ -201,7 +201,7 @@ def _augment(spec: DataSpec, settings: Settings, own: bool) -> tuple[tuple[str, 
 
 def _sound_augment(spec: DataSpec) -> tuple[tuple[str, ...], str]:
     if spec.preprocess.log_mel is not None:
-        return (), "spectra are made once and kept; --augment shift makes them anew in each epoch"
+        return (), "spectra are made without; --augment shift changes the sounds, and makes them anew in each epoch"
     if spec.task == "transcription":
         return ("shift",), "a little silence around an utterance changes no word of it"
     return ("shift",), "a little silence around a sound keeps its class"

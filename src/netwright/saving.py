@@ -1,7 +1,7 @@
 """When a run that trains is saved, and what is held until then. How a disk is written to is in ``checkpoints``.
 
 with Saver(session, run, say) as saver:
-    saver.epoch(weights=True, last=False)
+    saver.epoch(weights=True, due=False)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from netwright import checkpoints
-from netwright.errors import NetwrightError, RunError
+from netwright.errors import RunError
 from netwright.loop import loader_random
 from netwright.run import Run
 from netwright.session import Session
@@ -56,23 +56,23 @@ class Saver:
                 if self._state is not None or self._weights is not None:
                     self._write()
                 self.wait()
-            except NetwrightError as failed:
+            except Exception as failed:  # also what a GPU says that has failed for good
                 if error is None:
                     raise
-                self._say(str(failed))
+                self._say(f"not saved: {failed}")
 
-    def epoch(self, *, weights: bool, last: bool) -> None:
+    def epoch(self, *, weights: bool, due: bool) -> None:
         """An epoch has ended: copy all that is needed to go on, and write it where it is due.
 
         Args:
             weights: Also keep the weights that are judged; a disk that refuses these ends the training.
-            last: Whether the training ends with it.
+            due: Whether it is to be written now: the training ends with it, or it was asked for.
         """
         self._hold()
         if weights and self._state is not None:
             held = self._state["train"]
             self._weights = held["model"] if held["ema"] is None else held["ema"]
-        if last or time.monotonic() - self._begun >= self._between:
+        if due or time.monotonic() - self._begun >= self._between:
             self._write()
 
     def beside(self) -> None:
@@ -92,8 +92,7 @@ class Saver:
         self.wait()
         place = self._place()
         if self._session.state.saved != place:
-            with self._timed():
-                checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
+            checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
             self._session.state.saved = place
 
     def wait(self) -> None:
@@ -105,6 +104,8 @@ class Saver:
         self._tell(self._beside.wait())
 
     def _hold(self) -> None:
+        if self._between == MOST_S:  # large: no second copy beside the first
+            self._state = None
         self._state = checkpoints.copied(self._all())
 
     def _all(self) -> dict[str, Any]:

@@ -215,7 +215,9 @@ def _end_epoch(session: Session, journal: Journal, stopper: Stopper, saver: Save
     if tired:
         journal.say(f"no better {monitor} for {patience} epochs: stopped, best was epoch {state.best['epoch']}")
         state.epoch = session.epochs
-    saver.epoch(weights=better or session.settings.keep == "last", last=state.epoch == session.epochs)
+    every = session.settings.checkpoint_every_steps
+    due = state.epoch == session.epochs or (every is not None and state.step % every == 0)
+    saver.epoch(weights=better or session.settings.keep == "last", due=due)
     return not tired
 
 

@@ -104,6 +104,16 @@ def test_augmented_sounds_become_spectra_anew(folder: Path) -> None:
     assert moved.inputs["lengths"].tolist() == [-(-len(one) // 80) for one in samples]
 
 
+@pytest.mark.parametrize(("count", "empty"), [(12, 0), (160, 5)])
+def test_bands_that_hold_nothing_are_told(folder: Path, count: int, empty: int) -> None:
+    """Of 8,000 samples a second, narrow ones lie between two frequencies of the spectrum."""
+    data = nw.load(folder, mel_bands=count, val_fraction=0, test_fraction=0)
+    (choice,) = [one for one in data.spec.choices if one.name == "mel_bands"]
+    assert (f"{empty} of them" in choice.reason) == bool(empty)
+    silent = data.train.gather(np.arange(16))[0]["log_mel"][0].std(0) < 1e-6
+    assert int(silent.sum()) == empty
+
+
 class Steps(nn.Module):
     """Letters of every second frame, without lengths of its own."""
 

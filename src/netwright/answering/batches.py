@@ -75,7 +75,8 @@ def plan(samples: Sequence[Sample], batch_size: int, *, varying: frozenset[str],
 
 
 def _length(sample: Sample) -> int:
-    return sum(value.shape[0] for value in sample.values() if isinstance(value, np.ndarray) and value.ndim)
+    each = ((name, value) for name, value in sample.items() if isinstance(value, np.ndarray) and value.ndim)
+    return sum(value.size if name == "log_mel" else value.shape[0] for name, value in each)
 
 
 def _irregular(samples: Sequence[Sample], varying: frozenset[str] = frozenset()) -> bool:

@@ -20,8 +20,8 @@ from netwright.data.facts import asked_task, choose_splits, digest, find_classes
 from netwright.data.images import check_unreadable
 from netwright.data.ragged import Ragged
 from netwright.data.sound_source import MEMORY_LIMIT_BYTES, Decoded, Raw, SoundSource, decode_all, each_read
-from netwright.errors import DataError
-from netwright.log_mel import LogMelSpectrum, usual
+from netwright.errors import DataError, require
+from netwright.log_mel import LogMelSpectrum, fixed, usual
 from netwright.preprocess import Preprocess
 from netwright.records import Choice, DataSpec, FieldSpec, LoadOptions, Unreadable
 from netwright.sounds import DecodeSound, Header, read_header
@@ -72,6 +72,7 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
         UsageError: ``test_group`` names no group.
         MissingExtraError: The ``speech`` extra is not installed.
     """
+    require("soundfile", "speech")  # some files are read without it, but not what is shown of them later
     task = asked_task(options, TASKS, data="sounds") or listed.task
     splits = _pooled(listed.splits) if options.test_group is not None else listed.splits
     headers = {
@@ -81,6 +82,8 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
     bad = [one for found in headers.values() for one in found if isinstance(one, Unreadable)]
     readable = {name: _readable(one, headers[name]) for name, one in splits.items()}
     spectrum = None if options.mel_bands is None else usual(operation.sample_rate, options.mel_bands)
+    if spectrum is not None:
+        choices = (*choices, _bands(spectrum))
     read, late = _decode(readable, headers, operation, spectrum)
     bad += late
     total = sum(len(one.raws) for one in splits.values()) + len(listed.unreadable)
@@ -219,7 +222,9 @@ def _decode(
         )
         for name, found in headers.items()
     }
-    a_sample = 2.0 if spectrum is None else 2.0 + 4 * spectrum.num_bands / spectrum.hop  # bytes
+    a_sample = 2.0  # bytes
+    if spectrum is not None:
+        a_sample += 8 * spectrum.num_bands / spectrum.hop  # twice, while pieces are put end to end
     in_memory = a_sample * sum(expected.values()) <= MEMORY_LIMIT_BYTES
     in_memory |= any(isinstance(raw, bytes) for one in listings.values() for raw in one.raws[:1])
     read = {
@@ -267,3 +272,10 @@ def _digest(sources: Mapping[str, SoundSource]) -> str:
         if isinstance(source.all_targets, Ragged):
             parts.append((f"{name}/starts", source.all_targets.starts))
     return digest(parts)
+
+
+def _bands(spectrum: LogMelSpectrum) -> Choice:
+    """How many bands, and how many of them no frequency of the spectrum falls into."""
+    empty = int((fixed(spectrum)[1].sum(0) == 0).sum())
+    reason = f"asked for; {empty} of them lie between two frequencies and hold nothing" if empty else "asked for"
+    return Choice(name="mel_bands", value=spectrum.num_bands, reason=reason, asked=True)

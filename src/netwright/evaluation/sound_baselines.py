@@ -37,11 +37,11 @@ def band_features(source: SoundSource, ids: NDArray[np.int64]) -> NDArray[np.flo
 
     bands = LogMel(source.operation.sample_rate, num_bands=BANDS)
     found = np.empty((len(ids), 2 * BANDS + 1), dtype=np.float32)
-    order = np.argsort(source.lengths[ids], kind="stable")  # so that little is padding
+    order = np.argsort(source.sizes[ids], kind="stable")  # so that little is padding
     begin = 0
     with torch.no_grad():
         while begin < len(order):
-            longest = int(source.lengths[ids[order[min(begin + 63, len(order) - 1)]]])
+            longest = int(source.sizes[ids[order[min(begin + 63, len(order) - 1)]]])
             size = max(1, min(64, AT_ONCE_SAMPLES // max(1, longest)))
             rows = order[begin : begin + size]
             inputs = source.waves(ids[rows])
