@@ -81,21 +81,32 @@ def _by_hand(options: dict[str, Any], steps: int) -> float:
     return (time.perf_counter() - began) / (steps - steps // 2) * 1e6
 
 
-def _netwright(options: dict[str, Any], steps: int, plan: str | None) -> tuple[float, dict[str, Any], Any]:
-    """Microseconds an update, what the plan says of itself, and the parameters."""
-    import netwright as nw
+def _netwright(options: dict[str, Any], steps: int, plan: str) -> tuple[float, dict[str, Any], Any]:
+    """Microseconds an update, what was chosen, and the parameters; as ``nw.train``, without the run that it keeps."""
+    from netwright.allocation import memory_kept
+    from netwright.given import Given
+    from netwright.layout import plain_layout
+    from netwright.loop import run_steps
+    from netwright.options import make_options
+    from netwright.plans.adopting import adopt
+    from netwright.plans.comparing import threads_as_before
+    from netwright.records import Settings
+    from netwright.session import prepare
 
     model, data, more = _fresh(options["case"])
-    taken = nw.training_steps(model, data, **_settings(more), **({} if plan is None else {"plan": plan}))
-    for step in taken:
-        if step.index == steps // 2:
-            began = time.perf_counter()
-        if step.index == steps:
-            break
-    seconds = time.perf_counter() - began
-    session = taken.gi_frame.f_locals.get("session")  # the only way to a plan that no run keeps
-    said = {one.name: one.value for one in session.plan.choices} if session is not None else {}
-    taken.close()
+    with threads_as_before(), memory_kept("cpu"):
+        asked = make_options(Settings, _settings(more) | {"plan": plan})
+        session = adopt(prepare(model, data, asked, Given()))
+        for step in run_steps(session):
+            if step.index == steps // 2:
+                began = time.perf_counter()
+            if step.index == steps:
+                break
+        seconds = time.perf_counter() - began
+        if session.state.program is not None:
+            session.state.program.rest()
+        plain_layout(model)
+    said = {one.name: one.value for one in session.plan.choices}
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
     return seconds / (steps - steps // 2) * 1e6, said, weights
 
@@ -124,13 +135,12 @@ def _case(options: dict[str, Any]) -> Runner:
             if which == "hand":
                 times[which] = _by_hand(options, steps)
             else:
-                plan = "eager" if which == "eager" else None
-                times[which], said[which], weights[which] = _netwright(options, steps, plan)
+                times[which], said[which], weights[which] = _netwright(options, steps, which)
         chosen = said["auto"]
         return times | {
             "difference": _difference(weights["auto"], weights["eager"]),
             "tolerance": chosen.get("tolerance"),
-            "plan": str(chosen.get("plan", chosen.get("memory_format", ""))),
+            "plan": f"{chosen['plan']}, {chosen['threads']} threads",
         }
 
     return run
