@@ -23,7 +23,7 @@ FLOORS = (
     | {"records", "results", "batch", "disk", "extracts", "sources", "signals"},
     {"blocks", "gradients", "intervals", "metrics", "optim", "options", "run", "references", "misfit"},
     {"tasks", "checkpoints", "data", "evaluation", "models", "binding", "frames"},
-    {"sums"},
+    {"sums", "outcome"},
     {"step"},
     {
         "starters",

@@ -21,8 +21,9 @@ from netwright.batch import Batch
 from netwright.binding import Binding, ask, in_full
 from netwright.gradients import Gradients
 from netwright.optim import Schedule, needs_closure
+from netwright.outcome import Outcome, together
 from netwright.sums import Sums, Tally
-from netwright.tasks import Objective, Running, Task
+from netwright.tasks import Objective, Task
 
 UNCHANGED = contextlib.nullcontext()
 ZERO_GRAD = torch.optim.Optimizer.zero_grad
@@ -190,20 +191,6 @@ def _all_finite(state: TrainState, loss: Tensor) -> bool:
     return math.isfinite(loss.item()) and (state.scaler is not None or state.gradients.finite())
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What a forward pass gave: the loss, the count it was divided by, and what the metrics are made of.
-
-    Attributes:
-        outputs: Of which the metrics are to be counted later.
-    """
-
-    loss: Tensor
-    count: Tensor | int
-    metrics: Running
-    outputs: Tensor | None = None
-
-
 # Leaves parameters with their gradients, of a batch.
 Find = Callable[[TrainState, Batch], Outcome]
 
@@ -213,27 +200,26 @@ def gradients(state: TrainState, batch: Batch) -> Outcome:
     recipe = state.recipe
     parts = (batch,) if recipe.micro_batches == 1 else batch.split(recipe.micro_batches)
     if len(parts) == 1:
-        outcome = forward(state, batch, tally=recipe.tally)
-        backward(state, outcome.loss)
-        outcome.loss = outcome.loss.detach()
-        return outcome
+        return backward_share(state, forward(state, batch, tally=recipe.tally))
     counts = [_count(recipe, part) for part in parts]
     total = sum(counts[1:], start=counts[0])
-    losses: list[Tensor] = []
-    metrics: dict[str, tuple[Tensor, Tensor | int]] = {}
+    found: list[Outcome] = []
     for part, part_count in zip(parts, counts, strict=True):
         if isinstance(part_count, Tensor) and not bool(part_count):  # all targets ignored: the mean would be 0 / 0
             continue
-        outcome = forward(state, part)
-        share = outcome.loss if recipe.objective.sums else outcome.loss * (part_count / total)
-        backward(state, share)
-        losses.append(share.detach())
-        for name, (value, answers) in outcome.metrics.items():
-            held = metrics.get(name)
-            metrics[name] = (value, answers) if held is None else (held[0] + value, held[1] + answers)
-    if not losses:  # what a whole batch without a target gives too
+        share = None if recipe.objective.sums else part_count / total
+        found.append(backward_share(state, forward(state, part), share))
+    if not found:  # what a whole batch without a target gives too
         return Outcome(torch.full((), math.nan, device=state.device), total, {})
-    return Outcome(torch.stack(losses).sum(), total, metrics)
+    return together(found, total)
+
+
+def backward_share(state: TrainState, outcome: Outcome, share: Tensor | float | None = None) -> Outcome:
+    """Add the gradients of an outcome's loss, or of a share of it, to those that are there; its loss is that share."""
+    loss = outcome.loss if share is None else outcome.loss * share
+    backward(state, loss)
+    outcome.loss = loss.detach()
+    return outcome
 
 
 def forward(state: TrainState, batch: Batch, *, tally: Tally | None = None) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,16 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import netwright as nw
-from netwright.batch import Batch
-from netwright.data.batches import train_batches
 from netwright.given import Given
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.recording import recorded
 from netwright.plans.tracing import NoProgramError
-from netwright.records import Settings
-from netwright.session import prepare
-from netwright.step import TrainState, random_state, set_random_state, train_step
+from netwright.step import random_state, set_random_state, train_step
+from plans.states import of_pictures
 
 
 class Pictures(nn.Module):
@@ -59,18 +56,7 @@ class Shares(nn.Module):
         return self.out(x.flatten(1)) + (self.first + self.second) + self.third.sum()
 
 
-def made(net: nn.Module, given: Given | None = None, **options: Any) -> tuple[TrainState, list[Batch]]:
-    """A state on the CPU after its first update, and batches of 16, the last one of 5."""
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(69, 3, 8, 8, generator=generator)
-    data = nw.load((pictures, pictures.mean((2, 3)).argmax(1)), val_fraction=0, test_fraction=0)
-    # of RMSprop there is no fused kernel, so all that differs is how forward and backward are done
-    options = {"device": "cpu", "batch_size": 16, "optimizer": "RMSprop"} | options
-    session = prepare(net, data, Settings(**options), given or Given())
-    session.model.train()
-    batches = list(train_batches(data, batch_size=16, seed=0, epoch=0, augment=(), workers=0))
-    train_step(session.state, batches[0])
-    return session.state, batches
+made = partial(of_pictures, size=16)
 
 
 @pytest.mark.parametrize("make", [Pictures, Steps, Shares])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.batch import Batch
-from netwright.data.batches import train_batches
 from netwright.given import Given
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
@@ -24,9 +23,9 @@ from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError
 from netwright.progress import Silent
 from netwright.records import Settings
-from netwright.session import prepare
-from netwright.step import TrainState, random_state, set_random_state, train_step
+from netwright.step import random_state, set_random_state, train_step
 from netwright.training import train
+from plans.states import of_pictures
 
 
 class Pictures(nn.Module):
@@ -63,17 +62,7 @@ def _two_threads() -> Iterator[None]:
         yield
 
 
-def made(net: nn.Module, given: Given | None = None, **options: Any) -> tuple[TrainState, list[Batch]]:
-    """A state on the CPU after its first update, and batches of 15, the last one of 5."""
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(65, 3, 8, 8, generator=generator)
-    data = nw.load((pictures, pictures.mean((2, 3)).argmax(1)), val_fraction=0, test_fraction=0)
-    options = {"device": "cpu", "batch_size": 15, "optimizer": "RMSprop"} | options
-    session = prepare(net, data, Settings(**options), given or Given())
-    session.model.train()
-    batches = list(train_batches(data, batch_size=15, seed=0, epoch=0, augment=(), workers=0))
-    train_step(session.state, batches[0])
-    return session.state, batches
+made = partial(of_pictures, size=15)
 
 
 @pytest.mark.parametrize("make", [Pictures, Steps])

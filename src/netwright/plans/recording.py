@@ -19,20 +19,11 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from netwright.batch import Batch
+from netwright.outcome import Outcome
 from netwright.plans.fusing import move_of
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
-from netwright.step import (
-    Move,
-    Outcome,
-    Program,
-    StepResult,
-    TrainState,
-    forward,
-    random_state,
-    set_random_state,
-    stepwise,
-)
+from netwright.step import Move, Program, StepResult, TrainState, forward, random_state, set_random_state, stepwise
 from netwright.sums import Sums
 
 ATEN = torch.ops.aten

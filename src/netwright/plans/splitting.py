@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
+from netwright.outcome import Outcome, together
 from netwright.plans.drawing import Draws, Given, Mask, OtherDrawsError, draws_of
 from netwright.plans.fusing import move_of
 from netwright.plans.recording import gradients_of
 from netwright.plans.tracing import NoProgramError, graph_of, layout_of, refuse, tensors_of
-from netwright.step import Move, Outcome, Program, StepResult, TrainState, backward, forward, gradients, stepwise
+from netwright.step import Move, Program, StepResult, TrainState, backward_share, forward, gradients, stepwise
 
 LEAST_PART = 4  # samples
 
@@ -88,7 +89,7 @@ class Split(Program):
                 parameter.grad = None
             return gradients(state, batch)
         self._add_up(state)
-        return _together(found, total)
+        return together(found, total)
 
     def _done(self, work: list[Callable[[], Outcome]]) -> list[Outcome]:
         others = [self.pool.submit(one) for one in work[1:]]
@@ -155,22 +156,4 @@ def _part(state: TrainState, batch: Batch, share: Tensor | float | None, masks: 
         parameter.grad = None
     with Given(masks):
         outcome = forward(state, batch, tally=state.recipe.tally)
-    loss = outcome.loss if share is None else outcome.loss * share
-    backward(state, loss)
-    outcome.loss = loss.detach()
-    return outcome
-
-
-def _together(found: list[Outcome], total: Tensor | int) -> Outcome:
-    """The outcome of the whole batch."""
-    metrics = {
-        name: (
-            torch.stack([torch.as_tensor(one.metrics[name][0]) for one in found]).sum(),
-            sum(one.metrics[name][1] for one in found),
-        )
-        for name in found[0].metrics
-    }
-    outputs = [one.outputs for one in found if one.outputs is not None]
-    return Outcome(
-        torch.stack([one.loss for one in found]).sum(), total, metrics, torch.cat(outputs) if outputs else None
-    )
+    return backward_share(state, outcome, share)
