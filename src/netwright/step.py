@@ -33,9 +33,14 @@ Move = Callable[[torch.optim.Optimizer], object]
 
 
 class Program:
-    """Another way of doing an update."""
+    """Another way of doing an update.
+
+    Attributes:
+        rounds: Times as far as torch's kernels those of the program round.
+    """
 
     __slots__ = ()
+    rounds: float = 1.0
 
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
         """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""

@@ -28,6 +28,7 @@ from netwright.plans.recording import recorded
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
+from netwright.plans.winograd import winograd
 from netwright.records import Choice
 from netwright.step import Program, TrainState, random_state, set_random_state, train_step
 
@@ -53,14 +54,14 @@ class Way:
         saves: Shares of an update that it may save: of one below 1 ms, below 4 ms, and of a longer one. Much of a short
             one is overhead, much of a long one arithmetic.
         least: Share of an update that it must be faster by.
-        part_of: A way that does all that this one does; where that is taken, this one is not tried.
+        part_of: Ways that do all that this one does; where one of them is taken, this one is not tried.
     """
 
     make: Make
     cost: float
     saves: tuple[float, float, float]
     least: float = LEAST_GAIN
-    part_of: str = ""
+    part_of: tuple[str, ...] = ()
 
     def pays(self, seconds: float, steps: int) -> bool:
         """Whether it is expected to save what it costs to try, where an update takes so long."""
@@ -149,7 +150,8 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
     if state.device.type == "cpu":
         found = {
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of="recorded"),
+            "winograd": Way(winograd, RECORD_S, (0.0, 0.2, 0.3)),
+            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "winograd")),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
@@ -173,7 +175,7 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
     share, chosen, said = 1.0, None, []
     for name, way in known.items():
         taken = "" if chosen is None else chosen.choice.value
-        if (way.part_of and way.part_of == taken) or not way.pays(share * plain, steps):
+        if taken in way.part_of or not way.pays(share * plain, steps):
             continue
         try:
             new, measured, cost = trials.of(name, state, batches, way.make)

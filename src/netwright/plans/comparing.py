@@ -127,7 +127,8 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
         for one in nudged.model.parameters():
             if one.is_floating_point():
                 signs = torch.rand(one.shape, generator=generator, device=one.device).sub_(0.5).sign_()
-                one.mul_(1 + signs.to(one.dtype) * torch.finfo(state.recipe.amp_dtype or one.dtype).eps)
+                rounding = program.rounds * torch.finfo(state.recipe.amp_dtype or one.dtype).eps
+                one.mul_(1 + signs.to(one.dtype) * rounding)
     now = random_state(state.device)
     results = []
     for each in (plain, other, nudged):

@@ -52,6 +52,7 @@ class Recorded(Program):
     layout: Layout
     shapes: tuple[Any, ...]
     move: Move | None
+    rounds: float = 1.0
     tensors: list[Tensor] = field(default_factory=list)
     trained: list[Tensor] = field(default_factory=list)
     sums: Sums | None = None
@@ -89,8 +90,13 @@ class _Whole(nn.Module):
         return forward(self._state[0], batch, tally=self._state[0].recipe.tally)
 
 
-def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
+def recorded(
+    state: TrainState, batch: Batch, *, change: Callable[[GraphModule], None] | None = None, rounds: float = 1.0
+) -> Callable[[], Recorded]:
     """What makes the plan for a state like this one, by batches like this one.
+
+    Args:
+        change: Puts other operations in the place of some; ``rounds`` is how much further these round.
 
     Raises:
         NoProgramError: It cannot be recorded, and why.
@@ -103,10 +109,13 @@ def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     _tidy(graph)
     _keep_layouts(graph)
     _write_over(graph)
+    if change is not None:
+        change(graph)
+        graph.recompile()
     _part(graph, state, example)
     graph.graph.lint()
     graph.recompile()
-    return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move)
+    return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move, rounds)
 
 
 def gradients_of(state: TrainState, layout: Layout) -> Callable[..., Any]:

@@ -1,0 +1,131 @@
+"""Kernels in C++, compiled for this processor once, kept in the user's cache, and done by torch's own threads."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from netwright.plans.program import cache_folder
+from netwright.plans.tracing import NoProgramError
+
+FLAGS = (
+    "-x", "c++", "-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+    "-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-shared", "-fPIC",
+)  # fmt: skip
+COMPILERS = ("g++", "clang++", "c++")
+PATIENCE_S = 60
+DIGEST = 32  # bytes at the end of what is kept: a file that was cut off would end the process when it is loaded
+
+
+@functools.cache
+def library(source: Path, *macros: str) -> ctypes.CDLL:
+    """The functions of a file that includes no header; they release Python's lock while they run.
+
+    Args:
+        macros: As ``LANES=8``.
+
+    Raises:
+        NoProgramError: There is no compiler, or it does not compile it, and what it says.
+    """
+    compiler = _compiler()
+    kept = _kept(compiler, source, macros)
+    with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
+        made = kept
+        if not _intact(kept):
+            made = Path(folder) / f"{source.stem}.so"
+            _compile(compiler, source, macros, made)
+            if _keep(kept, made.read_bytes()):
+                made = kept
+        try:
+            return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
+        except OSError as error:
+            raise NoProgramError(f"the kernels of {source.name} cannot be loaded: {error}") from error
+
+
+def is_built(source: Path, *macros: str) -> bool:
+    """Whether it need not be compiled, or cannot be."""
+    try:
+        return _kept(_compiler(), source, macros).is_file()
+    except NoProgramError:
+        return True  # there is nothing to wait for
+
+
+def _compiler() -> list[str]:
+    asked = shlex.split(os.environ.get("CXX", ""))
+    for one in (asked, *([name] for name in COMPILERS)):
+        found = shutil.which(one[0]) if one else None
+        if found is not None:
+            return [found, *one[1:]]
+    raise NoProgramError(f"there is no C++ compiler to make kernels with: neither {', '.join(COMPILERS)} nor CXX")
+
+
+def _kept(compiler: list[str], source: Path, macros: Sequence[str]) -> Path:
+    """Where the kernels of this source, compiler and processor are kept."""
+    about = Path(compiler[0]).resolve()
+    by = (str(about), about.stat().st_mtime_ns, about.stat().st_size)
+    parts = (source.read_bytes(), FLAGS, tuple(macros), compiler, by, _processor())
+    return cache_folder() / "kernels" / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
+
+
+@functools.cache
+def _processor() -> tuple[str, ...]:
+    """What tells whether code for this processor runs on another, since several may read one cache."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = ("model name", "flags", "Features")
+        return tuple(next((one for one in lines if one.startswith(name)), "") for name in names)
+    return platform.machine(), platform.processor()
+
+
+def _intact(path: Path) -> bool:
+    try:
+        body = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(body[:-DIGEST]).digest() == body[-DIGEST:]
+
+
+def _compile(compiler: list[str], source: Path, macros: Sequence[str], to: Path) -> None:
+    command = [*compiler, *FLAGS, *(f"-D{one}" for one in macros), str(source), "-o", str(to)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoProgramError(f"the kernels of {source.name} cannot be compiled: {error}") from error
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if "error" in line] or [f"{compiler[0]} failed"]
+        raise NoProgramError(f"the kernels of {source.name} cannot be compiled: {said[0][:160]}")
+
+
+def _keep(path: Path, body: bytes) -> bool:
+    """Put the kernels into the cache, whole or not at all; whether they are there."""
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        own.write_bytes(body + hashlib.sha256(body).digest())
+        own.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            own.unlink()
+        return False
+    return True
+
+
+@functools.cache
+def parallel() -> ctypes.c_void_p:
+    """OpenMP's entry that starts a function on several of torch's threads; null where it is not GNU's."""
+    with contextlib.suppress(OSError, AttributeError):
+        for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
+    return ctypes.c_void_p(None)

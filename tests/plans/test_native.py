@@ -1,0 +1,66 @@
+"""Kernels that are compiled where they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netwright.plans.native import is_built, library
+from netwright.plans.tracing import NoProgramError
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of one function, and a cache of its own."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    file = tmp_path / "number.cpp"
+    file.write_text('extern "C" long number(void) { return NUMBER; }\n')
+    return file
+
+
+def test_kernels_are_compiled_once(source: Path, tmp_path: Path) -> None:
+    assert not is_built(source, "NUMBER=3")
+    assert library(source, "NUMBER=3").number() == 3
+    assert is_built(source, "NUMBER=3")
+    assert not is_built(source, "NUMBER=4")
+    (kept,) = (tmp_path / "cache" / "kernels").iterdir()
+    before = kept.stat().st_mtime_ns
+    library.cache_clear()
+    assert library(source, "NUMBER=3").number() == 3
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"\x7fELF no more", None])
+def test_what_is_kept_and_spoilt_is_made_again(source: Path, tmp_path: Path, spoilt: bytes | None) -> None:
+    """Also a library that was cut off, which would end the process when it is loaded."""
+    library.cache_clear()
+    library(source, "NUMBER=5")
+    (kept,) = (tmp_path / "cache" / "kernels").iterdir()
+    before = kept.read_bytes()
+    kept.unlink()  # what is loaded stays as it is
+    kept.write_bytes(before[:8000] if spoilt is None else spoilt)
+    library.cache_clear()
+    assert library(source, "NUMBER=5").number() == 5
+    assert len(kept.read_bytes()) == len(before)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, where a folder should be")
+    library.cache_clear()
+    assert library(source, "NUMBER=6").number() == 6
+
+
+def test_what_the_compiler_says_is_told(source: Path) -> None:
+    library.cache_clear()
+    with pytest.raises(NoProgramError, match=r"number.cpp cannot be compiled: .*NUMBER"):
+        library(source)
+
+
+def test_no_compiler_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(NoProgramError, match=r"no C\+\+ compiler"):
+        library(source)
+    assert is_built(source)  # there is nothing to wait for
