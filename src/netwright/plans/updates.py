@@ -6,6 +6,7 @@ order are those of ``torch.optim``'s single-tensor code; a plan is compared with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,10 +126,15 @@ def _adam(
     if options["amsgrad"]:
         kept["max_exp_avg_sq"] = largest = state["max_exp_avg_sq"].maximum(exp_avg_sq)
     wide = step.double()
-    size = lr / (1 - torch.pow(torch.full_like(wide, first), wide))
-    root = (1 - torch.pow(torch.full_like(wide, second), wide)).sqrt()
+    size = lr / (1 - _power(first, wide))
+    root = (1 - _power(second, wide)).sqrt()
     spread = largest.sqrt() / root.to(param.dtype) + options["eps"]
     return param - size.to(param.dtype) * (exp_avg / spread), kept
+
+
+def _power(base: float, exponent: Tensor) -> Tensor:
+    """A beta to the count of steps. Of an exponential inductor makes a number once; a power it takes for each weight."""
+    return torch.exp(exponent * (math.log(base) if base else -math.inf))
 
 
 def _rmsprop(
