@@ -1,0 +1,187 @@
+"""The recorded update with LSTM and GRU layers done by kernels of our own, compiled for this processor.
+
+torch does an LSTM by oneDNN's kernels, and a GRU as a chain of small operations, five a step. Here a step's product
+ends in its gates while they are in registers, and a part of the batch goes through all steps without waiting for the
+others. Numbers are those of torch's layers to a rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from netwright.batch import Batch
+from netwright.plans import kernels
+from netwright.plans.recording import Recorded, record
+from netwright.plans.tracing import NoProgramError
+from netwright.step import TrainState
+
+KINDS = (nn.LSTM, nn.GRU)
+FORWARD = "netwright::recurrent(Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor h0, Tensor? c0, bool reverse)"
+BACKWARD = (
+    "netwright::recurrent_backward(Tensor dh, Tensor dc, Tensor w_hh, Tensor h0, Tensor? c0, Tensor states, "
+    "Tensor cells, Tensor gates, bool reverse)"
+)
+FOUR = " -> (Tensor, Tensor, Tensor, Tensor)"
+Operators = tuple[Any, Any]  # of the forward and of the backward pass
+
+
+def has_layers(model: nn.Module) -> bool:
+    """Whether a module has layers that may be done by these kernels."""
+    return any(isinstance(one, KINDS) for one in model.modules())
+
+
+def recurrent(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
+    """What makes the plan for a state like this one, by batches like this one.
+
+    Raises:
+        NoProgramError: It cannot be recorded, no layer can be done by the kernels, or these cannot be compiled.
+    """
+    if not has_layers(state.model):
+        raise NoProgramError("the module has no LSTM and no GRU")
+    kernels.library()
+    layers = Layers()
+    forward, backward = operators()
+    made = record(state, batch, within=layers, instead={forward: kernels.forward, backward: kernels.backward})
+    if not layers.done:
+        raise NoProgramError("no LSTM or GRU is called with float32 tensors of whole sequences")
+    return made
+
+
+class Layers(TorchFunctionMode):
+    """Calls the kernels where torch's LSTM or GRU is called, for all that they can do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """As ``func``, to a rounding."""
+        if func in (torch.lstm, torch.gru) and not kwargs and _fit(func == torch.lstm, args):
+            self.done += 1
+            return layers_of(func == torch.lstm, *args)
+        return func(*args, **(kwargs or {}))
+
+
+def _fit(lstm: bool, args: tuple[Any, ...]) -> bool:
+    """Whether a call is one of sequences of one length, in float32 on the processor, with the weights it should have."""
+    if len(args) != 9 or not isinstance(args[3], bool) or torch.is_autocast_enabled("cpu"):
+        return False
+    x, hx, weights, bias, count, _, _, both, batch_first = args
+    first = hx if lstm else (hx,)
+    tensors = (x, *first, *weights)
+    if x.dim() != 3 or not x.numel() or any(one.dtype is not torch.float32 or one.is_cuda for one in tensors):
+        return False
+    directions, units = 2 if both else 1, first[0].shape[-1]
+    rows = x.shape[0 if batch_first else 1]
+    shapes = []
+    for layer in range(count):
+        gates = (4 if lstm else 3) * units
+        own = [(gates, x.shape[2] if not layer else directions * units), (gates, units)]
+        shapes += (own + ([(gates,), (gates,)] if bias else [])) * directions
+    wanted = [(count * directions, rows, units)] * len(first) + shapes
+    return units > 0 and [tuple(one.shape) for one in (*first, *weights)] == wanted
+
+
+def layers_of(
+    lstm: bool,
+    x: Tensor,
+    hx: Any,
+    weights: Sequence[Tensor],
+    bias: bool,
+    count: int,
+    dropout: float,
+    training: bool,
+    both: bool,
+    batch_first: bool,
+) -> tuple[Tensor, ...]:
+    """As ``torch.lstm`` or ``torch.gru``, whose arguments these are."""
+    each, directions = 4 if bias else 2, 2 if both else 1
+    first, cells = hx if lstm else (hx, None)
+    forward = operators()[0]
+    last: list[Tensor] = []
+    last_cells: list[Tensor] = []
+    x = x.transpose(0, 1) if batch_first else x
+    for layer in range(count):
+        x, found = x.contiguous(), []
+        for reverse in range(directions):
+            place = len(last)
+            own = weights[place * each : (place + 1) * each]
+            cell = None if cells is None else cells[place]
+            states, end, *_ = forward(x, own[0], own[1], _bias(lstm, own), first[place], cell, bool(reverse))
+            found.append(states)
+            last.append(states[0 if reverse else -1])
+            last_cells.append(end)
+        x = torch.cat(found, -1) if both else found[0]
+        if dropout and training and layer < count - 1:
+            x = torch.dropout(x, dropout, True)  # of the same shape as torch's, so that it draws the same
+    outputs = (x.transpose(0, 1) if batch_first else x, torch.stack(last))
+    return (*outputs, torch.stack(last_cells)) if lstm else outputs
+
+
+def _bias(lstm: bool, own: Sequence[Tensor]) -> Tensor:
+    """Of four gates as the kernels take it."""
+    units = own[1].shape[1]
+    if len(own) == 2:
+        return own[0].new_zeros(kernels.GATES * units)
+    by_inputs, by_state = own[2:]
+    if lstm:
+        return by_inputs + by_state
+    both = 2 * units
+    return torch.cat([by_inputs[both:], by_inputs[:both] + by_state[:both], by_state[both:]])
+
+
+@functools.cache
+def operators() -> Operators:
+    """The kernels as operators of torch's, which a trace takes as they are."""
+    forward = torch.library.custom_op(FORWARD.split("(")[0], kernels.forward, mutates_args=(), schema=_schema(FORWARD))
+    backward = torch.library.custom_op(
+        BACKWARD.split("(")[0], kernels.backward, mutates_args=(), schema=_schema(BACKWARD)
+    )
+    forward.register_autograd(_gradients, setup_context=_keep)
+    return torch.ops.netwright.recurrent.default, torch.ops.netwright.recurrent_backward.default
+
+
+def _schema(text: str) -> str:
+    return text[text.index("(") :] + FOUR
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, w_ih, w_hh, _, h0, c0, ctx.reverse = inputs
+    states, _, cells, gates = output
+    ctx.mark_non_differentiable(cells, gates)
+    ctx.save_for_backward(x, w_ih, w_hh, h0, c0, states, cells, gates)
+
+
+def _gradients(ctx: Any, dh: Tensor, dc: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
+    x, w_ih, w_hh, h0, c0, states, cells, gates = ctx.saved_tensors
+    given = (dh, dc, w_hh, h0, c0, states, cells, gates, ctx.reverse)
+    dgates, dbias, dh0, dc0 = operators()[1](*given)
+    units = h0.shape[1]
+    if c0 is None:  # n r z by the inputs, r z n by the state
+        by_inputs, by_state = dgates[..., : 3 * units], dgates[..., units:]
+        w_ih = torch.cat([w_ih[2 * units :], w_ih[: 2 * units]])
+    else:
+        by_inputs = by_state = dgates
+    flat = by_inputs.flatten(0, 1)
+    dx = (flat @ w_ih).view_as(x)
+    dw_ih = flat.t() @ x.flatten(0, 1)
+    if c0 is None:
+        dw_ih = torch.cat([dw_ih[units:], dw_ih[:units]])
+    return dx, dw_ih, _of_state(by_state, states, h0, reverse=ctx.reverse), dbias, dh0, None if c0 is None else dc0, None
+
+
+def _of_state(dgates: Tensor, states: Tensor, h0: Tensor, *, reverse: bool) -> Tensor:
+    """The gradient of the weights that a step's state is multiplied by: that of the step before it."""
+    found = dgates[-1 if reverse else 0].t() @ h0
+    if len(dgates) == 1:
+        return found
+    later, before = (dgates[:-1], states[1:]) if reverse else (dgates[1:], states[:-1])
+    return torch.addmm(found, later.flatten(0, 1).t(), before.flatten(0, 1))
