@@ -92,46 +92,52 @@ INLINE Vec tanh_of(Vec x) {  // by e^2x - 1, which is exact to a rounding where 
     return less / (less + 2.0f);
 }
 
-// sums[row][first + vector] += left[row][k] * right[k][vector], over all k
-template <int R, int COUNT, int FIRST>
-INLINE void multiply(Vec (&sums)[R][4], const float *left, long stride, const float *right, long count) {
+// sums[row][vector] += left[row][k] * right[k][vector] over all k; a row of sums has four vectors, COUNT of them here.
+template <int R, int COUNT>
+static void product(Vec *sums, const float *left, long stride, const float *right, long count) {
+    Vec own[R][COUNT];
+    UNROLL for (int row = 0; row < R; row++) UNROLL for (int v = 0; v < COUNT; v++) own[row][v] = sums[row * 4 + v];
     for (long k = 0; k < count; k++, right += COUNT * LANES) {
-        Vec own[COUNT];
-        UNROLL for (int v = 0; v < COUNT; v++) own[v] = *(const Vec *)(right + v * LANES);
+        Vec weights[COUNT];
+        UNROLL for (int v = 0; v < COUNT; v++) weights[v] = *(const Vec *)(right + v * LANES);
         UNROLL for (int row = 0; row < R; row++) {
             Vec one = {};
             one = one + left[row * stride + k];
-            UNROLL for (int v = 0; v < COUNT; v++) sums[row][FIRST + v] += one * own[v];
+            UNROLL for (int v = 0; v < COUNT; v++) own[row][v] += one * weights[v];
         }
+    }
+    UNROLL for (int row = 0; row < R; row++) UNROLL for (int v = 0; v < COUNT; v++) sums[row * 4 + v] = own[row][v];
+}
+
+template <int COUNT>
+INLINE void multiply(long rows, Vec *sums, const float *left, long stride, const float *right, long count) {
+    switch (rows) {
+        case 1: product<1, COUNT>(sums, left, stride, right, count); break;
+        case 2: product<2, COUNT>(sums, left, stride, right, count); break;
+        case 3: product<ROWS < 3 ? 1 : 3, COUNT>(sums, left, stride, right, count); break;
+        case 4: product<ROWS < 4 ? 1 : 4, COUNT>(sums, left, stride, right, count); break;
+        case 5: product<ROWS < 5 ? 1 : 5, COUNT>(sums, left, stride, right, count); break;
+        case 6: product<ROWS < 6 ? 1 : 6, COUNT>(sums, left, stride, right, count); break;
     }
 }
 
-template <bool GRU, int R>
-static void forward_tile(const Layer &l, long t, const float *h, const float *c, long row, long unit, const float *of_x,
-                         const float *of_h) {
+// A tile's gates, state and cell, by the sums of its gates.
+template <bool GRU>
+static void forward_gates(const Layer &l, long t, const float *h, const float *c, long row, long rows, long unit,
+                          const Vec *sums) {
     const long H = l.units, count = H - unit;
-    Vec sums[R][4];
-    UNROLL for (int v = 0; v < 4; v++) {
-        Vec bias = load(l.bias + v * H + unit, count);
-        UNROLL for (int r = 0; r < R; r++) sums[r][v] = bias;
-    }
-    constexpr int COUNT = GRU ? 3 : 4;
-    multiply<R, COUNT, 0>(sums, l.x + (t * l.rows + row) * l.inputs, l.inputs, of_x, l.inputs);
-    multiply<R, COUNT, GRU ? 1 : 0>(sums, h + row * H, H, of_h, H);
-    UNROLL for (int r = 0; r < R; r++) {
+    for (long r = 0; r < rows; r++, sums += 4) {
         const long at = (t * l.rows + row + r) * H + unit, before = (row + r) * H + unit;
         float *gates = l.gates + 4 * (at - unit) + unit;
         if (GRU) {
-            Vec reset = sigmoid(sums[r][1]), update = sigmoid(sums[r][2]);
-            Vec made = tanh_of(sums[r][0] + reset * sums[r][3]);
+            Vec reset = sigmoid(sums[1]), update = sigmoid(sums[2]), made = tanh_of(sums[0] + reset * sums[3]);
             store(gates, made, count);
             store(gates + H, reset, count);
             store(gates + 2 * H, update, count);
-            store(gates + 3 * H, sums[r][3], count);
+            store(gates + 3 * H, sums[3], count);
             store(l.h + at, made + update * (load(h + before, count) - made), count);
         } else {
-            Vec in = sigmoid(sums[r][0]), forget = sigmoid(sums[r][1]);
-            Vec made = tanh_of(sums[r][2]), out = sigmoid(sums[r][3]);
+            Vec in = sigmoid(sums[0]), forget = sigmoid(sums[1]), made = tanh_of(sums[2]), out = sigmoid(sums[3]);
             Vec cell = forget * load(c + before, count) + in * made;
             store(gates, in, count);
             store(gates + H, forget, count);
@@ -143,37 +149,19 @@ static void forward_tile(const Layer &l, long t, const float *h, const float *c,
     }
 }
 
-// One step's gradients by those of the step after it; where t is none, those of the first state.
-template <bool GRU, int R>
-static void backward_tile(const Layer &l, long t, long after, long before, long row, long unit, const float *of_h,
-                          float *dbias) {
+// Gradients of the sums of a tile's gates, by those of its states.
+template <bool GRU>
+static void backward_gates(const Layer &l, long t, const float *old, long row, long rows, long unit, const Vec *sums,
+                           float *dbias) {
     const long H = l.units;
-    Vec sums[R][4];
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < 4; v++) {
+    for (long v = 0; v < 4 && unit + v * LANES < H; v++) {
         const long here = unit + v * LANES, count = H - here;
-        Vec sum = {};
-        if (t >= 0) sum = load(l.dh + t * l.dh_step + (row + r) * l.dh_row + here, count);
-        if (GRU) sum += load(l.carry + (row + r) * H + here, count);
-        sums[r][v] = sum;
-    }
-    if (after >= 0)
-        multiply<R, 4, 0>(sums, l.dgates + (after * l.rows + row) * 4 * H + (GRU ? H : 0), 4 * H, of_h, (GRU ? 3 : 4) * H);
-    if (t < 0) {
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < 4; v++)
-            store(l.dh0 + (row + r) * H + unit + v * LANES, sums[r][v], H - unit - v * LANES);
-        return;
-    }
-    const float *old = GRU ? (before < 0 ? l.h0 : l.h + before * l.rows * H) : (before < 0 ? l.c0 : l.c + before * l.rows * H);
-    UNROLL for (int v = 0; v < 4; v++) {
-        const long here = unit + v * LANES, count = H - here;
-        if (count <= 0) break;
         Vec total[4] = {};
-        UNROLL for (int r = 0; r < R; r++) {
+        for (long r = 0; r < rows; r++) {
             const long place = (row + r) * H + here, at = t * l.rows * H + place;
             const long gate = (t * l.rows + row + r) * 4 * H + here;
-            Vec g[4], d[4], dh = sums[r][v];
+            Vec g[4], d[4], dh = sums[r * 4 + v], past = load(old + place, count);
             UNROLL for (int k = 0; k < 4; k++) g[k] = load(l.gates + gate + k * H, count);
-            Vec past = load(old + place, count);
             if (GRU) {
                 d[0] = dh * (1.0f - g[2]) * (1.0f - g[0] * g[0]);
                 d[1] = d[0] * g[3] * g[1] * (1.0f - g[1]);
@@ -199,17 +187,7 @@ static void backward_tile(const Layer &l, long t, long after, long before, long 
     }
 }
 
-#define BY_ROWS(TILE, ...)                                                   \
-    switch (size) {                                                          \
-        case 1: TILE<GRU, 1>(__VA_ARGS__); break;                            \
-        case 2: TILE<GRU, 2>(__VA_ARGS__); break;                            \
-        case 3: if constexpr (ROWS >= 3) TILE<GRU, 3>(__VA_ARGS__); break;   \
-        case 4: if constexpr (ROWS >= 4) TILE<GRU, 4>(__VA_ARGS__); break;   \
-        case 5: if constexpr (ROWS >= 5) TILE<GRU, 5>(__VA_ARGS__); break;   \
-        case 6: if constexpr (ROWS >= 6) TILE<GRU, 6>(__VA_ARGS__); break;   \
-    }
-
-// Sequences first to last in tiles that are about as high: size of the tile at a row.
+// The tile at a row, of sequences first to last in tiles that are about as high.
 INLINE long height(long first, long last, long row) {
     const long rows = last - first, tiles = (rows + ROWS - 1) / ROWS, base = rows / tiles, larger = rows % tiles;
     return row - first < larger * (base + 1) ? base + 1 : base;
@@ -217,15 +195,22 @@ INLINE long height(long first, long last, long row) {
 
 template <bool GRU>
 static void forward_part(const Layer &l, long first, long last) {
-    const long H = l.units, width = (GRU ? 3 : 4) * LANES;
+    constexpr int COUNT = GRU ? 3 : 4;
+    const long H = l.units;
+    Vec sums[ROWS * 4];
     for (long step = 0; step < l.steps; step++) {
         const long t = l.reverse ? l.steps - 1 - step : step, before = l.reverse ? t + 1 : t - 1;
         const float *h = step ? l.h + before * l.rows * H : l.h0, *c = step ? l.c + before * l.rows * H : l.c0;
         for (long unit = 0; unit < H; unit += LANES) {
-            const float *of_x = l.of_x + unit / LANES * l.inputs * width, *of_h = l.of_h + unit / LANES * H * width;
-            for (long row = first, size; row < last; row += size) {
-                size = height(first, last, row);
-                BY_ROWS(forward_tile, l, t, h, c, row, unit, of_x, of_h)
+            const float *of_x = l.of_x + unit * l.inputs * COUNT, *of_h = l.of_h + unit * H * COUNT;
+            Vec bias[4];
+            for (int v = 0; v < 4; v++) bias[v] = load(l.bias + v * H + unit, H - unit);
+            for (long row = first, rows; row < last; row += rows) {
+                rows = height(first, last, row);
+                for (long r = 0; r < rows * 4; r++) sums[r] = bias[r % 4];
+                multiply<COUNT>(rows, sums, l.x + (t * l.rows + row) * l.inputs, l.inputs, of_x, l.inputs);
+                multiply<COUNT>(rows, sums + (GRU ? 1 : 0), h + row * H, H, of_h, H);
+                forward_gates<GRU>(l, t, h, c, row, rows, unit, sums);
             }
         }
     }
@@ -233,19 +218,32 @@ static void forward_part(const Layer &l, long first, long last) {
 
 template <bool GRU>
 static void backward_part(const Layer &l, long first, long last, float *dbias) {
-    const long H = l.units, depth = (GRU ? 3 : 4) * H;
+    const long H = l.units, depth = (GRU ? 3 : 4) * H, way = l.reverse ? -1 : 1;
+    const long start = l.reverse ? l.steps - 1 : 0;
+    Vec sums[ROWS * 4];
     for (long k = 0; k < 4 * H; k++) dbias[k] = 0;
-    for (long step = l.steps - 1; step >= -1; step--) {
-        const long way = l.reverse ? -1 : 1, t = step < 0 ? -1 : l.reverse ? l.steps - 1 - step : step;
-        const long start = l.reverse ? l.steps - 1 : 0;
-        const long after = step == l.steps - 1 ? -1 : step < 0 ? start : t + way, before = step <= 0 ? -1 : t - way;
-        for (long unit = 0; unit < H; unit += WIDE) {
-            const float *of_h = l.of_h + unit / WIDE * depth * WIDE;
-            for (long row = first, size; row < last; row += size) {
-                size = height(first, last, row);
-                BY_ROWS(backward_tile, l, t, after, before, row, unit, of_h, dbias)
+    for (long step = l.steps - 1; step >= -1; step--) {  // the last turn is that of the first state
+        const long t = start + way * step;
+        const float *after = step < l.steps - 1 ? l.dgates + (t + way) * l.rows * 4 * H + (GRU ? H : 0) : 0;
+        const float *old = step > 0 ? (GRU ? l.h : l.c) + (t - way) * l.rows * H : GRU ? l.h0 : l.c0;
+        for (long unit = 0; unit < H; unit += WIDE)
+            for (long row = first, rows; row < last; row += rows) {
+                rows = height(first, last, row);
+                for (long r = 0; r < rows * 4; r++) {
+                    const long here = unit + r % 4 * LANES;
+                    Vec sum = {};
+                    if (step >= 0) sum = load(l.dh + t * l.dh_step + (row + r / 4) * l.dh_row + here, H - here);
+                    if (GRU) sum += load(l.carry + (row + r / 4) * H + here, H - here);
+                    sums[r] = sum;
+                }
+                if (after) multiply<4>(rows, sums, after + row * 4 * H, 4 * H, l.of_h + unit * depth, depth);
+                if (step >= 0) backward_gates<GRU>(l, t, old, row, rows, unit, sums, dbias);
+                else
+                    for (long r = 0; r < rows * 4; r++) {
+                        const long here = unit + r % 4 * LANES;
+                        store(l.dh0 + (row + r / 4) * H + here, sums[r], H - here);
+                    }
             }
-        }
     }
 }
 
