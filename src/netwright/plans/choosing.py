@@ -23,8 +23,10 @@ from netwright.plans.comparing import (
     try_plan,
 )
 from netwright.plans.fusing import fused
+from netwright.plans.kernels import are_built
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
+from netwright.plans.recurrent import has_layers, recurrent
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
@@ -37,6 +39,7 @@ AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to co
 FUSE_S = 0.5  # to time it
 RECORD_S = 0.6
 SPLIT_S = 0.5
+RECURRENT_S, KERNELS_S = 0.3, 1.5  # to make and to compare it; to compile its kernels, where they were not before
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -53,14 +56,14 @@ class Way:
         saves: Shares of an update that it may save: of one below 1 ms, below 4 ms, and of a longer one. Much of a short
             one is overhead, much of a long one arithmetic.
         least: Share of an update that it must be faster by.
-        part_of: A way that does all that this one does; where that is taken, this one is not tried.
+        part_of: Ways that do all that this one does; where one is taken, this one is not tried.
     """
 
     make: Make
     cost: float
     saves: tuple[float, float, float]
     least: float = LEAST_GAIN
-    part_of: str = ""
+    part_of: tuple[str, ...] = ()
 
     def pays(self, seconds: float, steps: int) -> bool:
         """Whether it is expected to save what it costs to try, where an update takes so long."""
@@ -147,9 +150,11 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         return {"captured": Way(captured, CAPTURE_S, (0.7, 0.4, 0.1)), "compiled": Way(compiled, cost, (0.7, 0.4, 0.1))}
     found = {"compiled": Way(compiled, AGAIN_S if again else COMPILE_S, (0.7, 0.4, 0.1))}
     if state.device.type == "cpu":
+        cost = RECURRENT_S if are_built() else RECURRENT_S + KERNELS_S
         found = {
+            **({"recurrent": Way(recurrent, cost, (0.4, 0.35, 0.35))} if has_layers(state.model) else {}),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of="recorded"),
+            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "recurrent")),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
@@ -173,7 +178,7 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
     share, chosen, said = 1.0, None, []
     for name, way in known.items():
         taken = "" if chosen is None else chosen.choice.value
-        if (way.part_of and way.part_of == taken) or not way.pays(share * plain, steps):
+        if taken in way.part_of or not way.pays(share * plain, steps):
             continue
         try:
             new, measured, cost = trials.of(name, state, batches, way.make)
@@ -191,7 +196,7 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
 def _forced(state: TrainState, batches: list[Batch], name: str, known: Mapping[str, Way], trials: Trials) -> Chosen:
     """The plan that was asked for, whatever it gains."""
     if name not in known:
-        raise NoProgramError(f"there is no such plan on {state.device.type}; {', '.join(known)} are")
+        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
     new, measured, cost = trials.of(name, state, batches, known[name].make)
     return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
 

@@ -218,7 +218,7 @@ def library() -> Library:
             raise NoProgramError(f"kernels of recurrent layers cannot be loaded: {error}") from error
 
 
-def made_before() -> bool:
+def are_built() -> bool:
     """Whether the kernels need not be compiled."""
     try:
         return _kept(_compiler()).is_file()

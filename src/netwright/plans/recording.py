@@ -9,7 +9,7 @@ the fused one where there is such.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -104,13 +104,13 @@ def record(
     batch: Batch,
     *,
     within: AbstractContextManager[Any] | None = None,
-    instead: Mapping[Any, Callable[..., Any]] | None = None,
+    rewrite: Callable[[GraphModule], None] | None = None,
 ) -> Callable[[], Recorded]:
     """As ``recorded``.
 
     Args:
         within: Entered while forward and backward are looked at.
-        instead: Functions that are called in place of operators, which do the same by way of torch's dispatcher.
+        rewrite: Changes what was recorded at last.
     """
     refuse(state)
     layout, move = layout_of(state, batch), move_of(state.optimizer)
@@ -121,8 +121,8 @@ def record(
     _keep_layouts(graph)
     _write_over(graph)
     _part(graph, state, example)
-    for node in graph.graph.nodes:
-        node.target = (instead or {}).get(node.target, node.target)
+    if rewrite is not None:
+        rewrite(graph)
     graph.graph.lint()
     graph.recompile()
     return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule, Node
 from torch.overrides import TorchFunctionMode
 
 from netwright.batch import Batch
@@ -22,6 +23,8 @@ from netwright.plans.tracing import NoProgramError
 from netwright.step import TrainState
 
 KINDS = (nn.LSTM, nn.GRU)
+ATEN = torch.ops.aten
+DIVIDE, EXPAND, TRANSPOSE = ATEN.div.Scalar, ATEN.expand.default, ATEN.transpose.int
 FORWARD = "netwright::recurrent(Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor h0, Tensor? c0, bool reverse)"
 BACKWARD = (
     "netwright::recurrent_backward(Tensor dh, Tensor dc, Tensor w_hh, Tensor h0, Tensor? c0, Tensor states, "
@@ -46,11 +49,34 @@ def recurrent(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
         raise NoProgramError("the module has no LSTM and no GRU")
     kernels.library()
     layers = Layers()
-    forward, backward = operators()
-    made = record(state, batch, within=layers, instead={forward: kernels.forward, backward: kernels.backward})
+    made = record(state, batch, within=layers, rewrite=_by_kernels)
     if not layers.done:
         raise NoProgramError("no LSTM or GRU is called with float32 tensors of whole sequences")
     return made
+
+
+def _by_kernels(graph: GraphModule) -> None:
+    """Call the kernels themselves in place of their operators: torch's way around them takes some 50 µs.
+
+    A mean over steps hands back one gradient for all, which is divided before it is spread out: the kernels read it
+    where it is, and 0.8 MB (50 steps, 32 sequences, 128 wide) need not be written.
+    """
+    forward, backward = operators()
+    for node in list(graph.graph.nodes):
+        if node.target is DIVIDE and node.args[0].target is EXPAND and _reach(node, backward):
+            spread = node.args[0]
+            with graph.graph.inserting_before(node):
+                few = graph.graph.call_function(DIVIDE, (spread.args[0], *node.args[1:]))
+            node.target, node.args = EXPAND, (few, *spread.args[1:])
+            if not spread.users:
+                graph.graph.erase_node(spread)
+    for node in graph.graph.nodes:
+        node.target = {forward: kernels.forward, backward: kernels.backward}.get(node.target, node.target)
+
+
+def _reach(node: Node, backward: Any) -> bool:
+    """Whether all that reads a node, maybe with its dimensions in another order, is the kernels' backward pass."""
+    return all(one.target is backward or (one.target is TRANSPOSE and _reach(one, backward)) for one in node.users)
 
 
 class Layers(TorchFunctionMode):
