@@ -98,7 +98,7 @@ def forward(
     return states, x.new_empty(0) if gru else cells[0 if reverse else -1].clone(), cells, gates
 
 
-def backward(
+def backward(  # noqa: PLR0913  those of an operator of torch's
     dh: Tensor,
     dc: Tensor,
     w_hh: Tensor,
@@ -108,12 +108,14 @@ def backward(
     cells: Tensor,
     gates: Tensor,
     reverse: bool,
+    over: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the sums that a layer's gates are made of, by those of its states and of its last cell.
 
     Args:
         dh: Of ``states`` (T, B, H).
         dc: Of the last cell (B, H).
+        over: Put them in the place of ``gates``, which then are gone.
 
     Returns:
         Those of the gates (T, B, 4 H), in the order of ``bias``; of ``bias``, ``h0`` and ``c0``.
@@ -132,11 +134,12 @@ def backward(
         dh = dh.contiguous()
     c0 = None if c0 is None else c0.contiguous()
     carry = torch.zeros_like(h0) if c0 is None else dc.clone(memory_format=torch.contiguous_format)
-    width = -(-units // (4 * built.lanes)) * 4 * built.lanes
+    width = -(-units // built.lanes) * built.lanes
     of_h = h0.new_empty(width * depth)
     built.pack_backward(w_hh, of_h, units, depth)
     parts = _parts(rows, 2.0 * rows * width * depth * steps)
-    dgates, dbias, dh0 = torch.empty_like(gates), h0.new_empty(parts, GATES * units), torch.empty_like(h0)
+    dgates = gates if over else torch.empty_like(gates)
+    dbias, dh0 = h0.new_empty(parts, GATES * units), torch.empty_like(h0)
     layer = Layer(
         steps, rows, 0, units, gru, reverse, parts,
         h0=h0.data_ptr(), c0=None if c0 is None else c0.data_ptr(), of_h=of_h.data_ptr(), h=states.data_ptr(),
@@ -247,7 +250,9 @@ def _cpu() -> list[str]:
     """What tells whether code for this processor runs on another."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return [next((one for one in lines if one.startswith(name)), "") for name in ("model name", "flags", "Features")]
+        return [
+            next((one for one in lines if one.startswith(name)), "") for name in ("model name", "flags", "Features")
+        ]
     return [platform.machine(), platform.processor()]
 
 
@@ -280,5 +285,7 @@ def _keep(path: Path, body: bytes) -> bool:
         own.write_bytes(body + hashlib.sha256(body).digest())
         own.replace(path)
     except OSError:
+        with contextlib.suppress(OSError):
+            own.unlink()
         return False
     return True

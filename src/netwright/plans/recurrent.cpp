@@ -236,7 +236,13 @@ static void backward_part(const Layer &l, long first, long last, float *dbias) {
                     if (GRU) sum += load(l.carry + (row + r / 4) * H + here, H - here);
                     sums[r] = sum;
                 }
-                if (after) multiply<4>(rows, sums, after + row * 4 * H, 4 * H, l.of_h + unit * depth, depth);
+                const float *left = after + row * 4 * H, *right = l.of_h + unit * depth;
+                if (after) switch ((H - unit + LANES - 1) / LANES) {
+                    case 1: multiply<1>(rows, sums, left, 4 * H, right, depth); break;
+                    case 2: multiply<2>(rows, sums, left, 4 * H, right, depth); break;
+                    case 3: multiply<3>(rows, sums, left, 4 * H, right, depth); break;
+                    default: multiply<4>(rows, sums, left, 4 * H, right, depth);
+                }
                 if (step >= 0) backward_gates<GRU>(l, t, old, row, rows, unit, sums, dbias);
                 else
                     for (long r = 0; r < rows * 4; r++) {
@@ -290,12 +296,12 @@ void pack_forward(const float *weights, float *packed, long units, long count, l
             }
 }
 
-// Weights (depth, H) for the backward pass: (ceil(H / WIDE), depth, WIDE).
+// Weights (depth, H) for the backward pass: (ceil(H / WIDE), depth, WIDE), the last one as wide as it must be.
 void pack_backward(const float *weights, float *packed, long units, long depth) {
     for (long unit = 0; unit < units; unit += WIDE)
         for (long k = 0; k < depth; k++)
-            for (long lane = 0; lane < WIDE; lane++)
-                *packed++ = unit + lane < units ? weights[k * units + unit + lane] : 0.0f;
+            for (long here = unit; here < unit + WIDE && here < units; here += LANES, packed += LANES)
+                *(Vec *)packed = load(weights + k * units + here, units - here);
 }
 
 long lanes(void) { return LANES; }

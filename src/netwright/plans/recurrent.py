@@ -71,7 +71,10 @@ def _by_kernels(graph: GraphModule) -> None:
             if not spread.users:
                 graph.graph.erase_node(spread)
     for node in graph.graph.nodes:
-        node.target = {forward: kernels.forward, backward: kernels.backward}.get(node.target, node.target)
+        if node.target is forward:
+            node.target = kernels.forward
+        elif node.target is backward:
+            node.target, node.args = kernels.backward, (*node.args, True)  # over the gates, which nobody else reads
 
 
 def _reach(node: Node, backward: Any) -> bool:
@@ -97,7 +100,7 @@ class Layers(TorchFunctionMode):
 
 
 def _fit(lstm: bool, args: tuple[Any, ...]) -> bool:
-    """Whether a call is one of sequences of one length, in float32 on the processor, with the weights it should have."""
+    """Whether a call is one of whole sequences, in float32 on the processor, with the weights it should have."""
     if len(args) != 9 or not isinstance(args[3], bool) or torch.is_autocast_enabled("cpu"):
         return False
     x, hx, weights, bias, count, _, _, both, batch_first = args
@@ -116,7 +119,7 @@ def _fit(lstm: bool, args: tuple[Any, ...]) -> bool:
     return units > 0 and [tuple(one.shape) for one in (*first, *weights)] == wanted
 
 
-def layers_of(
+def layers_of(  # noqa: PLR0913  torch.lstm's own
     lstm: bool,
     x: Tensor,
     hx: Any,
@@ -167,16 +170,12 @@ def _bias(lstm: bool, own: Sequence[Tensor]) -> Tensor:
 @functools.cache
 def operators() -> Operators:
     """The kernels as operators of torch's, which a trace takes as they are."""
-    forward = torch.library.custom_op(FORWARD.split("(")[0], kernels.forward, mutates_args=(), schema=_schema(FORWARD))
-    backward = torch.library.custom_op(
-        BACKWARD.split("(")[0], kernels.backward, mutates_args=(), schema=_schema(BACKWARD)
-    )
-    forward.register_autograd(_gradients, setup_context=_keep)
+    calls: tuple[tuple[str, Callable[..., Any]], ...] = ((FORWARD, kernels.forward), (BACKWARD, kernels.backward))
+    for (name, _, rest), function in ((schema.partition("("), call) for schema, call in calls):
+        made = torch.library.custom_op(name, function, mutates_args=(), schema=f"({rest}{FOUR}")
+        if function is kernels.forward:
+            made.register_autograd(_gradients, setup_context=_keep)
     return torch.ops.netwright.recurrent.default, torch.ops.netwright.recurrent_backward.default
-
-
-def _schema(text: str) -> str:
-    return text[text.index("(") :] + FOUR
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -201,7 +200,15 @@ def _gradients(ctx: Any, dh: Tensor, dc: Tensor, *rest: Any) -> tuple[Tensor | N
     dw_ih = (x.flatten(0, 1).t() @ flat).t()  # a seventh of the time that the other order takes where inputs are few
     if c0 is None:
         dw_ih = torch.cat([dw_ih[units:], dw_ih[:units]])
-    return dx, dw_ih, _of_state(by_state, states, h0, reverse=ctx.reverse), dbias, dh0, None if c0 is None else dc0, None
+    return (
+        dx,
+        dw_ih,
+        _of_state(by_state, states, h0, reverse=ctx.reverse),
+        dbias,
+        dh0,
+        None if c0 is None else dc0,
+        None,
+    )
 
 
 def _of_state(dgates: Tensor, states: Tensor, h0: Tensor, *, reverse: bool) -> Tensor:

@@ -163,8 +163,7 @@ def _none(names: tuple[str, ...], reason: str) -> list[Candidate]:
 
 
 def _elsewhere(known: Collection[str]) -> list[Candidate]:
-    """Plans that can be asked for, and that this device does not have, or this module not need."""
+    """Plans that can be asked for, and that this device does not have, but for the one of some modules alone."""
     asked = get_args(Settings.model_fields["plan"].annotation)
-    others = [name for name in asked if name not in (*known, "auto", "eager")]
-    reasons = {"recurrent": "not on this device, or the module has no LSTM and no GRU"}
-    return [Candidate(name=name, reason=reasons.get(name, "not on this device")) for name in others]
+    apart = (*known, "auto", "eager", "recurrent")
+    return _none(tuple(name for name in asked if name not in apart), "not on this device")
