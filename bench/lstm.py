@@ -61,7 +61,7 @@ def _work(options: dict[str, Any], kind: str = "LSTM") -> loops.Work:
     y = torch.randint(4, (options["count"],), generator=generator)
     x = torch.randn(options["count"], 50, 8, generator=generator).cumsum(1) * 0.2
     x = x + torch.sin(torch.arange(50)[None, :, None] * (0.2 + 0.1 * y[:, None, None]))
-    return loops.Work(partial(make_net, kind), x, y, batch=32, epochs=3)
+    return loops.Work(partial(make_net, kind), x, y, batch=32, epochs=6)
 
 
 MAKERS = loops.makers(_work)

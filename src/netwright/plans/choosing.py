@@ -26,7 +26,7 @@ from netwright.plans.fusing import fused
 from netwright.plans.kernels import are_built
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
-from netwright.plans.recurrent import has_layers, recurrent
+from netwright.plans.recurrent import may_save, recurrent
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
@@ -39,7 +39,7 @@ AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to co
 FUSE_S = 0.5  # to time it
 RECORD_S = 0.6
 SPLIT_S = 0.5
-RECURRENT_S, KERNELS_S = 0.3, 1.5  # to make and to compare it; to compile its kernels, where they were not before
+RECURRENT_S, KERNELS_S = 0.3, 1.0  # to make and to compare it; to compile its kernels, where they were not before
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -150,9 +150,9 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         return {"captured": Way(captured, CAPTURE_S, (0.7, 0.4, 0.1)), "compiled": Way(compiled, cost, (0.7, 0.4, 0.1))}
     found = {"compiled": Way(compiled, AGAIN_S if again else COMPILE_S, (0.7, 0.4, 0.1))}
     if state.device.type == "cpu":
-        cost = RECURRENT_S if are_built() else RECURRENT_S + KERNELS_S
+        cost, saves = RECURRENT_S + (0.0 if are_built() else KERNELS_S), may_save(state.model)
         found = {
-            **({"recurrent": Way(recurrent, cost, (0.4, 0.35, 0.35))} if has_layers(state.model) else {}),
+            **({"recurrent": Way(recurrent, cost, saves)} if saves else {}),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
             "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "recurrent")),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
