@@ -112,7 +112,11 @@ def _fit(lstm: bool, args: tuple[Any, ...]) -> bool:
     x, hx, weights, bias, count, _, _, both, batch_first = args
     first = hx if lstm else (hx,)
     tensors = (x, *first, *weights)
-    if x.dim() != 3 or not x.numel() or any(one.dtype is not torch.float32 or one.is_cuda for one in tensors):
+    if (
+        x.dim() != 3
+        or not x.numel()
+        or any(one.dtype is not torch.float32 or one.device.type != "cpu" for one in tensors)
+    ):
         return False
     directions, units = 2 if both else 1, first[0].shape[-1]
     rows = x.shape[0 if batch_first else 1]
