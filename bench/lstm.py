@@ -1,4 +1,4 @@
-"""An LSTM of 128 on sequences of 50 steps, batches of 32: samples a second.
+"""An LSTM of 128 on sequences of 50 steps, batches of 32, and a GRU: samples a second.
 
     python bench/lstm.py
     python bench/lstm.py --quick --repeats 2
@@ -10,6 +10,7 @@ Lightning and skorch train the same module from the same weights.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import speed_loops as loops
@@ -22,13 +23,20 @@ CONTESTANTS = (
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, plan recorded", "recorded"),
+    Contestant("netwright, plan recurrent", "recurrent"),
     Contestant("netwright, plan split", "split"),
     Contestant("Lightning", "lightning", rival=True),
     Contestant("skorch", "skorch", rival=True),
 )
+GRU_BASE = "GRU, plain loop, resident tensors"
+GRU = (
+    Contestant(GRU_BASE, "gru_tensors"),
+    Contestant("GRU, netwright", "gru_netwright"),
+    Contestant("GRU, netwright, plan recurrent", "gru_recurrent"),
+)
 
 
-def make_net() -> Any:
+def make_net(kind: str = "LSTM") -> Any:
     """The network, with the same weights each time."""
     import torch
     from torch import nn
@@ -36,7 +44,7 @@ def make_net() -> Any:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn = nn.LSTM(8, 128, batch_first=True)
+            self.rnn = getattr(nn, kind)(8, 128, batch_first=True)
             self.out = nn.Linear(128, 4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,25 +54,27 @@ def make_net() -> Any:
     return Net()
 
 
-def _work(options: dict[str, Any]) -> loops.Work:
+def _work(options: dict[str, Any], kind: str = "LSTM") -> loops.Work:
     import torch
 
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(4, (options["count"],), generator=generator)
     x = torch.randn(options["count"], 50, 8, generator=generator).cumsum(1) * 0.2
     x = x + torch.sin(torch.arange(50)[None, :, None] * (0.2 + 0.1 * y[:, None, None]))
-    return loops.Work(make_net, x, y, batch=32, epochs=3)
+    return loops.Work(partial(make_net, kind), x, y, batch=32, epochs=6)
 
 
 MAKERS = loops.makers(_work)
+MAKERS |= {f"gru_{name}": make for name, make in loops.makers(partial(_work, kind="GRU")).items()}
 
 
 def main() -> int:
     """Measure, and say."""
     asked = arguments(__doc__).parse_args()
     page = Page("An LSTM on sequences", asked, " ".join((__doc__ or "").split("\n\n")[2].split()))
-    answers = race(__file__, CONTESTANTS, {"count": 128 if asked.quick else 3_200}, repeats=asked.repeats)
-    page.say(*table(answers, per_second, "samples/s", base=BASE))
+    for contestants, base in ((CONTESTANTS, BASE), (GRU, GRU_BASE)):
+        answers = race(__file__, contestants, {"count": 128 if asked.quick else 3_200}, repeats=asked.repeats)
+        page.say(*table(answers, per_second, "samples/s", base=base))
     page.write("lstm", asked)
     return 0
 

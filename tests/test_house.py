@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 70_000  # with export, its runtime, the server and its page
+MOST_LINES_IN_ALL = 71_000  # with export, its runtime, the server and its page
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (
@@ -67,8 +67,8 @@ FORBIDDEN_CALLS = {
 HIDING = {"load", "save", "eval", "exec", "system", "popen", "unsafe_load", "full_load", "read_pickle", "extractall"}
 # Where programs are started, libraries loaded and modules found by a name: each looked at, none by a name from data.
 REVIEWED = {
-    "subprocess": {"shipping/asked.py", "serving/supervising.py", "journal.py", "assets.py"},
-    "ctypes": {"allocation.py"},
+    "subprocess": {"shipping/asked.py", "serving/supervising.py", "journal.py", "assets.py", "plans/native.py"},
+    "ctypes": {"allocation.py", "plans/native.py", "plans/recurrent_kernels.py", "plans/winograd.py"},
     "import_module": {
         "errors.py", "__init__.py", "data/__init__.py", "checks/runner.py", "references.py", "answering/alone/run.py",
     },

@@ -62,10 +62,11 @@ class Settings(Record):
     )
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Also save every so many updates.")
     log_every_steps: int = Field(default=50, ge=1, description="Write a row of metrics every so many updates.")
-    plan: Literal["auto", "eager", "fused", "recorded", "winograd", "split", "compiled", "captured"] = Field(
+    plan: Literal["auto", "eager", "fused", "recorded", "kernels", "split", "compiled", "captured"] = Field(
         default="auto",
-        description="auto; eager for the plain loop; fused optimizer, recorded operations, those with Winograd's "
-        "convolutions, or parts of a batch (split), on a CPU; compiled updates; captured ones, on a GPU.",
+        description="auto; eager for the plain loop; fused optimizer, recorded operations, those with 3x3 "
+        "convolutions, LSTM and GRU layers by kernels made for the processor, or parts of a batch, on a CPU; compiled "
+        "updates; captured ones, on a GPU.",
     )
     device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(

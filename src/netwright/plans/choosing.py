@@ -23,12 +23,12 @@ from netwright.plans.comparing import (
     try_plan,
 )
 from netwright.plans.fusing import fused
+from netwright.plans.kernels import are_built, kernels, may_save
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
-from netwright.plans.winograd import winograd
 from netwright.records import Choice
 from netwright.step import Program, TrainState, random_state, set_random_state, train_step
 
@@ -38,6 +38,7 @@ AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to co
 FUSE_S = 0.5  # to time it
 RECORD_S = 0.6
 SPLIT_S = 0.5
+KERNELS_S, BUILD_S = 0.3, 1.0  # to make and to compare it; to compile its kernels, where they were not before
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -148,10 +149,11 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         return {"captured": Way(captured, CAPTURE_S, (0.7, 0.4, 0.1)), "compiled": Way(compiled, cost, (0.7, 0.4, 0.1))}
     found = {"compiled": Way(compiled, AGAIN_S if again else COMPILE_S, (0.7, 0.4, 0.1))}
     if state.device.type == "cpu":
+        cost, saves = KERNELS_S + (0.0 if are_built(state.model) else BUILD_S), may_save(state.model)
         found = {
+            **({"kernels": Way(kernels, cost, saves)} if saves else {}),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
-            "winograd": Way(winograd, RECORD_S, (0.0, 0.2, 0.3)),
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "winograd")),
+            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "kernels")),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
@@ -193,7 +195,7 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
 def _forced(state: TrainState, batches: list[Batch], name: str, known: Mapping[str, Way], trials: Trials) -> Chosen:
     """The plan that was asked for, whatever it gains."""
     if name not in known:
-        raise NoProgramError(f"there is no such plan on {state.device.type}; {', '.join(known)} are")
+        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
     new, measured, cost = trials.of(name, state, batches, known[name].make)
     return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
 

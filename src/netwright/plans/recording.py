@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,35 +91,46 @@ class _Whole(nn.Module):
         return forward(self._state[0], batch, tally=self._state[0].recipe.tally)
 
 
-def recorded(
-    state: TrainState, batch: Batch, *, change: Callable[[GraphModule], None] | None = None, rounds: float = 1.0
-) -> Callable[[], Recorded]:
+def recorded(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     """What makes the plan for a state like this one, by batches like this one.
-
-    Args:
-        change: Puts other operations in the place of some; ``rounds`` is how much further these round.
 
     Raises:
         NoProgramError: It cannot be recorded, and why.
+    """
+    return record(state, batch)
+
+
+def record(
+    state: TrainState,
+    batch: Batch,
+    *,
+    within: AbstractContextManager[Any] | None = None,
+    rewrite: Callable[[GraphModule], float] = lambda graph: 1.0,
+) -> Callable[[], Recorded]:
+    """As ``recorded``.
+
+    Args:
+        within: Entered while forward and backward are looked at.
+        rewrite: Changes what was recorded at last, and gives ``Program.rounds`` of what comes of it.
     """
     refuse(state)
     layout, move = layout_of(state, batch), move_of(state.optimizer)
     brought = layout.of_batch(batch)
     example = [*(one.detach() for one in tensors_of(state.model).values()), *brought]
-    graph = graph_of(state, gradients_of(state, layout), example)
+    graph = graph_of(state, gradients_of(state, layout, within), example)
     _tidy(graph)
     _keep_layouts(graph)
     _write_over(graph)
-    if change is not None:
-        change(graph)
-        graph.recompile()
     _part(graph, state, example)
+    rounds = rewrite(graph)
     graph.graph.lint()
     graph.recompile()
     return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move, rounds)
 
 
-def gradients_of(state: TrainState, layout: Layout) -> Callable[..., Any]:
+def gradients_of(
+    state: TrainState, layout: Layout, within: AbstractContextManager[Any] | None = None
+) -> Callable[..., Any]:
     """A function of weights, buffers and a batch that gives what an outcome is made of, and gradients."""
     whole = _Whole(state).train()
 
@@ -127,7 +139,8 @@ def gradients_of(state: TrainState, layout: Layout) -> Callable[..., Any]:
         leaves = {name: weights[name].detach().requires_grad_() for name, _ in layout.trained}
         named = {f"model.{name}": leaves.get(name, value) for name, value in weights.items()}
         batch = batch_of(layout, given[len(weights) :])
-        outcome: Outcome = torch.func.functional_call(whole, named, (batch,))
+        with within or nullcontext():
+            outcome: Outcome = torch.func.functional_call(whole, named, (batch,))
         gradients = torch.autograd.grad(outcome.loss, list(leaves.values()), allow_unused=True)
         if any(one is None for one in gradients):
             raise NoProgramError("a parameter has a gradient in some updates and none in others")

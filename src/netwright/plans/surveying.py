@@ -163,6 +163,7 @@ def _none(names: tuple[str, ...], reason: str) -> list[Candidate]:
 
 
 def _elsewhere(known: Collection[str]) -> list[Candidate]:
-    """Plans that can be asked for, and that this device does not have."""
+    """Plans that can be asked for, and that this device does not have, but for the one of some modules alone."""
     asked = get_args(Settings.model_fields["plan"].annotation)
-    return _none(tuple(name for name in asked if name not in (*known, "auto", "eager")), "not on this device")
+    apart = (*known, "auto", "eager", "recurrent")
+    return _none(tuple(name for name in asked if name not in apart), "not on this device")

@@ -133,7 +133,7 @@ def _adam(
 
 
 def _power(base: float, exponent: Tensor) -> Tensor:
-    """A beta to the count of steps. Of an exponential inductor makes a number once; a power it takes for each weight."""
+    """A beta to the count of steps. An exponential inductor takes once, a power once for each weight."""
     return torch.exp(exponent * (math.log(base) if base else -math.inf))
 
 

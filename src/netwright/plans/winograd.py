@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 by Winograd's algorithm, in a recorded update: a quarter of the products, in float32.
+"""Convolutions of 3x3 of a recorded update by Winograd's algorithm: a quarter of the products, in float32.
 
 A tile of 4x4 outputs is the inverse transform of products of transformed inputs and weights, 36 for each pair of
 channels where the definition has 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016); so
@@ -18,12 +18,9 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from netwright.batch import Batch
 from netwright.plans.native import library, parallel
-from netwright.plans.recording import Recorded, recorded
-from netwright.plans.tracing import NoProgramError
-from netwright.step import TrainState
 
+SOURCE = Path(__file__).with_name("winograd.cpp")
 ATEN = torch.ops.aten
 FORWARD, BACKWARD = ATEN.convolution.default, ATEN.convolution_backward.default
 SIDE, STEP, KERNEL = 6, 4, 3  # of a tile of inputs, of outputs, and of the weights
@@ -80,6 +77,11 @@ def _kernels(channels: int, made: int) -> _Kernels:
     return _compiled(WIDE if "avx512" in _capability() and channels % WIDE == made % WIDE == 0 else LANES)
 
 
+def macros(lanes: int) -> tuple[str]:
+    """What the source is compiled with."""
+    return (f"LANES={lanes}",)
+
+
 @functools.cache
 def _capability() -> str:
     return torch.backends.cpu.get_cpu_capability().lower()
@@ -87,29 +89,25 @@ def _capability() -> str:
 
 @functools.cache
 def _compiled(lanes: int) -> _Kernels:
-    held = library(Path(__file__).with_name("winograd.cpp"), f"LANES={lanes}")
+    held = library(SOURCE, *macros(lanes))
     held.winograd_panel.argtypes, held.winograd_panel.restype = [ctypes.c_long], ctypes.c_long
     for function in (held.winograd_forward, held.winograd_weights):
         function.argtypes, function.restype = [ctypes.POINTER(Job), ctypes.c_void_p], None
     return _Kernels(held.winograd_forward, held.winograd_weights, held.winograd_panel)
 
 
-def winograd(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
-    """What makes the plan ``recorded`` with such convolutions for a state like this one.
+def takes(weight: Sequence[int]) -> bool:
+    """Whether weights of this shape are those of a convolution of 3x3 between channels that the kernels take."""
+    return len(weight) == 4 and tuple(weight[2:]) == (KERNEL, KERNEL) and weight[0] % LANES == weight[1] % LANES == 0
+
+
+def exchange(graph: GraphModule) -> int:
+    """Have a graph's convolutions done so, each that gains, and say how many.
 
     Raises:
-        NoProgramError: It cannot be recorded, or has no convolution that gains, and why.
+        NoProgramError: The kernels cannot be compiled.
     """
-    if not any(one.ndim == 4 and one.shape[2:] == (KERNEL, KERNEL) for one in state.parameters):
-        raise NoProgramError("the module has no convolutions of 3x3")
-    if state.recipe.amp_dtype is not None:
-        raise NoProgramError("convolutions are not in float32")
-    return recorded(state, batch, change=_exchange, rounds=ROUNDS)
-
-
-def _exchange(graph: GraphModule) -> None:
-    """Have a graph's convolutions of 3x3 done so."""
-    found = False
+    found = 0
     for node in list(graph.graph.nodes):
         given = node.args
         function: Callable[..., Any]
@@ -119,14 +117,10 @@ def _exchange(graph: GraphModule) -> None:
             function, arguments = gradients, (*given[:3], given[5][0], tuple(given[-1]))
         else:
             continue
-        with graph.graph.inserting_before(node):
-            new = graph.graph.call_function(function, arguments)
-        new.meta = node.meta
-        node.replace_all_uses_with(new)
-        graph.graph.erase_node(node)
-        found = True
-    if not found:
-        raise NoProgramError("no convolution is of 3x3 with stride 1, channels last, and large enough")
+        _kernels(*_value(given[2 if function is gradients else 1]).shape[1::-1])
+        node.target, node.args, node.kwargs = function, arguments, {}
+        found += 1
+    return found
 
 
 def _value(node: Any) -> Any:
@@ -138,13 +132,11 @@ def _fits(source: Any, weight: Any, output: Any, geometry: Sequence[Any]) -> boo
     if not all(isinstance(one, Tensor) and one.dtype == torch.float32 for one in (source, weight, output)):
         return False
     stride, padding, dilation, transposed, _, groups = geometry
-    if transposed or groups != 1 or [*stride, *dilation] != [1, 1, 1, 1] or weight.shape[2:] != (KERNEL, KERNEL):
+    if transposed or groups != 1 or [*stride, *dilation] != [1, 1, 1, 1] or not takes(weight.shape):
         return False
     if len(set(padding)) != 1 or padding[0] >= KERNEL or not (_lies_last(source) and _lies_last(output)):
         return False
-    pictures, made, height, width = output.shape
-    if made % LANES or source.shape[1] % LANES:
-        return False
+    pictures, _, height, width = output.shape
     tiles = _tiles(height, width)
     filled = height * width / (tiles * STEP * STEP)
     return bool(pictures * tiles >= LEAST_TILES and filled >= LEAST_FILLED)
