@@ -20,7 +20,6 @@ from netwright.plans.tracing import NoProgramError
 from netwright.step import random_state, set_random_state, train_step
 from plans.states import of_pictures
 
-
 compiled_here = pytest.mark.skipif(not any(map(shutil.which, kernels.COMPILERS)), reason="no C++ compiler is here")
 Kind = type[nn.LSTM] | type[nn.GRU]
 both_kinds = pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
