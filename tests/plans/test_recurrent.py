@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from netwright.plans import kernels
-from netwright.plans.choosing import choose
+from netwright.plans.choosing import candidates, choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.recurrent import Layers, recurrent
 from netwright.plans.tracing import NoProgramError
 from netwright.step import random_state, set_random_state, train_step
 from plans.states import of_pictures
 
-
-def _here() -> bool:
-    try:
-        kernels.library()
-    except NoProgramError:
-        return False
-    return True
-
-
-compiled_here = pytest.mark.skipif(not _here(), reason="no C++ compiler is here")
+compiled_here = pytest.mark.skipif(not any(map(shutil.which, kernels.COMPILERS)), reason="no C++ compiler is here")
 Kind = type[nn.LSTM] | type[nn.GRU]
 both_kinds = pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 
@@ -134,6 +126,17 @@ class Steps(nn.Module):
         return self.out(states.mean(1) if self.mean else states[:, -1])
 
 
+class NoSteps(nn.Linear):
+    """No recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__(192, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 8, 8) to logits (B, 3)."""
+        return super().forward(x.flatten(1))
+
+
 @compiled_here
 @both_kinds
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3, "dropout": 0.3, "bidirectional": True}])
@@ -169,6 +172,13 @@ def test_it_is_tried_as_other_plans_are() -> None:
     assert measured.apart < 1e-4
 
 
+def test_it_is_a_plan_for_modules_that_have_such_layers() -> None:
+    """Others are not told of it; of a GRU's update more is saved."""
+    found = [candidates(*of_pictures(net, size=16)) for net in (Steps(nn.LSTM), Steps(nn.GRU), NoSteps())]
+    assert ["recurrent" in one for one in found] == [True, True, False]
+    assert found[1]["recurrent"].saves[2] > found[0]["recurrent"].saves[2]
+
+
 @compiled_here
 @pytest.mark.parametrize("options", [{"proj_size": 3}, {"dtype": "bfloat16"}])
 def test_what_the_kernels_cannot_do_is_left_to_torch(options: dict[str, Any]) -> None:
@@ -181,12 +191,12 @@ def test_what_the_kernels_cannot_do_is_left_to_torch(options: dict[str, Any]) ->
         recurrent(state, batches[0])
 
 
+@compiled_here
 def test_sizes_that_do_not_belong_together_are_refused() -> None:
     """The kernels look at no size."""
     x, h = torch.zeros(2, 3, 4), torch.zeros(3, 5)
-    if _here():
-        with pytest.raises(ValueError, match=r"float32 \(20, 4\) here, got torch.float32 \(19, 4\)"):
-            kernels.forward(x, torch.zeros(19, 4), torch.zeros(20, 5), torch.zeros(20), h, h, False)
+    with pytest.raises(ValueError, match=r"float32 \(20, 4\) here, got torch.float32 \(19, 4\)"):
+        kernels.forward(x, torch.zeros(19, 4), torch.zeros(20, 5), torch.zeros(20), h, h, False)
 
 
 @pytest.fixture
