@@ -23,7 +23,7 @@ CONTESTANTS = (
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, plan recorded", "recorded"),
-    Contestant("netwright, plan recurrent", "recurrent"),
+    Contestant("netwright, plan kernels", "kernels"),
     Contestant("netwright, plan split", "split"),
     Contestant("Lightning", "lightning", rival=True),
     Contestant("skorch", "skorch", rival=True),
@@ -32,7 +32,7 @@ GRU_BASE = "GRU, plain loop, resident tensors"
 GRU = (
     Contestant(GRU_BASE, "gru_tensors"),
     Contestant("GRU, netwright", "gru_netwright"),
-    Contestant("GRU, netwright, plan recurrent", "gru_recurrent"),
+    Contestant("GRU, netwright, plan kernels", "gru_kernels"),
 )
 
 

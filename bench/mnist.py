@@ -27,7 +27,7 @@ TRAINING = (
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
     Contestant("netwright, plan recorded", "recorded"),
-    Contestant("netwright, plan split", "split"),
+    Contestant("netwright, plan kernels", "kernels"),
     Contestant("netwright, plan compiled", "compiled"),
 )
 EVALUATION = (

@@ -282,7 +282,7 @@ def makers(work_of: Callable[[dict[str, Any]], Work]) -> dict[str, Callable[[dic
         "netwright": by_netwright(netwright),
         "eager": by_netwright(netwright, plan="eager"),
         "recorded": by_netwright(netwright, plan="recorded"),
-        "recurrent": by_netwright(netwright, plan="recurrent"),
+        "kernels": by_netwright(netwright, plan="kernels"),
         "split": by_netwright(netwright, plan="split"),
         "compiled": by_netwright(netwright, plan="compiled"),
         "compiled_alone": by_netwright(netwright, plan="compiled", threads=1),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from netwright.plans.native import is_built, library
+from netwright.plans.native import COMPILERS, is_built, library
 from netwright.plans.tracing import NoProgramError
+
+compiled_here = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler is here")
 
 
 @pytest.fixture
@@ -19,6 +22,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@compiled_here
 def test_kernels_are_compiled_once(source: Path, tmp_path: Path) -> None:
     assert not is_built(source, "NUMBER=3")
     assert library(source, "NUMBER=3").number() == 3
@@ -31,6 +35,7 @@ def test_kernels_are_compiled_once(source: Path, tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == before
 
 
+@compiled_here
 @pytest.mark.parametrize("spoilt", [b"", b"\x7fELF no more", None])
 def test_what_is_kept_and_spoilt_is_made_again(source: Path, tmp_path: Path, spoilt: bytes | None) -> None:
     """Also a library that was cut off, which would end the process when it is loaded."""
@@ -45,12 +50,14 @@ def test_what_is_kept_and_spoilt_is_made_again(source: Path, tmp_path: Path, spo
     assert len(kept.read_bytes()) == len(before)
 
 
+@compiled_here
 def test_a_cache_that_cannot_be_written_is_done_without(source: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, where a folder should be")
     library.cache_clear()
     assert library(source, "NUMBER=6").number() == 6
 
 
+@compiled_here
 def test_what_the_compiler_says_is_told(source: Path) -> None:
     library.cache_clear()
     with pytest.raises(NoProgramError, match=r"number.cpp cannot be compiled: .*NUMBER"):

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netwright.plans import kernels
+from netwright.plans import native, recurrent_kernels
 from netwright.plans.choosing import candidates, choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
-from netwright.plans.recurrent import Layers, recurrent
+from netwright.plans.kernels import kernels
+from netwright.plans.recurrent import Layers
 from netwright.plans.tracing import NoProgramError
 from netwright.step import random_state, set_random_state, train_step
 from plans.states import of_pictures
 
-compiled_here = pytest.mark.skipif(not any(map(shutil.which, kernels.COMPILERS)), reason="no C++ compiler is here")
+compiled_here = pytest.mark.skipif(not any(map(shutil.which, native.COMPILERS)), reason="no C++ compiler is here")
 Kind = type[nn.LSTM] | type[nn.GRU]
 both_kinds = pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 
@@ -87,7 +88,7 @@ def test_parts_of_a_batch_are_the_whole_to_a_rounding(kind: Kind) -> None:
     with threads_as_before():
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            assert kernels._parts(35, 2.0 * 35 * 30 * 3 * 48 * 48) == threads
+            assert recurrent_kernels._parts(35, 2.0 * 35 * 30 * 3 * 48 * 48) == threads
             found.append(results(net, given, own=True, dtype=torch.float32))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -145,7 +146,7 @@ def test_updates_are_the_plain_ones_to_a_rounding(kind: Kind, options: dict[str,
     torch.manual_seed(0)
     plain, batches = of_pictures(Steps(kind, **options), size=16, on_nonfinite="skip", max_grad_norm=0.5)
     other = copied(plain)
-    other.program = recurrent(plain, batches[0])()
+    other.program = kernels(plain, batches[0])()
     assert "kernels_forward" in other.program.graph.code and "netwright.recurrent" not in other.program.graph.code
     batches[2].inputs[next(iter(batches[2].inputs))][0] = float("nan")
     drawn, found, after = random_state(plain.device), [], []
@@ -168,15 +169,15 @@ def test_updates_are_the_plain_ones_to_a_rounding(kind: Kind, options: dict[str,
 def test_it_is_tried_as_other_plans_are() -> None:
     """And compared with the plain update."""
     state, batches = of_pictures(Steps(nn.GRU), size=16)
-    _, measured, _ = try_plan(state, batches[:4], recurrent)
+    _, measured, _ = try_plan(state, batches[:4], kernels)
     assert measured.apart < 1e-4
 
 
 def test_it_is_a_plan_for_modules_that_have_such_layers() -> None:
     """Others are not told of it; of a GRU's update more is saved."""
     found = [candidates(*of_pictures(net, size=16)) for net in (Steps(nn.LSTM), Steps(nn.GRU), NoSteps())]
-    assert ["recurrent" in one for one in found] == [True, True, False]
-    assert found[1]["recurrent"].saves[2] > found[0]["recurrent"].saves[2]
+    assert ["kernels" in one for one in found] == [True, True, False]
+    assert found[1]["kernels"].saves[2] > found[0]["kernels"].saves[2]
 
 
 @compiled_here
@@ -188,7 +189,7 @@ def test_what_the_kernels_cannot_do_is_left_to_torch(options: dict[str, Any]) ->
     net.out = nn.Linear(net.rnn.proj_size or 6, 3)
     state, batches = of_pictures(net, size=16, **given)
     with pytest.raises(NoProgramError, match="no LSTM or GRU is called"):
-        recurrent(state, batches[0])
+        kernels(state, batches[0])
 
 
 @compiled_here
@@ -196,16 +197,18 @@ def test_sizes_that_do_not_belong_together_are_refused() -> None:
     """The kernels look at no size."""
     x, h = torch.zeros(2, 3, 4), torch.zeros(3, 5)
     with pytest.raises(ValueError, match=r"float32 \(20, 4\) here, got torch.float32 \(19, 4\)"):
-        kernels.forward(x, torch.zeros(19, 4), torch.zeros(20, 5), torch.zeros(20), h, h, False)
+        recurrent_kernels.forward(x, torch.zeros(19, 4), torch.zeros(20, 5), torch.zeros(20), h, h, False)
 
 
 @pytest.fixture
 def _anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of its own, and nothing loaded."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    kernels.library.cache_clear()
+    recurrent_kernels.library.cache_clear()
+    native.library.cache_clear()
     yield tmp_path
-    kernels.library.cache_clear()
+    recurrent_kernels.library.cache_clear()
+    native.library.cache_clear()
 
 
 def test_without_a_compiler_the_plain_update_goes_on(_anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,32 +216,6 @@ def test_without_a_compiler_the_plain_update_goes_on(_anew: Path, monkeypatch: p
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     state, batches = of_pictures(Steps(nn.LSTM), size=16)
-    chosen = choose(state, batches[:4], steps=10**6, asked="recurrent")
+    chosen = choose(state, batches[:4], steps=10**6, asked="kernels")
     assert chosen.program is None
     assert "there is no C++ compiler" in chosen.choice.reason
-
-
-def test_a_compiler_that_fails_is_told(_anew: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With what it says."""
-    broken = tmp_path / "cxx"
-    broken.write_text("#!/bin/sh\necho 'error: no such flag' >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(NoProgramError, match="cannot be compiled: error: no such flag"):
-        kernels.library()
-
-
-@compiled_here
-def test_kernels_are_kept_and_made_again_where_their_file_is_broken(_anew: Path) -> None:
-    """Cut off, they would end the process as they are loaded."""
-    kernels.library()
-    (kept,) = (_anew / "kernels").iterdir()
-    whole, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    kernels.library.cache_clear()
-    kernels.library()
-    assert kept.stat().st_mtime_ns == made
-    kept.unlink()
-    kept.write_bytes(whole[: len(whole) // 2])
-    kernels.library.cache_clear()
-    assert kernels.library().lanes > 0
-    assert len(kept.read_bytes()) == len(whole)

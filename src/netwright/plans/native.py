@@ -21,7 +21,7 @@ from netwright.plans.program import cache_folder
 from netwright.plans.tracing import NoProgramError
 
 FLAGS = (
-    "-x", "c++", "-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+    "-x", "c++", "-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
     "-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-shared", "-fPIC",
 )  # fmt: skip
 COMPILERS = ("g++", "clang++", "c++")

@@ -165,5 +165,5 @@ def _none(names: tuple[str, ...], reason: str) -> list[Candidate]:
 def _elsewhere(known: Collection[str]) -> list[Candidate]:
     """Plans that can be asked for, and that this device does not have, but for the one of some modules alone."""
     asked = get_args(Settings.model_fields["plan"].annotation)
-    apart = (*known, "auto", "eager", "recurrent")
+    apart = (*known, "auto", "eager", "kernels")
     return _none(tuple(name for name in asked if name not in apart), "not on this device")
