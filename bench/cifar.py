@@ -21,6 +21,7 @@ CONTESTANTS = (
     Contestant("plain loop, DataLoader", "loader"),
     Contestant("netwright", "netwright"),
     Contestant("netwright, plan eager", "eager"),
+    Contestant("netwright, plan kernels", "kernels"),
     Contestant("Lightning", "lightning"),  # from the project's environment, where it stands at the same version
 )
 
