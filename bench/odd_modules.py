@@ -243,7 +243,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "hooks forward and backward": odd(hooked),
     "custom function, ctx": odd(lambda: Squared(OldSquare)),
     "custom function, setup_context": odd(lambda: Squared(NewSquare)),
-    "LBFGS": odd(mlp, optimizer="LBFGS", lr=0.1),
+    "LBFGS": odd(mlp, optimizer="LBFGS", lr=0.01),
     "SGD with momentum": odd(mlp, optimizer="SGD", lr=0.05, optimizer_args={"momentum": 0.9}),
     "tied weight, counter, buffer": odd(Tied),
     "LSTM that answers a tuple": odd(Pair, 12, 8),

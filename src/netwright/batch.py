@@ -25,7 +25,7 @@ class Batch:
     sample_ids: Tensor
 
     def __len__(self) -> int:
-        return len(self.sample_ids)
+        return self.sample_ids.shape[0]  # ``len`` of a tensor passes through Python
 
     @property
     def target(self) -> Tensor:

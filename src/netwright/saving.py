@@ -21,18 +21,19 @@ from netwright.run import Run
 from netwright.session import Session
 from netwright.step import pack_state
 
-# Between two ends of epochs that are saved, in seconds: as many as keep writing below this share of a processor's time.
-# A small network takes 5 ms of it, a fifth of an epoch on a small table; 13 MB take 80. Epochs longer than the most are
-# each saved.
-LEAST_S, MOST_S, SHARE = 1.0, 10.0, 0.005
+# Between two ends of epochs that are saved, in seconds: as many as keep writing below this share of a processor's time,
+# for which the threads of an update that share its work all wait. A small network takes 5 ms of it, a fifth of an epoch
+# on a small table; 13 MB take 80. Epochs longer than the most are each saved.
+LEAST_S, MOST_S, SHARE = 1.0, 60.0, 0.002
+LARGE_S = 0.05  # of writing: of what takes longer no second copy is held beside the first
 
 
 class Saver:
     """Saves a session in its run's folder while training goes on. A context manager.
 
-    The end of an epoch is saved where the epoch saved before lies far enough back, one second to ten by what writing
-    takes, and the end of the last one always. Other ends are held, and written when the block ends by an error, so that
-    none is lost but to a process that is killed.
+    The end of an epoch is saved where the epoch saved before lies far enough back, one second to a minute by what
+    writing takes, and the end of the last one always. Other ends are held, and written when the block ends by an error,
+    so that none is lost but to a process that is killed.
 
     Args:
         say: Told where the disk refuses a checkpoint: the one before is whole, and the next may do.
@@ -41,7 +42,7 @@ class Saver:
     def __init__(self, session: Session, run: Run, say: Callable[[str], None]) -> None:
         self._session, self._run, self._say = session, run, say
         self._beside = checkpoints.Beside(session.state.device)
-        self._begun, self._between = time.monotonic(), LEAST_S
+        self._begun, self._took = time.monotonic(), 0.0
         self._state: dict[str, Any] | None = None  # held, as are the weights: copies
         self._weights: dict[str, Tensor] | None = None
 
@@ -72,7 +73,7 @@ class Saver:
         if weights and self._state is not None:
             held = self._state["train"]
             self._weights = held["model"] if held["ema"] is None else held["ema"]
-        if due or time.monotonic() - self._begun >= self._between:
+        if due or time.monotonic() - self._begun >= min(MOST_S, max(LEAST_S, self._took / SHARE)):
             self._write()
 
     def beside(self) -> None:
@@ -92,7 +93,8 @@ class Saver:
         self.wait()
         place = self._place()
         if self._session.state.saved != place:
-            checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
+            with self._timed():
+                checkpoints.save(self._run.checkpoints, self._all(), step=place[0])
             self._session.state.saved = place
 
     def wait(self) -> None:
@@ -104,7 +106,7 @@ class Saver:
         self._tell(self._beside.wait())
 
     def _hold(self) -> None:
-        if self._between == MOST_S:  # large: no second copy beside the first
+        if self._took >= LARGE_S:
             self._state = None
         self._state = checkpoints.copied(self._all())
 
@@ -143,7 +145,7 @@ class Saver:
         """What is written inside says how far two ends are to lie apart."""
         before = time.thread_time()
         yield
-        self._between = min(MOST_S, max(LEAST_S, (time.thread_time() - before) / SHARE))
+        self._took = time.thread_time() - before
 
     def _tell(self, failed: str | None) -> None:
         if failed is not None:

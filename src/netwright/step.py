@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from netwright.batch import Batch
 from netwright.binding import Binding, ask, in_full
 from netwright.gradients import Gradients
-from netwright.optim import Schedule, needs_closure
+from netwright.optim import Schedule, forget_gradients, needs_closure, take_step
 from netwright.outcome import Outcome, together
 from netwright.sums import Sums, Tally
 from netwright.tasks import Objective, Task
 
 UNCHANGED = contextlib.nullcontext()
-ZERO_GRAD = torch.optim.Optimizer.zero_grad
 StepFunction = Callable[[nn.Module, Batch], Tensor]
 # What an optimizer's step does: parameters and state are changed by the gradients that are there.
 Move = Callable[[torch.optim.Optimizer], object]
@@ -169,31 +168,29 @@ def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move:
         find: In place of forward, loss and backward.
         move: In place of the optimizer's own step.
     """
-    _forget_gradients(state.optimizer)
+    forget_gradients(state.optimizer)
     for parameter in state.others:  # else theirs would add up, and clipping count them
         parameter.grad = None
     outcome = (find or gradients)(state, batch)
     # On the CPU this reads one number; on a GPU it would wait for the device, so there the mean is looked at later.
-    finite = not state.recipe.check_each_loss or _all_finite(state, outcome.loss)
+    finite, norm = _all_finite(state, outcome.loss) if state.recipe.check_each_loss else (True, None)
     if finite:
-        update(state, move=move)
+        update(state, norm=norm, move=move)
         _add(state, batch, outcome)
     return StepResult(outcome.loss, finite)
 
 
-def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """As ``zero_grad``, of which torch's own does the same in 7 microseconds: it also tells a profiler of it."""
-    if getattr(optimizer.zero_grad, "__func__", None) is not ZERO_GRAD:
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
+def _all_finite(state: TrainState, loss: Tensor) -> tuple[bool, Tensor | None]:
+    """Whether the loss and all gradients are numbers; also their norm, where they are to be clipped by it.
 
-
-def _all_finite(state: TrainState, loss: Tensor) -> bool:
-    """Whether the loss and all gradients are numbers; a scaler looks at the gradients itself."""
-    return math.isfinite(loss.item()) and (state.scaler is not None or state.gradients.finite())
+    A scaler looks at the gradients itself.
+    """
+    if not math.isfinite(loss.item()):
+        return False, None
+    if state.scaler is not None:
+        return True, None
+    norm = None if state.recipe.max_grad_norm is None else state.gradients.norm()
+    return state.gradients.finite(norm), norm
 
 
 # Leaves parameters with their gradients, of a batch.
@@ -265,16 +262,21 @@ def backward(state: TrainState, loss: Tensor) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def update(state: TrainState, *, move: Move | None = None) -> None:
-    """Clip the gradients, and let the optimizer do its step, or ``move`` do it."""
+def update(state: TrainState, *, norm: Tensor | None = None, move: Move | None = None) -> None:
+    """Clip the gradients, and let the optimizer do its step, or ``move`` do it.
+
+    Args:
+        norm: Of all gradients, where it is known.
+    """
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
-    if state.recipe.max_grad_norm is not None:
-        nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
+    if state.recipe.max_grad_norm is not None:  # in the two steps that ``clip_grad_norm_`` has
+        norm = state.gradients.norm() if norm is None else norm
+        nn.utils.clip_grads_with_norm_(state.parameters, state.recipe.max_grad_norm, norm)
     if move is not None:
         move(state.optimizer)
     elif state.scaler is None:
-        state.optimizer.step()
+        take_step(state.optimizer)
     else:
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -295,7 +297,7 @@ def _closure_step(state: TrainState, batch: Batch) -> StepResult:
             nn.utils.clip_grad_norm_(state.parameters, state.recipe.max_grad_norm)
         if not first:
             first.append(outcome)
-            if not _all_finite(state, outcome.loss):
+            if not _all_finite(state, outcome.loss)[0]:
                 raise _NotFiniteError
         return outcome.loss
 

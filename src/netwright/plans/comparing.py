@@ -122,13 +122,7 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     plain, other, nudged = copied(state), copied(state), copied(state)
     start = [one.detach().clone() for one in plain.model.parameters()]
     other.program = program
-    generator = torch.Generator(state.device).manual_seed(0)
-    with torch.no_grad():
-        for one in nudged.model.parameters():
-            if one.is_floating_point():
-                signs = torch.rand(one.shape, generator=generator, device=one.device).sub_(0.5).sign_()
-                rounding = program.rounds * torch.finfo(state.recipe.amp_dtype or one.dtype).eps
-                one.mul_(1 + signs.to(one.dtype) * rounding)
+    nudge(nudged, program.rounds)
     now = random_state(state.device)
     results = []
     for each in (plain, other, nudged):
@@ -140,11 +134,7 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
         if not _near(first, second, third, LOSS_TOLERANCE):
             raise NoProgramError(f"its loss is {second:.7g} where the plain update has {first:.7g}")
     _compare_sums(*(each.sums for each in (plain, other, nudged)))
-    way = _norm(zip(plain.model.parameters(), start, strict=True))
-    scale = max(way, 1e-30)
-    shares = [
-        _norm(zip(plain.model.parameters(), one.model.parameters(), strict=True)) / scale for one in (other, nudged)
-    ]
+    shares = [share_of_way(start, plain.model.parameters(), one.model.parameters()) for one in (other, nudged)]
     for (name, first), second, third in zip(
         plain.model.named_buffers(), other.model.buffers(), nudged.model.buffers(), strict=True
     ):
@@ -155,6 +145,29 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     if not math.isfinite(shares[0]):
         raise NoProgramError("a parameter is not finite")
     return shares[0], shares[1]
+
+
+@torch.no_grad()
+def nudge(state: TrainState, rounds: float = 1.0) -> None:
+    """Move each parameter of a state by a rounding, or so many, up or down."""
+    generator = torch.Generator(state.device).manual_seed(0)
+    for one in state.model.parameters():
+        if one.is_floating_point():
+            signs = torch.rand(one.shape, generator=generator, device=one.device).sub_(0.5).sign_()
+            rounding = rounds * torch.finfo(state.recipe.amp_dtype or one.dtype).eps
+            one.mul_(1 + signs.to(one.dtype) * rounding)
+
+
+def share_of_way(start: Iterable[Tensor], plain: Iterable[Tensor], other: Iterable[Tensor]) -> float:
+    """How far two states' parameters part, as a share of the way that the first one's went from the start."""
+    plain = list(plain)
+    way = _norm(zip(plain, start, strict=True))
+    return _norm(zip(plain, other, strict=True)) / max(way, 1e-30)
+
+
+def allowed(rounding: float) -> float:
+    """The share of the way that a plan may part by, where the plain update parts from itself by so much if nudged."""
+    return max(TOLERANCE, NUDGED * rounding)
 
 
 def _compare_sums(plain: Sums, other: Sums, nudged: Sums) -> None:
@@ -189,9 +202,8 @@ def try_plan(state: TrainState, batches: list[Batch], make: Make) -> tuple[New, 
     refuse_moves(trial, batches[0])  # after which it is also seen which parameters have gradients
     new = make(trial, batches[0])
     share, rounding = apart(state, new(), batches)
-    allowed = max(TOLERANCE, NUDGED * rounding)
-    if share > allowed:
-        raise NoProgramError(f"parameters part by {share:.1e} of the way they go, more than {allowed:.0e}")
+    if share > (most := allowed(rounding)):
+        raise NoProgramError(f"parameters part by {share:.1e} of the way they go, more than {most:.0e}")
     cost = time.perf_counter() - began
     plain, other = time_beside(state, new, batches)
     return new, Measured(other, plain, share), cost
