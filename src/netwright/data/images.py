@@ -165,8 +165,14 @@ def mostly_of(folder: Path, suffixes: Collection[str]) -> bool:
     """Whether most of the first files in its folders end so: a note among images makes no texts of them."""
     walked = (files for entry in sorted(folder.iterdir()) if entry.is_dir() for _, _, files in os.walk(entry))
     inside = (name for files in walked for name in files if name[:1] != ".")
-    files = [Path(name).suffix.casefold() for name in islice(inside, LOOKED_AT)]
+    files = [_suffix(name) for name in islice(inside, LOOKED_AT)]
     return 2 * sum(suffix in suffixes for suffix in files) > len(files)
+
+
+def _suffix(name: str) -> str:
+    """As ``Path.suffix`` has it of a name that is not hidden, in a fifth of the time."""
+    _, dot, last = name.rpartition(".")
+    return f".{last}".casefold() if dot and last else ""
 
 
 def class_folders(root: Path, folder: Path, suffixes: Collection[str]) -> Found:
@@ -186,11 +192,13 @@ def _files(root: Path, below: Path, suffixes: Collection[str], found: Found) -> 
     """Sorted files of one class; what else lies there goes to ``found``."""
     kept = []
     for folder, inner, files in os.walk(below, onerror=_refuse_to_skip):
+        here = Path(folder)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        links = [path for path in (Path(folder, name) for name in inner) if path.is_symlink()]
+        links = [path for path in (here / name for name in inner) if path.is_symlink()]
         found.others.extend(f"{_shown(root, path)} (a link to a folder)" for path in links)
-        for path in (Path(folder, name) for name in sorted(files) if not name.startswith(".")):
-            if path.suffix.casefold() not in suffixes:
+        for name in sorted(name for name in files if not name.startswith(".")):
+            path = here / name
+            if _suffix(name) not in suffixes:
                 found.others.append(_shown(root, path))
             elif (reason := no_file(path)) is not None:
                 found.unreadable.append(Unreadable(name=str(path), reason=reason))
@@ -284,7 +292,15 @@ def _raw_split(root: Path, found: dict[str, list[Path]], classes: tuple[str, ...
         None,
         tuple(path for path, _ in pairs),
         np.asarray([index for _, index in pairs], dtype=np.int64),
-        tuple(str(path.relative_to(root)) for path, _ in pairs),
+        below_root(root, [path for path, _ in pairs]),
+    )
+
+
+def below_root(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Each path without the root before it; ``relative_to``, which compares part by part, where it begins otherwise."""
+    begin = str(root).rstrip(os.sep) + os.sep
+    return tuple(
+        text[len(begin) :] if (text := str(path)).startswith(begin) else str(path.relative_to(root)) for path in paths
     )
 
 
