@@ -19,9 +19,9 @@ from netwright.batch import Batch
 from netwright.binding import Binding, ask, plain_module
 from netwright.records import Choice, Plan
 
-# Numbers that convolutions give for each one of such pictures, on a processor. With channels apart an update takes 0.5 to
-# 0.7 of the time where they give 0.08 to 0.33 (patches of 8 or 16 pixels, strides of 4), 0.94 where they give 0.98, 1.07
-# where 1.25, and 1.2 to 1.7 where several (3 x 3 pixels without a stride, and poolings).
+# Numbers that convolutions give for each one of such pictures, on a processor. With channels apart an update takes 0.5
+# to 0.7 of the time where they give 0.08 to 0.33 (patches of 8 or 16 pixels, a stride of 4), 0.8 to 0.95 where 1, and
+# 1.1 to 1.7 where 2 or more (3 x 3 pixels, normalised or pooled); one convolution under a mean alone took 0.4 there.
 WORTH_TURNING = 1.0
 SAME = 1e-3  # of the largest answer; rounding differs where sums are in another order
 

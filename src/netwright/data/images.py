@@ -31,7 +31,7 @@ SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-# Headers read to learn sizes and colours, 50 to 500 µs each; of more files every second, third … is looked at.
+# Headers read to learn sizes and colours, 10 to 500 µs each; of more files every second, third … is looked at.
 HEADERS = 20_000
 HEADER_BYTES = 2048  # the usual tables of a JPEG are 620
 LAYOUT = "root/class/*.png, or root/train/class/*.png and root/test/class/*.png"
