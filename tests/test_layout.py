@@ -69,6 +69,30 @@ def test_a_layout_is_used_where_the_module_takes_it(kind: type[Views], layout: s
     assert torch.isfinite(last)
 
 
+@pytest.mark.parametrize(
+    ("channels", "convolution", "layout"),
+    [
+        (3, {"kernel_size": 8, "stride": 8}, "contiguous"),
+        (3, {"kernel_size": 3, "padding": 1}, "channels_last"),
+        (1, {"kernel_size": 8, "stride": 8}, "channels_last"),
+    ],
+)
+def test_pictures_are_turned_where_enough_is_done_with_them(
+    channels: int, convolution: dict[str, int], layout: str
+) -> None:
+    """Of several channels, and little is made of them: they stay as they come. The module keeps no hook."""
+    pictures, labels = torch.randn(8, channels, 16, 16), torch.arange(8) % 2
+    net = nn.Sequential(nn.Conv2d(channels, 64, **convolution), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2))  # type: ignore[arg-type]
+    session = prepare(net, nw.load((pictures, labels), val_fraction=0, test_fraction=0), Settings(epochs=1), Given())
+    chosen = next(one for one in session.plan.choices if one.name == "memory_format")
+    assert chosen.value == layout
+    assert ("so little" in chosen.reason) == (layout == "contiguous")
+    assert not any(one._forward_hooks for one in net.modules())
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last) == (
+        layout == "channels_last" or channels == 1
+    )
+
+
 @pytest.mark.parametrize("kind", [Flattens, Views])
 def test_evaluation_answers_as_a_loop_by_hand(kind: type[Views]) -> None:
     """To a rounding; and the module's parameters lie after as they lay before."""

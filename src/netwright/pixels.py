@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,9 @@ def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> I
         content = raw.read_bytes() if isinstance(raw, Path) else raw
         if not content:
             raise unreadable(name, "0 bytes")
+        image = _quickly(content)
+        if image is not None:
+            return image if image.mode == mode else image.convert(mode)
         with Image.open(io.BytesIO(content)) as opened:  # reads the header alone
             if opened.format not in FORMATS:
                 raise unreadable(name, f"a file of {opened.format}, of which Pillow decodes nothing itself")
@@ -55,6 +59,63 @@ def read_image(raw: bytes | Path | NDArray[Any], mode: Literal["L", "RGB"]) -> I
     except Exception as error:
         reason = str(error).split(" <")[0] if "cannot identify" in str(error) else str(error)
         raise unreadable(name, reason or type(error).__name__) from error
+
+
+def _quickly(content: bytes) -> Image.Image | None:
+    """A plain JPEG by Pillow's decoder alone, in a tenth less time; None of all else, damaged ones among them."""
+    plain = plain_jpeg(content)
+    if plain is None or plain.width * plain.height > min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
+        return None
+    image = Image.new(plain.mode, (plain.width, plain.height), None)
+    try:
+        image.frombytes(content, "jpeg", plain.mode, "")
+    except Exception:  # the longer way says why
+        return None
+    return image
+
+
+@dataclass(frozen=True, slots=True)
+class PlainJpeg:
+    """What the header of a JPEG says."""
+
+    width: int
+    height: int
+    mode: Literal["L", "RGB"]
+
+
+def plain_jpeg(content: bytes) -> PlainJpeg | None:
+    """Size and colours of a JPEG file that has nothing in it by which more than its samples would count.
+
+    Args:
+        content: The file, or its beginning.
+
+    Returns:
+        None where Pillow shall judge: of other formats and colours, of what is damaged or not there whole, and where an
+        EXIF tag may say how the picture is turned.
+    """
+    found: PlainJpeg | None = None
+    place = 2
+    if content[:3] != b"\xff\xd8\xff":
+        return None
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker, size = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        inside = content[place + 4 : place + 2 + size]
+        if len(inside) != size - 2:
+            return None
+        if marker == 0xDA:  # the samples follow
+            return found
+        if marker in (0xC0, 0xC1, 0xC2) and found is None and len(inside) in (9, 15) and inside[0] == 8:
+            height, width = int.from_bytes(inside[1:3], "big"), int.from_bytes(inside[3:5], "big")
+            if not height or not width or len(inside) != 6 + 3 * inside[5]:
+                return None
+            found = PlainJpeg(width, height, "L" if inside[5] == 1 else "RGB")
+        elif marker == 0xDB:  # tables of 64 bytes
+            if len(inside) % 65 or any(one >= 16 for one in inside[::65]):
+                return None
+        elif not (marker in (0xC4, 0xDD, 0xFE) or (marker == 0xE0 and len(inside) >= 14)):
+            return None
+        place += 2 + size
+    return None
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:

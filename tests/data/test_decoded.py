@@ -19,6 +19,7 @@ import netwright.data as nd
 from netwright.data import decoded, pictures
 from netwright.data.batches import eval_batches, train_batches
 from netwright.data.dataset import Data
+from netwright.data.facts import channel_statistics
 from netwright.data.sources import PathSource
 from netwright.preprocess import DecodeImage, Preprocess, Resize, decode
 from netwright.records import LoadOptions
@@ -312,3 +313,18 @@ def test_writing_into_pictures_does_not_reach_the_disk(root: Path) -> None:
     data.train.inputs["image"].zero_()  # type: ignore[attr-defined]
     assert cache(root).read_bytes() == whole
     assert right(nd.load(root, options=OPTIONS), root)
+
+
+def test_facts_are_those_of_the_pixels(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics and digest come out alike from the cache, from its first writing, and where nothing is kept."""
+    options = OPTIONS.model_copy(update={"val_fraction": 0.25})
+    kept = [nd.load(root, options=options) for _ in range(2)]
+    monkeypatch.setattr(decoded, "FROM_BYTES", 10**9)
+    plain = nd.load(root, options=options)
+    mean, std = channel_statistics(plain.train.gather(np.arange(len(plain.train)))[0]["image"].numpy())
+    for data in (plain, *kept):
+        assert data.spec.preprocess == plain.spec.preprocess
+        assert data.spec.digest == plain.spec.digest
+    normalise = plain.spec.preprocess.operations[-1]
+    assert normalise.mean == tuple(round(one / 255, 6) for one in mean)  # type: ignore[union-attr]
+    assert normalise.std == tuple(round(one / 255, 6) for one in std)  # type: ignore[union-attr]

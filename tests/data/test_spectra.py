@@ -193,3 +193,45 @@ def test_a_plain_file_that_is_too_long_is_refused() -> None:
     operation = DecodeSound(sample_rate=RATE, max_seconds=0.1)
     with pytest.raises(DataError, match=r"at most 0\.1 s of sound, got 0\.2 s"):
         decode_sound(operation, wav(np.arange(1_600, dtype=np.int16)))
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_sounds_that_cannot_be_read_leave_no_gap(folder: Path, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they lie in what a thread reads at once; each other one has its own spectra and samples."""
+    for index in (0, 1, 2, 3, 7, 15):
+        next(folder.glob(f"*/{index:02}.wav")).write_bytes(b"none")
+    monkeypatch.setattr(sound_source, "TOGETHER", together)
+    data = nw.load(folder, mel_bands=12, val_fraction=0, test_fraction=0, max_unreadable=0.5)
+    assert len(data.spec.unreadable) == 6
+    assert len(data.train) == 10
+    for index in range(10):
+        operation = data.spec.preprocess.sound
+        samples = decode_sound(operation, folder / data.train.name(index))  # type: ignore[arg-type]
+        assert np.array_equal(data.train.sound(index), samples)
+        wanted = sample(data.spec.preprocess, folder / data.train.name(index))["log_mel"]
+        np.testing.assert_allclose(data.train.log_mel(index), wanted, atol=1e-4)
+
+
+def test_more_samples_than_headers_promise_have_room(folder: Path) -> None:
+    """As of an MP3, whose length is estimated."""
+    files = sorted(folder.glob("*/*.wav"))
+    operation, spectrum = DecodeSound(sample_rate=RATE, max_seconds=1), usual(RATE, 12)
+    names = list(map(str, files))
+    every = [
+        sound_source.decode_all(files, names, operation, spectrum, expected=expected, in_memory=True)
+        for expected in (0, 10_000, 10**6)
+    ]
+    for one in every[1:]:
+        for field in ("values", "sizes", "kept", "spectra", "digests"):
+            assert np.array_equal(getattr(one, field), getattr(every[0], field))
+
+
+def test_the_digest_knows_every_sample(folder: Path) -> None:
+    """Another sample in one file is another digest; loading again is not."""
+    first = nw.load(folder, val_fraction=0, test_fraction=0).spec.digest
+    assert nw.load(folder, val_fraction=0, test_fraction=0).spec.digest == first
+    victim = next(folder.glob("*/05.wav"))
+    content = bytearray(victim.read_bytes())
+    content[-2] ^= 1
+    victim.write_bytes(bytes(content))
+    assert nw.load(folder, val_fraction=0, test_fraction=0).spec.digest != first

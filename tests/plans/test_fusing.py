@@ -36,7 +36,7 @@ class Pictures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.out = nn.Conv2d(3, 5, 3), nn.Linear(5, 2)
+        self.conv, self.out = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
         self.unused = nn.Parameter(torch.ones(3))
 
     def forward(self, x: Tensor) -> Tensor:

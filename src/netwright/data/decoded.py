@@ -1,9 +1,10 @@
 """Decoded pictures on disk, so that later runs of the same files decode none, and large sets are decoded once.
 
-A file of the cache holds the pixels of all pictures, one behind the other as uint8 (C, H, W), and at its end their
-checksums and what could not be read. Its name is a digest of all that the pixels depend on: the files' paths, sizes
-and times, what is done to them, and Pillow's version. It gets that name when it is whole, and nothing in it is
-believed unchecked: a picture whose checksum is wrong is decoded again. Losing the folder costs time alone.
+A file of the cache holds the pixels of all pictures, one behind the other as uint8 (C, H, W), and at its end what is
+known of each, their SHA-256 among it, and what could not be read. Its name is a digest of all that the pixels depend
+on: the files' paths, sizes and times, what is done to them, and Pillow's version. It gets that name when it is whole,
+and nothing in it is believed unchecked: a picture whose digest is wrong is decoded again. Losing the folder costs time
+alone.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from numpy.typing import NDArray
 from PIL import features
 
 from netwright.data.download import store
-from netwright.data.threads import in_threads, watched
+from netwright.data.picture_facts import Fact, PictureFacts, digest_of, fact_of
+from netwright.data.threads import cores, in_threads, watched
 from netwright.disk import DISK, discard, remove_strays, temporary
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Preprocess, Resize, decode
 from netwright.records import Choice, Unreadable
 
-VERSION = 1  # of the files, and of what `decode` makes of a picture
+VERSION = 2  # of the files, and of what `decode` makes of a picture
 # Smaller sets, 425 pictures of 224 x 224, are decoded in about a second and would only litter the disk.
 FROM_BYTES = 64 * 2**20
 # A file that was written later could be written once more without a change of its time (as git has it: racy).
@@ -49,7 +51,7 @@ class Decoded:
 
     Attributes:
         pixels: Mapped into memory, uint8 (N, C, H, W); what is written there stays in this process.
-        sums: CRC-32 of each, uint32 (N,).
+        facts: Their digests, and sums of their channels.
         checked: Which were found to be as they were written, bool (N,): filled as they are asked for.
         kept: Places of the pictures among the files that were asked for.
         bad: The other files, with the reason.
@@ -57,7 +59,7 @@ class Decoded:
     """
 
     pixels: NDArray[np.uint8]
-    sums: NDArray[np.uint32]
+    facts: PictureFacts
     checked: NDArray[np.bool_]
     kept: tuple[int, ...]
     bad: tuple[Unreadable, ...]
@@ -67,7 +69,7 @@ class Decoded:
         """The pixels of one, (C, H, W); None where they are not as they were written: the next run writes anew."""
         found: NDArray[np.uint8] = self.pixels[row]
         if not self.checked[row]:
-            if zlib.crc32(found.data) != self.sums[row]:
+            if digest_of(found) != self.facts.digests[row].tobytes():
                 discard([self.path], DISK)
                 return None
             self.checked[row] = True
@@ -75,7 +77,7 @@ class Decoded:
 
     def whole(self) -> bool:
         """Whether all are as they were written: reads them all."""
-        return all(found is not None for found in in_threads(self.picture, range(len(self.sums))))
+        return all(found is not None for found in in_threads(self.picture, range(len(self.kept)), cores()))
 
 
 def decoded_or_unreadable(preprocess: Preprocess, path: Path) -> NDArray[np.uint8] | Unreadable:
@@ -84,6 +86,12 @@ def decoded_or_unreadable(preprocess: Preprocess, path: Path) -> NDArray[np.uint
         return decode(preprocess, path)
     except DataError as error:
         return Unreadable(name=str(path), reason=error.got)
+
+
+def decoded_with_facts(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], Fact] | Unreadable:
+    """The pixels of a file with what is known of them, or why it has none."""
+    result = decoded_or_unreadable(preprocess, path)
+    return result if isinstance(result, Unreadable) else (result, fact_of(result))
 
 
 def row_shape(preprocess: Preprocess) -> tuple[int, int, int] | None:
@@ -165,8 +173,8 @@ def _key(paths: Sequence[Path], preprocess: Preprocess) -> tuple[str, float]:
             running.update(json.dumps([str(path.absolute()), str(error)]).encode())
             continue
         newest = max(newest, found.st_mtime, found.st_ctime)
-        state = [str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-        running.update(json.dumps(state).encode())
+        name = json.dumps(str(path.absolute()))
+        running.update(f"[{name}, {found.st_size}, {found.st_mtime_ns}, {found.st_ctime_ns}]".encode())
     return running.hexdigest(), newest
 
 
@@ -174,11 +182,14 @@ def _open(path: Path, shape: tuple[int, int, int]) -> Decoded | None:
     """A cache file; one that is damaged is removed, and None."""
     try:
         with path.open("rb") as file:
-            record, sums, end = _read_end(file)
+            record, known, end = _read_end(file)
         kept = tuple(int(one) for one in record["kept"])
         size = len(kept) * int(np.prod(shape))
-        if tuple(record["shape"]) != shape or len(sums) != len(kept) or size != end:
+        if tuple(record["shape"]) != shape or size != end:
             raise ValueError("another shape")
+        digests = np.frombuffer(known, dtype=np.uint8, count=32 * len(kept)).reshape(-1, 32)
+        sums = np.frombuffer(known, dtype="<f8", offset=digests.size).reshape(len(kept), 2, shape[0])
+        facts = PictureFacts(digests, sums.astype(np.float64), shape[1] * shape[2])
         bad = tuple(Unreadable(name=str(name), reason=str(reason)) for name, reason in record["bad"])
         pixels = np.memmap(path, dtype=np.uint8, mode="c", shape=(len(kept), *shape))
         os.utime(path)  # used now: others make room first
@@ -187,12 +198,12 @@ def _open(path: Path, shape: tuple[int, int, int]) -> Decoded | None:
     except (ValueError, KeyError, TypeError, struct.error, OSError):
         discard([path], DISK)
         return None
-    return Decoded(np.asarray(pixels), sums, np.zeros(len(kept), dtype=np.bool_), kept, bad, path)
+    return Decoded(np.asarray(pixels), facts, np.zeros(len(kept), dtype=np.bool_), kept, bad, path)
 
 
 # Any: JSON, of which every value is checked where it is used.
-def _read_end(file: BinaryIO) -> tuple[dict[str, Any], NDArray[np.uint32], int]:
-    """The record at the end, the checksums, and where the pixels end."""
+def _read_end(file: BinaryIO) -> tuple[dict[str, Any], bytes, int]:
+    """The record at the end, what is known of each picture, and where the pixels end."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - END.size))
     length, checksum, magic = END.unpack(file.read(END.size))
@@ -203,40 +214,37 @@ def _read_end(file: BinaryIO) -> tuple[dict[str, Any], NDArray[np.uint32], int]:
     content = file.read(length)
     if zlib.crc32(content) != checksum:
         raise ValueError("a damaged record")
-    text, _, sums = content.partition(b"\n")
-    return json.loads(text), np.frombuffer(sums, dtype="<u4").astype(np.uint32), begin
+    text, _, known = content.partition(b"\n")
+    return json.loads(text), known, begin
 
 
 def _write(path: Path, paths: Sequence[Path], preprocess: Preprocess, shape: tuple[int, int, int]) -> None:
     """Decode all files into a new cache file, which gets its name when it is whole.
 
-    It is not flushed: what a loss of power spoils of it, the checksums show.
+    It is not flushed: what a loss of power spoils of it, the digests show.
     """
     beside = temporary(path)
     remove_strays(path.parent, NAME, DISK)
-    kept, bad, sums = [], [], []
+    kept, bad, known = [], [], []
     try:
         with beside.open("xb") as file:
-            results = in_threads(partial(_with_sum, preprocess), paths)
-            for index, (result, checksum) in enumerate(watched(results, len(paths), "decoding images")):
+            results = in_threads(partial(decoded_with_facts, preprocess), paths)
+            for index, result in enumerate(watched(results, len(paths), "decoding images")):
                 if isinstance(result, Unreadable):
                     bad.append((result.name, result.reason))
                     continue
-                file.write(result.data)
+                pixels, fact = result
+                file.write(pixels.data)
                 kept.append(index)
-                sums.append(checksum)
+                known.append(fact)
             text = json.dumps({"shape": shape, "kept": kept, "bad": bad}).encode()
-            content = text + b"\n" + np.asarray(sums, dtype="<u4").tobytes()
+            facts = PictureFacts.of(known, shape[1] * shape[2])
+            content = text + b"\n" + facts.digests.tobytes() + facts.sums.astype("<f8").tobytes()
             file.write(content + END.pack(len(content), zlib.crc32(content), MAGIC))
         beside.replace(path)
     except BaseException:
         discard([beside], DISK)
         raise
-
-
-def _with_sum(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8] | Unreadable, int]:
-    result = decoded_or_unreadable(preprocess, path)
-    return result, 0 if isinstance(result, Unreadable) else zlib.crc32(result.data)
 
 
 def _make_room(folder: Path, needed: int, limit_bytes: float) -> str | None:

@@ -207,6 +207,19 @@ def channel_statistics(
         count, total, square = _byte_sums(images, where)
     else:
         count, total, square = _sums(images, where)
+    return from_sums(count, total, square)
+
+
+def from_sums(
+    count: int, total: NDArray[np.float64], square: NDArray[np.float64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of channels; a constant one gets 1.
+
+    Args:
+        count: Values of a channel.
+        total: Their sums, (C,).
+        square: Sums of their squares, (C,).
+    """
     mean = total / max(count, 1)
     std = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 0))
     std[std < 1e-8 * np.maximum(1, np.abs(mean))] = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from netwright.data.dataset import Data
 from netwright.data.decoded import decode_once, row_shape
 from netwright.data.facts import asked_task, channel_statistics, choose_splits, digest, split_specs
 from netwright.data.images import check_all, check_unreadable, decode_all
+from netwright.data.picture_facts import PictureFacts
 from netwright.data.sources import PathSource, RawData, RawSplit, Source, TensorSource, at
 from netwright.errors import DataError
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale
@@ -45,13 +46,14 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
         choices.append(Choice(name="image_size", value=options.image_size, reason="asked for", asked=True))
 
     read: dict[str, Source] = {}
+    known: dict[str, PictureFacts | None] = {}
     unreadable: list[Unreadable] = list(raw.unreadable)
     given = {"train": raw.train, "val": raw.val, "test": raw.test}
     groups: Sequence[str] | None = raw.groups
     total = sum(len(split.targets) for split in given.values() if split is not None)
     for name, split in given.items():
         if split is not None:
-            read[name], kept, bad, cached = _read(split, decoder, name, options)
+            read[name], kept, bad, cached, known[name] = _read(split, decoder, name, options)
             unreadable += bad
             choices += cached if name == "train" else ()
             if name == "train" and groups is not None:
@@ -73,9 +75,11 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
     sources = {name: _take(whole, where) for name, where in parts.items()} | {
         name: source for name, source in read.items() if name != "train"
     }
+    of_all = known["train"]
+    known |= {name: None if of_all is None else of_all.take(where) for name, where in parts.items()}
     with ThreadPoolExecutor(1) as pool:
-        hashed = pool.submit(_digest, sources)  # beside the statistics: both read every pixel once
-        mean, std = _statistics(sources["train"])
+        hashed = pool.submit(_digest, sources, known)  # beside the statistics: of given pixels both read every one
+        mean, std = _statistics(sources["train"], known["train"])
     operations = (*decoding, Scale(factor=1 / 255), Normalise(mean=mean, std=std))
     choices.append(
         Choice(name="normalise", value=f"mean {_short(mean)}, std {_short(std)}", reason="fitted on the training split")
@@ -102,8 +106,10 @@ def assemble(raw: RawData, options: LoadOptions) -> Data:
 
 def _read(
     split: RawSplit, decoder: Preprocess, name: str, options: LoadOptions
-) -> tuple[Source, list[int], tuple[Unreadable, ...], tuple[Choice, ...]]:
-    """A split as a source; which of its samples could be read, and which not; and whether they are kept decoded."""
+) -> tuple[Source, list[int], tuple[Unreadable, ...], tuple[Choice, ...], PictureFacts | None]:
+    """A split as a source; which of its samples could be read, and which not; whether they are kept decoded; and what
+    is known of each picture that was read from a file into memory.
+    """  # noqa: D205
     if split.images is not None:
         given = split.images
         shape = row_shape(decoder)
@@ -111,25 +117,26 @@ def _read(
         if (shape is not None and given.shape[-2:] != shape[1:]) or decoder.operations[0] != own:
             given = np.stack([preprocess.decode(decoder, image) for image in given])
         held = TensorSource({"image": torch.from_numpy(given)}, torch.from_numpy(split.targets), split.names, name)
-        return held, list(range(len(held))), (), ()
+        return held, list(range(len(held))), (), (), None
     paths, targets = split.paths or (), torch.from_numpy(split.targets)
     small = len(paths) * math.prod(row_shape(decoder) or (3, 224, 224)) <= MEMORY_LIMIT_BYTES
     decoded, choices = decode_once(paths, decoder, limit_bytes=options.cache_gb * 1e9, check_all=small)
     images: NDArray[np.uint8] | None = None
+    facts: PictureFacts | None = None
     if decoded is not None:
         kept, bad = list(decoded.kept), decoded.bad
-        images = decoded.pixels if small else None
+        images, facts = (decoded.pixels, decoded.facts) if small else (None, None)
     elif small:
-        images, kept, bad = decode_all(paths, decoder)
+        images, kept, bad, facts = decode_all(paths, decoder)
     else:
         kept, bad = check_all(paths, decoder)
     where = np.asarray(kept, dtype=np.int64)
     if images is None:
         files = PathSource(paths, targets, split.names, decoder).take(where)
         rows = None if decoded is None else np.arange(len(kept))
-        return replace(files, decoded=decoded, rows=rows), kept, bad, choices
+        return replace(files, decoded=decoded, rows=rows), kept, bad, choices, None
     names = tuple(split.names[index] for index in kept)
-    return TensorSource({"image": torch.from_numpy(images)}, targets[where], names, name), kept, bad, choices
+    return TensorSource({"image": torch.from_numpy(images)}, targets[where], names, name), kept, bad, choices, facts
 
 
 def _check_left(targets: NDArray[np.int64], raw: RawData) -> None:
@@ -158,21 +165,25 @@ def _take(source: Source, where: NDArray[np.int64]) -> Source:
     return source
 
 
-def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(source: Source, known: PictureFacts | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of pixels in [0, 1], by channel."""
-    if isinstance(source, TensorSource):
-        images = source.inputs["image"].numpy()
+    if known is not None:
+        mean, std = known.statistics()
+    elif isinstance(source, TensorSource):
+        mean, std = channel_statistics(source.inputs["image"].numpy())
     else:
         step = max(1, len(source) // SAMPLE_FOR_STATISTICS)
-        images = source.gather(np.arange(0, len(source), step))[0]["image"].numpy()
-    mean, std = channel_statistics(images)
+        mean, std = channel_statistics(source.gather(np.arange(0, len(source), step))[0]["image"].numpy())
     return tuple(round(value / 255, 6) for value in mean), tuple(max(round(value / 255, 6), 1e-6) for value in std)
 
 
-def _digest(sources: dict[str, Source]) -> str:
+def _digest(sources: dict[str, Source], known: Mapping[str, PictureFacts | None]) -> str:
     parts: list[tuple[str, NDArray[np.generic]]] = []
     for name, source in sources.items():
-        if isinstance(source, TensorSource):
+        facts = known[name]
+        if facts is not None:  # the pictures' own digests stand for their bytes
+            parts.append((f"{name}/digests", facts.digests))
+        elif isinstance(source, TensorSource):
             parts.append((f"{name}/image", source.inputs["image"].numpy()))
         elif isinstance(source, PathSource):  # too many to read now: names and sizes stand for the bytes
             sizes = np.asarray([path.stat().st_size for path in source.paths], dtype=np.int64)

@@ -106,6 +106,7 @@ def assemble(listed: Listed, options: LoadOptions) -> Data:
             spectrum,
             one.spectra,
             None if one.spectra is None or spectrum is None else one.spectra_begins(spectrum),
+            one.digests,
         )
         for name, one in read.items()
     }
@@ -224,7 +225,7 @@ def _decode(
     }
     a_sample = 2.0  # bytes
     if spectrum is not None:
-        a_sample += 8 * spectrum.num_bands / spectrum.hop  # twice, while pieces are put end to end
+        a_sample += 4 * spectrum.num_bands / spectrum.hop
     in_memory = a_sample * sum(expected.values()) <= MEMORY_LIMIT_BYTES
     in_memory |= any(isinstance(raw, bytes) for one in listings.values() for raw in one.raws[:1])
     read = {
@@ -264,8 +265,8 @@ def _extent(sources: Mapping[str, SoundSource], operation: DecodeSound) -> Choic
 def _digest(sources: Mapping[str, SoundSource]) -> str:
     parts: list[tuple[str, NDArray[np.generic]]] = []
     for name, source in sources.items():
-        if source.values is not None:
-            parts.append((f"{name}/sound", source.samples()))
+        if source.digests is not None:
+            parts.append((f"{name}/sound", source.digests))
         else:  # too many to read now: names and lengths stand for the samples
             parts.append((f"{name}/names", np.frombuffer("\n".join(source.names).encode(), dtype=np.uint8)))
         parts += [(f"{name}/sizes", source.sizes), (f"{name}/y", source.targets)]

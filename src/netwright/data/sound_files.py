@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netwright.data.columns import TARGETS, find_column, is_number, read_columns
 from netwright.data.images import (
+    below_root,
     check_classes,
     class_folders,
     find_groups,
@@ -54,7 +55,7 @@ def read_sound_folder(root: Path, options: LoadOptions) -> Listed:
     splits = {}
     for name, files in by_split.items():
         pairs = [(path, label) for label in classes for path in files.get(label, ())]
-        names = tuple(str(path.relative_to(root)) for path, _ in pairs)
+        names = below_root(root, [path for path, _ in pairs])
         splits[name] = Listing(
             tuple(path for path, _ in pairs),
             tuple(label for _, label in pairs),

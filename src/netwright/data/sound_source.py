@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.data.ragged import Ragged
-from netwright.data.spectra import Spectra, making
-from netwright.data.threads import in_threads_if_slow, watched
+from netwright.data.spectra import one_thread, spectra_of_sounds
+from netwright.data.threads import cores, in_threads_if_slow, lists_ahead, watched
 from netwright.errors import DataError
 from netwright.log_mel import LogMelSpectrum, count_frames, log_mel
 from netwright.metrics import IGNORE_INDEX
@@ -29,6 +31,7 @@ Raw = Path | bytes
 # Sounds up to this size lie in memory, 9 hours at 16,000 Hz; larger sets are decoded when asked for. 100,000 words of
 # half a second at 8,000 Hz are 800 MB, and 1.5 GB with torch and the names.
 MEMORY_LIMIT_BYTES = 2**30
+TOGETHER = 8  # sounds that a thread reads before it makes their spectra
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class SoundSource:
         spectra: Those of many sounds end to end, float32 (frames, M); None where there are none, or they are made
             when they are asked for.
         spectra_begins: Where those of each sound begin, int64 (N,).
+        digests: SHA-256 of the samples of each, uint8 (N, 32); None where they are not kept.
     """
 
     operation: DecodeSound
@@ -61,6 +65,7 @@ class SoundSource:
     spectrum: LogMelSpectrum | None = None
     spectra: NDArray[np.float32] | None = None
     spectra_begins: NDArray[np.int64] | None = None
+    digests: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -82,14 +87,6 @@ class SoundSource:
                 cure="Bring the file back as it was, or load the data again.",
             )
         return found
-
-    def samples(self) -> NDArray[np.int16]:
-        """Those of all sounds end to end, int16; ``values`` itself where it holds just these, in this order."""
-        if self.values is not None and len(self.values) == self.sizes.sum():
-            ends = np.concatenate(([0], np.cumsum(self.sizes)[:-1]))
-            if np.array_equal(self.begins, ends):
-                return self.values
-        return np.concatenate([*map(self.sound, range(len(self))), np.zeros(0, dtype=np.int16)])
 
     def log_mel(self, index: int) -> NDArray[np.float32]:
         """The spectra of one sound, float32 (F, M), of a source that has some."""
@@ -133,6 +130,7 @@ class SoundSource:
             begins=self.begins[where],
             spectra_begins=None if self.spectra_begins is None else self.spectra_begins[where],
             sizes=self.sizes[where],
+            digests=None if self.digests is None else self.digests[where],
             paths=None if self.paths is None else tuple(self.paths[index] for index in where),
             all_targets=targets.take(where) if isinstance(targets, Ragged) else targets[torch.from_numpy(where)],
             names=tuple(self.names[index] for index in where),
@@ -182,7 +180,8 @@ def spectra_of(spectrum: LogMelSpectrum, inputs: dict[str, Tensor]) -> dict[str,
 class Decoded:
     """Sounds as they were read: samples end to end (None where there were too many), sizes, and which could be read.
 
-    ``spectra`` are those of all, end to end, where they were asked for and samples are kept.
+    ``spectra`` are those of all, end to end, where they were asked for and samples are kept; ``digests`` are SHA-256 of
+    each sound's samples, uint8 (N, 32), where these are kept.
     """
 
     values: NDArray[np.int16] | None
@@ -190,6 +189,7 @@ class Decoded:
     kept: NDArray[np.int64]
     unreadable: tuple[Unreadable, ...]
     spectra: NDArray[np.float32] | None = None
+    digests: NDArray[np.uint8] | None = None
 
     @property
     def begins(self) -> NDArray[np.int64]:
@@ -230,37 +230,27 @@ def decode_all(
         expected: Samples in all, as the headers have it; more is made room for.
         in_memory: Whether samples are kept, or only looked at.
     """
-    if spectrum is None or not in_memory:
-        return _decode_all(raws, names, operation, None, expected=expected, in_memory=in_memory)
-    with making(spectrum) as spectra:
-        return _decode_all(raws, names, operation, spectra, expected=expected, in_memory=in_memory)
-
-
-def _decode_all(
-    raws: Sequence[Raw],
-    names: Sequence[str],
-    operation: DecodeSound,
-    spectra: Spectra | None,
-    *,
-    expected: int,
-    in_memory: bool,
-) -> Decoded:
     values = np.empty(max(1, expected) if in_memory else 1, dtype=np.int16)
-    sizes, kept, bad, end = [], [], [], 0
-    read: Callable[[Raw], Any] = partial(decode_sound, operation)
-    call = read if in_memory else lambda raw: len(read(raw))  # a piece of decoded files would not fit into memory
-    results = in_threads_if_slow(partial(_or_unreadable, call), list(zip(raws, names, strict=True)))
-    for index, found in enumerate(watched(results, len(raws), "reading sounds")):
+    spectra = np.empty((0, 0), dtype=np.float32)
+    pairs, kept_spectra = list(zip(raws, names, strict=True)), in_memory and spectrum is not None
+    if spectrum is not None and in_memory:
+        spectra = np.empty((expected // spectrum.hop + len(raws), spectrum.num_bands), dtype=np.float32)
+        results = _with_spectra(pairs, operation, spectrum)
+    else:
+        call = partial(_samples if in_memory else _size_alone, operation)
+        results = ((found, None) for found in in_threads_if_slow(partial(_or_unreadable, call), pairs))
+    sizes, kept, bad, digests, end, frames = [], [], [], [], 0, 0
+    for index, (found, made) in enumerate(watched(results, len(raws), "reading sounds")):
+        if made is not None:
+            spectra = _put(made, spectra, frames)
+            frames += len(made)
         if isinstance(found, Unreadable):
             bad.append(found)
             continue
-        size = len(found) if in_memory else found
-        if in_memory:
-            if end + size > len(values):  # an MP3's header only estimates
-                values = np.concatenate((values, np.empty(max(size, len(values) // 8), dtype=np.int16)))
-            values[end : end + size] = found
-        if spectra is not None:
-            spectra.add(found)
+        samples, size, digest = found
+        if samples is not None:
+            values = _put(samples, values, end)
+            digests.append(digest)
         sizes.append(size)
         kept.append(index)
         end += size
@@ -269,8 +259,48 @@ def _decode_all(
         np.asarray(sizes, dtype=np.int64),
         np.asarray(kept, dtype=np.int64),
         tuple(bad),
-        None if spectra is None else spectra.whole(),
+        spectra[:frames] if kept_spectra else None,
+        np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32) if in_memory else None,
     )
+
+
+def _put(some: NDArray[Any], into: NDArray[Any], at: int) -> NDArray[Any]:
+    """An array with some more in it, made longer where there is no room: an MP3's header only estimates."""
+    if at + len(some) > len(into):
+        into = np.concatenate((into, np.empty((max(len(some), len(into) // 8), *into.shape[1:]), dtype=into.dtype)))
+    into[at : at + len(some)] = some
+    return into
+
+
+def _with_spectra(
+    pairs: Sequence[tuple[Raw, str]], operation: DecodeSound, spectrum: LogMelSpectrum
+) -> Iterator[tuple[Any, NDArray[np.float32] | None]]:
+    """What ``_samples`` gives of each sound; beside the first of some the spectra of all of these.
+
+    A thread reads some sounds and makes their spectra: where one thread read for the others, they waited for it.
+    """
+
+    def some(few: Sequence[tuple[Raw, str]]) -> tuple[list[Any], NDArray[np.float32]]:
+        found = [_or_unreadable(partial(_samples, operation), one) for one in few]
+        return found, spectra_of_sounds(spectrum, [one[0] for one in found if not isinstance(one, Unreadable)])
+
+    pieces = [pairs[begin : begin + TOGETHER] for begin in range(0, len(pairs), TOGETHER)]
+    lists = (pieces[begin : begin + cores()] for begin in range(0, len(pieces), cores()))
+    with one_thread(), contextlib.closing(lists_ahead(some, lists)) as made:
+        for found, spectra in (piece for one in made for piece in one):
+            for place, result in enumerate(found):
+                yield result, None if place else spectra
+
+
+def _samples(operation: DecodeSound, raw: Raw) -> tuple[NDArray[np.int16] | None, int, bytes]:
+    """A sound, its size and its digest, which is taken while the samples lie in the processor's cache."""
+    samples = np.ascontiguousarray(decode_sound(operation, raw))
+    return samples, len(samples), hashlib.sha256(samples.data).digest()
+
+
+def _size_alone(operation: DecodeSound, raw: Raw) -> tuple[NDArray[np.int16] | None, int, bytes]:
+    """As ``_samples``, without keeping any: a piece of decoded files would not fit into memory."""
+    return None, len(decode_sound(operation, raw)), b""
 
 
 def _or_unreadable(call: Callable[[Raw], Any], one: tuple[Raw, str]) -> Any:

@@ -111,7 +111,7 @@ def read_pictures(
     if 3 * height * width * len(paths) > pictures.MEMORY_LIMIT_BYTES:
         kept, bad = images.check_all(paths, decoder)
     else:
-        read, kept, bad = images.decode_all(paths, decoder)
+        read, kept, bad, _ = images.decode_all(paths, decoder)
         pixels = np.zeros((len(paths), *read.shape[1:]), dtype=np.uint8)
         pixels[kept] = read
     good[kept] = True
