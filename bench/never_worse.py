@@ -57,7 +57,7 @@ class Runner:
         """Do a turn's updates, and note the seconds of each but the first ones."""
         import torch
 
-        from netwright.step import random_state, set_random_state
+        from netwright.randomness import random_state, set_random_state
 
         cpu = torch.device("cpu")
         with self.around():
@@ -104,7 +104,7 @@ def _by_hand(name: str) -> Runner:
     from netwright.batch import Batch
     from netwright.binding import ask
     from netwright.data.batches import train_batches
-    from netwright.step import random_state
+    from netwright.randomness import random_state
 
     session = _prepared(name, "eager")
     recipe, optimizer, model = session.state.recipe, session.state.optimizer, session.model
@@ -136,7 +136,7 @@ def _netwright(session: Any) -> Runner:
     from netwright.allocation import memory_kept
     from netwright.loop import run_steps
     from netwright.plans.comparing import threads_as_before
-    from netwright.step import random_state
+    from netwright.randomness import random_state
 
     threads, program = torch.get_num_threads(), session.state.program  # the plan's threads are set
 

@@ -153,7 +153,7 @@ def test_a_second_make_installs_nothing(checkout: Path) -> None:
 
 
 def test_pip_install_of_the_folder_works(checkout: Path, tmp_path: Path) -> None:
-    """`pip install .` builds a wheel that holds the templates, and its command starts."""
+    """`pip install .` builds a wheel that holds templates and kernels, and its command starts."""
     target = tmp_path / "site"
     built = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), "."],
@@ -161,6 +161,7 @@ def test_pip_install_of_the_folder_works(checkout: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
     assert list((target / "netwright" / "templates" / "report").glob("*.j2"))
+    assert {one.name for one in (target / "netwright" / "plans").glob("*.cpp")} == {"recurrent.cpp", "winograd.cpp"}
     version = subprocess.run(
         [sys.executable, "-m", "netwright", "--version"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(target)}, capture_output=True, text=True, timeout=60,

@@ -225,7 +225,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     options = {"epochs": 3, "report": False, "checkpoint_every_steps": 5}
 
     def exact() -> object:
-        from netwright.step import seed_all
+        from netwright.randomness import seed_all
 
         seed_all(0)
         return load_model(f"{tmp_path}/mine/net.py:Net", {"vocab_size": vocab, "hidden": 16})

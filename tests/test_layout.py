@@ -93,6 +93,31 @@ def test_pictures_are_turned_where_enough_is_done_with_them(
     )
 
 
+class Masked(nn.Conv2d):
+    """A convolution that answers two things."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Pictures, and where they are."""
+        return super().forward(x), x.ne(0)
+
+
+class OfMasked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = Masked(3, 8, 3), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.conv(x)[0].mean((2, 3)))
+
+
+def test_a_convolution_may_answer_more_than_pictures() -> None:
+    data = nw.load((torch.randn(8, 3, 16, 16), torch.arange(8) % 2), val_fraction=0, test_fraction=0)
+    assert prepare(OfMasked(), data, Settings(epochs=1), Given()).plan["memory_format"] in (
+        "channels_last",
+        "contiguous",
+    )
+
+
 @pytest.mark.parametrize("kind", [Flattens, Views])
 def test_evaluation_answers_as_a_loop_by_hand(kind: type[Views]) -> None:
     """To a rounding; and the module's parameters lie after as they lay before."""

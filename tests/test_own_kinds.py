@@ -74,8 +74,8 @@ def test_an_interrupted_run_goes_on_with_its_own_copies(here: Path) -> None:
 
     from netwright import training
     from netwright.models import load_model
+    from netwright.randomness import seed_all
     from netwright.records import Settings
-    from netwright.step import seed_all
 
     def started(run: str, progress: Silent) -> torch.nn.Module:
         seed_all(0)

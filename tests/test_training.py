@@ -522,6 +522,27 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(optimizer: str, digits:
     assert digest_of(model.state_dict()) == before
 
 
+class Logarithm(nn.Module):
+    """Weights that are finite where training begins, and have no logarithm once they have gone far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(10))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.weight.log() + 0 * image.flatten(1).mean(1, keepdim=True)
+
+
+def test_weights_of_an_optimizer_that_goes_too_far_are_put_back(digits: object) -> None:
+    """LBFGS asks for the loss again after each move; the first answer alone is finite."""
+    model, options = Logarithm(), {"optimizer": "LBFGS", "lr": 1e3, "epochs": 1}
+    with pytest.raises(NonFiniteError):
+        losses(model, digits, **options)
+    assert bool((model.weight == 1).all())
+    losses(model, digits, on_nonfinite="skip", **options)
+    assert bool((model.weight == 1).all())
+
+
 def test_minus_infinity_in_a_buffer_is_no_fault(tmp_path: Path, digits: object) -> None:
     """Masks of attention hold it."""
     model = net()

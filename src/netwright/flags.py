@@ -91,8 +91,8 @@ def make(arguments: argparse.Namespace, *, say: Callable[[str], None] | None = N
     from netwright.data import load
     from netwright.models import arguments_from, load_model, parse_arguments
     from netwright.options import make_options
+    from netwright.randomness import seed_all
     from netwright.records import Settings
-    from netwright.step import seed_all
 
     settings = make_options(Settings, settings_given(arguments))
     skip = known_codes(settings.skip, where="--skip")

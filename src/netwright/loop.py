@@ -23,9 +23,10 @@ from netwright.data.sources import LoaderSource, Source
 from netwright.given import Given, refuse
 from netwright.layout import plain_layout
 from netwright.options import make_options
+from netwright.randomness import random_state, set_random_state
 from netwright.records import Settings
 from netwright.session import Session, prepare
-from netwright.step import Program, StepResult, random_state, set_random_state, train_step
+from netwright.step import Program, StepResult, train_step
 from netwright.sums import Sums
 
 # Options of what is done around the loop.

@@ -26,8 +26,9 @@ from netwright.layout import with_layout
 from netwright.models import load_function
 from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
+from netwright.randomness import random_state, seed_all, set_random_state
 from netwright.records import Choice, DataSpec, Plan, Settings
-from netwright.step import Recipe, TrainState, make_state, random_state, seed_all, set_random_state
+from netwright.step import Recipe, TrainState, make_state
 from netwright.sums import Tally
 from netwright.tasks import (
     Objective,

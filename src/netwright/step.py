@@ -7,13 +7,12 @@ and a resumed one to be the same, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -287,8 +286,13 @@ class _NotFiniteError(ArithmeticError):
 
 
 def _closure_step(state: TrainState, batch: Batch) -> StepResult:
-    """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss."""
+    """An optimizer that asks for the loss several times, as LBFGS; the first answer is the step's loss.
+
+    A later one may be no number, where a line search looks too far; where the weights come out so, the step is undone.
+    """
     first: list[Outcome] = []
+    weights = [one.detach().clone() for one in state.parameters]
+    held = {one: copy.deepcopy(own) for one, own in state.optimizer.state.items()}
 
     def closure() -> Tensor:
         state.optimizer.zero_grad()
@@ -305,6 +309,13 @@ def _closure_step(state: TrainState, batch: Batch) -> StepResult:
         with torch.enable_grad():
             state.optimizer.step(closure)  # type: ignore[arg-type]
     except _NotFiniteError:
+        return StepResult(first[0].loss, finite=False)
+    if not all(bool(one.isfinite().all()) for one in state.parameters):
+        with torch.no_grad():
+            for one, before in zip(state.parameters, weights, strict=True):
+                one.copy_(before)
+        state.optimizer.state.clear()
+        state.optimizer.state.update(held)
         return StepResult(first[0].loss, finite=False)
     _add(state, batch, first[0])
     return StepResult(first[0].loss, finite=True)
@@ -323,38 +334,6 @@ def _average(state: TrainState) -> None:
             average.lerp_(value, 1 - decay)
         else:
             average.copy_(value)
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every global random generator that a module may draw from."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    version, numbers, gauss = random.getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [kind, np.asarray(keys), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(numbers), gauss],
-    }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Set what ``random_state`` gave."""
-    torch.set_rng_state(state["torch"])
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys, position, has_gauss, cached))
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def seed_all(seed: int) -> None:
-    """Seed torch, NumPy and Python."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
 
 
 def pack_state(state: TrainState) -> dict[str, Any]:

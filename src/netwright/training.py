@@ -30,12 +30,13 @@ from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_rando
 from netwright.plans.adopting import adopt
 from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
+from netwright.randomness import seed_all
 from netwright.records import RunSpec, Settings
 from netwright.run import Run, locked, open_run
 from netwright.saving import Saver
 from netwright.session import Session, prepare
 from netwright.signals import Interrupted, Stopper, stop_on_signals
-from netwright.step import seed_all, unpack_state
+from netwright.step import unpack_state
 
 
 def train(

@@ -20,7 +20,7 @@ from netwright.given import Given
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.program import captured, plainly, program_of
-from netwright.plans.tracing import NoProgramError, trace
+from netwright.plans.tracing import NoProgramError, _clipped, trace
 from netwright.progress import Silent
 from netwright.records import Settings
 from netwright.session import Session, prepare
@@ -56,6 +56,14 @@ def session_of(model: nn.Module, given: Given | None = None, **options: Any) -> 
     session = prepare(model, table(), Settings(**options), given or Given())
     session.model.train()
     return session
+
+
+def test_a_large_gradient_is_finite_though_its_square_is_not() -> None:
+    """A program asks for the largest number, as the plain update asks again where a sum overflows."""
+    recipe = session_of(Net()).state.recipe
+    for number, finite in ((1e30, True), (float("inf"), False), (float("nan"), False)):
+        found = _clipped(recipe, torch.tensor(1.0), [torch.tensor([1.0, number]), torch.tensor([2.0])])
+        assert bool(found[1]) == finite
 
 
 def batches_of(session: Session, count: int = 6) -> list[Any]:

@@ -14,7 +14,8 @@ from netwright.given import Given
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.recording import recorded
 from netwright.plans.tracing import NoProgramError
-from netwright.step import random_state, set_random_state, train_step
+from netwright.randomness import random_state, set_random_state
+from netwright.step import train_step
 from plans.states import of_pictures
 
 

@@ -18,7 +18,8 @@ from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.kernels import kernels
 from netwright.plans.recurrent import Layers
 from netwright.plans.tracing import NoProgramError
-from netwright.step import random_state, set_random_state, train_step
+from netwright.randomness import random_state, set_random_state
+from netwright.step import train_step
 from plans.states import of_pictures
 
 compiled_here = pytest.mark.skipif(not any(map(shutil.which, native.COMPILERS)), reason="no C++ compiler is here")

@@ -22,8 +22,9 @@ from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError
 from netwright.progress import Silent
+from netwright.randomness import random_state, set_random_state
 from netwright.records import Settings
-from netwright.step import random_state, set_random_state, train_step
+from netwright.step import train_step
 from netwright.training import train
 from plans.states import of_pictures
 

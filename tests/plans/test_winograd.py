@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netwright.plans import comparing
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.kernels import kernels
 from netwright.plans.native import COMPILERS, library
 from netwright.plans.tracing import NoProgramError
 from netwright.plans.winograd import ROUNDS, convolve, gradients
+from netwright.records import Choice
 from netwright.step import train_step
 from plans.states import of_pictures
 
@@ -134,6 +136,19 @@ def test_what_would_not_gain_is_refused(net: nn.Module, options: dict[str, Any],
     state, batches = made(net, **options)
     with pytest.raises(NoProgramError, match=why):
         kernels(state, batches[0])
+
+
+@compiled_here
+def test_a_plan_that_a_run_was_begun_with_is_not_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a resumed run might go on by another one, and not be the unbroken one to the bit."""
+    state, batches = made(Pictures())
+    for name in ("TOLERANCE", "LOSS_TOLERANCE", "NUDGED"):
+        monkeypatch.setattr(comparing, name, 0.0)
+    assert choose(state, batches, steps=1_000, asked="kernels").program is None
+    begun = Choice(name="plan", value="kernels", reason="as it was chosen")
+    chosen = choose(state, batches, steps=1_000, asked="kernels", begun=begun)
+    assert chosen.program is not None
+    assert chosen.choice == begun
 
 
 def test_without_a_compiler_the_plain_update_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

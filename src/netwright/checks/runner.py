@@ -25,8 +25,8 @@ from netwright.checks.catalogue import CODES, fold, in_order
 from netwright.checks.held import held_output
 from netwright.checks.sourcecode import Sources
 from netwright.checks.subject import NotCheckedError, Subject, first_line
+from netwright.randomness import random_state, set_random_state
 from netwright.records import CheckReport, Finding
-from netwright.step import random_state, set_random_state
 
 USUAL_S = 10.0  # of all checks together, for which each one's ``most_s`` is meant
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -240,20 +240,21 @@ def decode_all(
         call = partial(_samples if in_memory else _size_alone, operation)
         results = ((found, None) for found in in_threads_if_slow(partial(_or_unreadable, call), pairs))
     sizes, kept, bad, digests, end, frames = [], [], [], [], 0, 0
-    for index, (found, made) in enumerate(watched(results, len(raws), "reading sounds")):
-        if made is not None:
-            spectra = _put(made, spectra, frames)
-            frames += len(made)
-        if isinstance(found, Unreadable):
-            bad.append(found)
-            continue
-        samples, size, digest = found
-        if samples is not None:
-            values = _put(samples, values, end)
-            digests.append(digest)
-        sizes.append(size)
-        kept.append(index)
-        end += size
+    with contextlib.closing(results):  # else torch would keep one thread where this is left by an error
+        for index, (found, made) in enumerate(watched(results, len(raws), "reading sounds")):
+            if made is not None:
+                spectra = _put(made, spectra, frames)
+                frames += len(made)
+            if isinstance(found, Unreadable):
+                bad.append(found)
+                continue
+            samples, size, digest = found
+            if samples is not None:
+                values = _put(samples, values, end)
+                digests.append(digest)
+            sizes.append(size)
+            kept.append(index)
+            end += size
     return Decoded(
         values[:end] if in_memory else None,
         np.asarray(sizes, dtype=np.int64),
@@ -274,7 +275,7 @@ def _put(some: NDArray[Any], into: NDArray[Any], at: int) -> NDArray[Any]:
 
 def _with_spectra(
     pairs: Sequence[tuple[Raw, str]], operation: DecodeSound, spectrum: LogMelSpectrum
-) -> Iterator[tuple[Any, NDArray[np.float32] | None]]:
+) -> Generator[tuple[Any, NDArray[np.float32] | None], None, None]:
     """What ``_samples`` gives of each sound; beside the first of some the spectra of all of these.
 
     A thread reads some sounds and makes their spectra: where one thread read for the others, they waited for it.

@@ -34,7 +34,8 @@ def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None 
         batches = some_batches(session)
     if trials is None:
         session = with_threads(session, batches, begun)
-    chosen = _chosen(session, asked, batches, trials)
+    before = None if begun is None else next(one for one in begun.choices if one.name == "plan")
+    chosen = _chosen(session, asked, batches, trials, before)
     session.state.program = chosen.program
     others = [one for one in session.plan.choices if one.name != "plan"]
     return replace(session, plan=Plan(choices=(*others, chosen.choice)))
@@ -59,11 +60,11 @@ def with_threads(session: Session, batches: list[Batch], begun: Plan | None = No
     return replace(session, plan=Plan(choices=choices))
 
 
-def _chosen(session: Session, asked: str, batches: list[Batch], trials: Trials | None) -> Chosen:
+def _chosen(session: Session, asked: str, batches: list[Batch], trials: Trials | None, begun: Choice | None) -> Chosen:
     if isinstance(session.data.train, LoaderSource) and asked != "eager":
         return Chosen(None, Choice(name="plan", value="eager", reason=OWN_LOADER))
     left = session.total_steps - session.state.step
-    return choose(session.state, batches, steps=left, asked=asked, trials=trials)
+    return choose(session.state, batches, steps=left, asked=asked, trials=trials, begun=begun)
 
 
 def some_batches(session: Session) -> list[Batch]:

@@ -18,6 +18,7 @@ from netwright.plans.comparing import (
     New,
     copied,
     in_units,
+    made,
     threads_as_before,
     time_steps,
     try_plan,
@@ -29,8 +30,9 @@ from netwright.plans.recording import recorded
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
 from netwright.plans.tracing import NoProgramError, refuse
+from netwright.randomness import random_state, set_random_state
 from netwright.records import Choice
-from netwright.step import Program, TrainState, random_state, set_random_state, train_step
+from netwright.step import Program, TrainState, train_step
 
 CAPTURE_S = 0.6  # what recording is expected to take, before anything is known of it
 COMPILE_S = 12.0
@@ -116,7 +118,15 @@ class Chosen:
     choice: Choice
 
 
-def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str, trials: Trials | None = None) -> Chosen:
+def choose(
+    state: TrainState,
+    batches: list[Batch],
+    *,
+    steps: int,
+    asked: str,
+    trials: Trials | None = None,
+    begun: Choice | None = None,
+) -> Chosen:
     """The way of doing updates for a run of so many; the state is left as it is.
 
     Args:
@@ -124,6 +134,7 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str, t
         batches: Some of training, of one shape where there are such.
         asked: auto, eager, or the name of a way.
         trials: What was tried already.
+        begun: Of the run that is resumed, with this plan: it was compared then, and is not judged anew.
     """
     if asked == "eager":
         return _plain("asked for", asked=True)
@@ -131,6 +142,8 @@ def choose(state: TrainState, batches: list[Batch], *, steps: int, asked: str, t
     drawn = random_state(state.device)
     try:
         refuse(state)
+        if begun is not None:
+            return _as_begun(state, alike(batches), begun)
         wanted = asked if forced else None
         return _fastest(state, alike(batches), steps=steps, wanted=wanted, trials=trials or Trials())
     except NoProgramError as reason:
@@ -198,6 +211,15 @@ def _forced(state: TrainState, batches: list[Batch], name: str, known: Mapping[s
         raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
     new, measured, cost = trials.of(name, state, batches, known[name].make)
     return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
+
+
+def _as_begun(state: TrainState, batches: list[Batch], begun: Choice) -> Chosen:
+    known = candidates(state, batches)
+    if begun.value not in known:
+        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
+    with threads_as_before():
+        new = made(state, batches, known[begun.value].make)
+    return Chosen(new(), begun)
 
 
 def _told(measured: Measured, cost: float) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from netwright.batch import Batch
 from netwright.plans.tracing import NoProgramError, like, refuse_moves
-from netwright.step import Program, TrainState, random_state, set_random_state, train_step
+from netwright.randomness import random_state, set_random_state
+from netwright.step import Program, TrainState, train_step
 from netwright.sums import Sums
 
 # A program holds what belongs to one state, so that each state has one of its own.
@@ -191,6 +192,17 @@ def _norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     return math.sqrt(total)
 
 
+def made(state: TrainState, batches: list[Batch], make: Make) -> New:
+    """What makes a plan's programs.
+
+    Raises:
+        NoProgramError: It cannot be made.
+    """
+    trial = copied(state)
+    refuse_moves(trial, batches[0])  # after which it is also seen which parameters have gradients
+    return make(trial, batches[0])
+
+
 def try_plan(state: TrainState, batches: list[Batch], make: Make) -> tuple[New, Measured, float]:
     """What makes a plan's programs, their time, and the seconds that it took to make and to compare one.
 
@@ -198,9 +210,7 @@ def try_plan(state: TrainState, batches: list[Batch], make: Make) -> tuple[New, 
         NoProgramError: It cannot be made, or does not do the same.
     """
     began = time.perf_counter()
-    trial = copied(state)
-    refuse_moves(trial, batches[0])  # after which it is also seen which parameters have gradients
-    new = make(trial, batches[0])
+    new = made(state, batches, make)
     share, rounding = apart(state, new(), batches)
     if share > (most := allowed(rounding)):
         raise NoProgramError(f"parameters part by {share:.1e} of the way they go, more than {most:.0e}")

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from netwright.batch import Batch
 from netwright.plans.tracing import NoProgramError
-from netwright.step import TrainState, forward, random_state, set_random_state
+from netwright.randomness import random_state, set_random_state
+from netwright.step import TrainState, forward
 
 # What draws a number for each feature map, where there are such.
 BY_MAP = (functional.dropout1d, functional.dropout2d, functional.dropout3d)

@@ -34,7 +34,8 @@ def may_save(model: nn.Module) -> Shares | None:
 def are_built(model: nn.Module) -> bool:
     """Whether no kernel that a module may need is to be compiled."""
     layers = not _has(model, nn.LSTM, nn.GRU) or native.is_built(recurrent_kernels.SOURCE)
-    return layers and (not _may_convolve(model) or native.is_built(winograd.SOURCE, *winograd.macros(winograd.LANES)))
+    shapes = {tuple(one.shape) for one in model.parameters() if winograd.takes(one.shape)}
+    return layers and all(map(winograd.is_built_for, shapes))
 
 
 def kernels(state: TrainState, batch: Batch) -> Callable[[], Recorded]:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import platform
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -110,7 +111,7 @@ def _compile(compiler: list[str], source: Path, macros: Sequence[str], to: Path)
 
 def _keep(path: Path, body: bytes) -> bool:
     """Put the kernels into the cache, whole or not at all; whether they are there."""
-    own = path.with_name(f"{path.name}.{os.getpid()}")
+    own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")  # machines that share a cache may share process ids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(body + hashlib.sha256(body).digest())

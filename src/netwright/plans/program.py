@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -204,10 +205,10 @@ def _by_themselves(graph: GraphModule) -> None:
     """Take norms of many tensors one by one: inductor makes kernels of those, and calls torch for the others."""
     for node in list(graph.graph.nodes):
         node.meta = {}  # what tracing found out belongs to its own tensors: inductor finds it out again
-        if node.target is not NORMS or node.kwargs or node.args[1:] not in ((), (2,)):
+        if node.target is not NORMS or node.kwargs or node.args[1:] not in ((), (2,), (math.inf,)):
             continue
         with graph.graph.inserting_before(node):
-            each = [graph.graph.call_function(NORM, (one,)) for one in node.args[0]]
+            each = [graph.graph.call_function(NORM, (one, *node.args[1:])) for one in node.args[0]]
         for user in list(node.users):
             user.replace_all_uses_with(each[user.args[1]])
             graph.graph.erase_node(user)

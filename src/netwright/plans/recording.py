@@ -24,7 +24,8 @@ from netwright.outcome import Outcome
 from netwright.plans.fusing import move_of
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
-from netwright.step import Move, Program, StepResult, TrainState, forward, random_state, set_random_state, stepwise
+from netwright.randomness import random_state, set_random_state
+from netwright.step import Move, Program, StepResult, TrainState, forward, stepwise
 from netwright.sums import Sums
 
 ATEN = torch.ops.aten
@@ -169,7 +170,11 @@ def _keep_layouts(graph: GraphModule) -> None:
         if _lies_last(of) and not _lies_last(gradient):
             with graph.graph.inserting_before(node):
                 turned = graph.graph.call_function(CLONE, (gradient,), {"memory_format": torch.channels_last})
+            if isinstance(value := gradient.meta.get("val"), Tensor):
+                turned.meta["val"] = value.contiguous(memory_format=torch.channels_last)
             node.replace_input_with(gradient, turned)
+            if node.target is THRESHOLD.default and isinstance(value := node.meta.get("val"), Tensor):
+                node.meta["val"] = value.contiguous(memory_format=torch.channels_last)  # it lies as what it is made of
 
 
 def _write_over(graph: GraphModule) -> None:

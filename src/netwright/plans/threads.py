@@ -14,8 +14,9 @@ import torch
 from netwright.batch import Batch
 from netwright.plans.comparing import copied, in_units, threads_as_before, time_steps
 from netwright.plans.tracing import refuse
+from netwright.randomness import random_state, set_random_state
 from netwright.records import Choice
-from netwright.step import TrainState, random_state, set_random_state, train_step
+from netwright.step import TrainState, train_step
 
 SHORT_S = 5e-3  # by one thread; of a longer update most is arithmetic, which several threads share
 LEAST_S = 3.0  # of updates in a run, below which looking takes longer than what it could save

@@ -6,6 +6,7 @@ loss, finite = traced.graph(*traced.arguments(state, batch))   # all that change
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from netwright.batch import Batch
 from netwright.plans.attributes import attributes
 from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
-from netwright.step import Recipe, TrainState, forward, random_state, set_random_state, train_step
+from netwright.randomness import random_state, set_random_state
+from netwright.step import Recipe, TrainState, forward, train_step
 
 # Where a module keeps functions that are called beside forward; a program would run them once, while it is made.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -353,10 +355,11 @@ def _clipped(recipe: Recipe, loss: Tensor, gradients: list[Tensor]) -> tuple[lis
     """The gradients as they are to be used, and whether all is finite; where that is not asked each time, the loss."""
     if not recipe.check_each_loss and recipe.max_grad_norm is None:
         return gradients, torch.isfinite(loss)
-    norm = nn.utils.get_total_norm(gradients)
-    finite = torch.isfinite(loss + norm)
+    # the largest, since squares of finite numbers may be infinite
+    finite = torch.isfinite(loss + nn.utils.get_total_norm(gradients, math.inf))
     if recipe.max_grad_norm is None:
         return gradients, finite
+    norm = nn.utils.get_total_norm(gradients)
     scale = torch.clamp(recipe.max_grad_norm / (norm + 1e-6), max=1.0)
     return [one * scale for one in gradients], finite
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from netwright.plans.native import library, parallel
+from netwright.plans.native import is_built, library, parallel
 
 SOURCE = Path(__file__).with_name("winograd.cpp")
 ATEN = torch.ops.aten
@@ -33,6 +33,7 @@ LEAST_TILES = 160
 # 4.2e-7, of weights 9.2e-7 and 1.1e-6. Of few channels up to four times torch's.
 ROUNDS = 4.0
 LEAST_FILLED = 0.5  # share of the tiles' outputs that there are
+SUMS_BYTES = 1 << 28  # gradients of transformed weights, of all threads
 WORK_BYTES, CHUNKS = 1 << 20, (32, 64)  # transformed tiles of a thread, which stay in its cache; how many at once
 # How a row of weights becomes six frequencies: its polynomial at the points of winograd.cpp, over what is left out of
 # the products there (the Toom-Cook scheme of Lavin and Gray); then how a whole kernel does.
@@ -74,10 +75,14 @@ def _kernels(channels: int, made: int) -> _Kernels:
     Raises:
         NoProgramError: They cannot be compiled here.
     """
-    return _compiled(WIDE if "avx512" in _capability() and channels % WIDE == made % WIDE == 0 else LANES)
+    return _compiled(_lanes(channels, made))
 
 
-def macros(lanes: int) -> tuple[str]:
+def _lanes(channels: int, made: int) -> int:
+    return WIDE if "avx512" in _capability() and channels % WIDE == made % WIDE == 0 else LANES
+
+
+def _macros(lanes: int) -> tuple[str]:
     """What the source is compiled with."""
     return (f"LANES={lanes}",)
 
@@ -89,7 +94,7 @@ def _capability() -> str:
 
 @functools.cache
 def _compiled(lanes: int) -> _Kernels:
-    held = library(SOURCE, *macros(lanes))
+    held = library(SOURCE, *_macros(lanes))
     held.winograd_panel.argtypes, held.winograd_panel.restype = [ctypes.c_long], ctypes.c_long
     for function in (held.winograd_forward, held.winograd_weights):
         function.argtypes, function.restype = [ctypes.POINTER(Job), ctypes.c_void_p], None
@@ -99,6 +104,11 @@ def _compiled(lanes: int) -> _Kernels:
 def takes(weight: Sequence[int]) -> bool:
     """Whether weights of this shape are those of a convolution of 3x3 between channels that the kernels take."""
     return len(weight) == 4 and tuple(weight[2:]) == (KERNEL, KERNEL) and weight[0] % LANES == weight[1] % LANES == 0
+
+
+def is_built_for(weight: Sequence[int]) -> bool:
+    """Whether the kernels that weights of this shape ask for need not be compiled."""
+    return is_built(SOURCE, *_macros(_lanes(weight[1], weight[0])))
 
 
 def exchange(graph: GraphModule) -> int:
@@ -193,10 +203,13 @@ def _of_weight(gradient: Tensor, source: Tensor, weight: Tensor, padding: int) -
     source = source.contiguous(memory_format=torch.channels_last)
     made, channels = weight.shape[:2]
     job = _job(source, made, padding)
-    sums = torch.zeros(job.parts, FREQUENCIES, channels * made, **FLOATS)
+    each = FREQUENCIES * channels * made
+    job.parts = max(1, min(job.parts, SUMS_BYTES // (4 * each)))
+    sums = torch.zeros(job.parts, each, **FLOATS)
     job.gradient, job.output = gradient.data_ptr(), sums.data_ptr()
     _do(_kernels(channels, made).weights, job)
-    found = TO_FREQUENCIES.t() @ (sums[0] if len(sums) == 1 else sums.sum(0))
+    whole = sums[0] if len(sums) == 1 else sums.sum(0)
+    found = TO_FREQUENCIES.t() @ whole.view(FREQUENCIES, channels * made)
     return (
         found.view(KERNEL, KERNEL, channels, made)
         .permute(3, 2, 0, 1)
@@ -219,7 +232,8 @@ def _job(source: Tensor, made: int, padding: int) -> Job:
     chunk = min(max(fitting, CHUNKS[0]), CHUNKS[1]) // 8 * 8
     tiles = pictures * _tiles(height - less, width - less)
     sizes = height, width, channels, height - less, width - less, made
-    return Job(*sizes, padding, chunk, tiles, torch.get_num_threads(), input=source.data_ptr())
+    parts = torch.get_num_threads() if parallel().value else 1
+    return Job(*sizes, padding, chunk, tiles, parts, input=source.data_ptr())
 
 
 def _do(function: Callable[..., object], job: Job) -> None:
