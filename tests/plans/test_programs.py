@@ -58,6 +58,25 @@ def session_of(model: nn.Module, given: Given | None = None, **options: Any) -> 
     return session
 
 
+class Shifted(nn.Module):
+    """A tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.out = torch.tensor([[0.5, -1.0, 0.25]]), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, 8) to logits (B, 3)."""
+        return self.out(x) + self.shift
+
+
+def test_a_constant_of_a_module_is_handed_to_compiled_kernels() -> None:
+    """They read past their arguments otherwise, which ended the process."""
+    session = session_of(Shifted())
+    chosen = choose(session.state, batches_of(session), steps=10**6, asked="compiled")
+    assert chosen.choice.value == "compiled", chosen.choice.reason
+
+
 def test_a_large_gradient_is_finite_though_its_square_is_not() -> None:
     """A program asks for the largest number, as the plain update asks again where a sum overflows."""
     recipe = session_of(Net()).state.recipe
