@@ -207,19 +207,22 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
 
 def _forced(state: TrainState, batches: list[Batch], name: str, known: Mapping[str, Way], trials: Trials) -> Chosen:
     """The plan that was asked for, whatever it gains."""
-    if name not in known:
-        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
-    new, measured, cost = trials.of(name, state, batches, known[name].make)
+    new, measured, cost = trials.of(name, state, batches, _way(state, name, known).make)
     return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
 
 
 def _as_begun(state: TrainState, batches: list[Batch], begun: Choice) -> Chosen:
-    known = candidates(state, batches)
-    if begun.value not in known:
-        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
+    """The plan of the run that is resumed, made without a trial."""
+    way = _way(state, begun.value, candidates(state, batches))
     with threads_as_before():
-        new = made(state, batches, known[begun.value].make)
+        new = made(state, batches, way.make)
     return Chosen(new(), begun)
+
+
+def _way(state: TrainState, name: str, known: Mapping[str, Way]) -> Way:
+    if name not in known:
+        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
+    return known[name]
 
 
 def _told(measured: Measured, cost: float) -> str:

@@ -34,8 +34,8 @@ def may_save(model: nn.Module) -> Shares | None:
 def are_built(model: nn.Module) -> bool:
     """Whether no kernel that a module may need is to be compiled."""
     layers = not _has(model, nn.LSTM, nn.GRU) or native.is_built(recurrent_kernels.SOURCE)
-    shapes = {tuple(one.shape) for one in model.parameters() if winograd.takes(one.shape)}
-    return layers and all(map(winograd.is_built_for, shapes))
+    lanes = {winograd.lanes_for(*one.shape[1::-1]) for one in model.parameters() if winograd.takes(one.shape)}
+    return layers and all(native.is_built(winograd.SOURCE, *winograd.macros(one)) for one in lanes)
 
 
 def kernels(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
@@ -46,17 +46,18 @@ def kernels(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
     """
     if may_save(state.model) is None:
         raise NoProgramError("the module has no convolution of 3x3, no LSTM and no GRU")
-    layers, convolutions = Layers(), [0]
+    layers, convolutions = Layers(), 0
     if _has(state.model, nn.LSTM, nn.GRU):
         recurrent_kernels.library()
 
     def rewrite(graph: GraphModule) -> float:
+        nonlocal convolutions
         by_kernels(graph)
-        convolutions[0] = winograd.exchange(graph)
-        return winograd.ROUNDS if convolutions[0] else 1.0
+        convolutions = winograd.exchange(graph)
+        return winograd.ROUNDS if convolutions else 1.0
 
     made = record(state, batch, within=layers, rewrite=rewrite)
-    if not layers.done and not convolutions[0]:
+    if not layers.done and not convolutions:
         raise NoProgramError("; ".join(_reasons(state.model)))
     return made
 

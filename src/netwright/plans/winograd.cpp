@@ -74,29 +74,31 @@ static inline __attribute__((always_inline)) lanes pixel(
     return *(const lanes *)(picture + (y * width + x) * channels);
 }
 
-/* Tiles first to last of what is read, as frequencies: `found` is (36, chunk, C). */
-static void input_tiles(const float *input, float *found, const Job *job, long first, long last) {
+/* Tiles first to last of pictures, as frequencies: `found` is (36, chunk, channels). A tile is TAKEN by TAKEN pixels,
+ * begins STEP after the one before, the first of a picture `padding` before it, and `turn` takes a row or a column. */
+template <int TAKEN, void turn(const lanes *, lanes *)>
+static void tiles_of(const float *from, float *found, const Job *job, long height, long width, long channels,
+                     long padding, long first, long last) {
     long across = (job->out_width + STEP - 1) / STEP, down = (job->out_height + STEP - 1) / STEP;
-    long channels = job->channels, apart = job->chunk * channels;
+    long apart = job->chunk * channels;
     for (long tile = first; tile < last; tile++) {
-        long place = tile % (across * down), y = place / across * STEP - job->padding;
-        long x = place % across * STEP - job->padding;
-        const float *picture = input + tile / (across * down) * job->height * job->width * channels;
+        long place = tile % (across * down), y = place / across * STEP - padding, x = place % across * STEP - padding;
+        const float *picture = from + tile / (across * down) * height * width * channels;
         float *to = found + (tile - first) * channels;
         for (long c = 0; c < channels; c += LANES) {
-            lanes held[SIDE][SIDE], column[SIDE], turned[SIDE];
+            lanes held[SIDE][TAKEN], column[TAKEN], turned[SIDE];
 #pragma GCC unroll 6
-            for (int j = 0; j < SIDE; j++) {
+            for (int j = 0; j < TAKEN; j++) {
 #pragma GCC unroll 6
-                for (int i = 0; i < SIDE; i++)
-                    column[i] = pixel(picture + c, y + i, x + j, job->height, job->width, channels);
-                of_input(column, turned);
+                for (int i = 0; i < TAKEN; i++)
+                    column[i] = pixel(picture + c, y + i, x + j, height, width, channels);
+                turn(column, turned);
 #pragma GCC unroll 6
                 for (int i = 0; i < SIDE; i++) held[i][j] = turned[i];
             }
 #pragma GCC unroll 6
             for (int i = 0; i < SIDE; i++) {
-                of_input(held[i], turned);
+                turn(held[i], turned);
 #pragma GCC unroll 6
                 for (int j = 0; j < SIDE; j++) *(lanes *)(to + (i * SIDE + j) * apart + c) = turned[j];
             }
@@ -104,33 +106,16 @@ static void input_tiles(const float *input, float *found, const Job *job, long f
     }
 }
 
-/* Tiles of gradients of outputs, (N, OH, OW, K), as frequencies: `found` is (36, chunk, K). */
-static void gradient_tiles(const float *gradient, float *found, const Job *job, long first, long last) {
-    long height = job->out_height, width = job->out_width, channels = job->out_channels;
-    long across = (width + STEP - 1) / STEP, down = (height + STEP - 1) / STEP, apart = job->chunk * channels;
-    for (long tile = first; tile < last; tile++) {
-        long place = tile % (across * down), y = place / across * STEP, x = place % across * STEP;
-        const float *picture = gradient + tile / (across * down) * height * width * channels;
-        float *to = found + (tile - first) * channels;
-        for (long c = 0; c < channels; c += LANES) {
-            lanes held[SIDE][STEP], column[STEP], turned[SIDE];
-#pragma GCC unroll 4
-            for (int j = 0; j < STEP; j++) {
-#pragma GCC unroll 4
-                for (int i = 0; i < STEP; i++)
-                    column[i] = pixel(picture + c, y + i, x + j, height, width, channels);
-                of_gradient(column, turned);
-#pragma GCC unroll 6
-                for (int i = 0; i < SIDE; i++) held[i][j] = turned[i];
-            }
-#pragma GCC unroll 6
-            for (int i = 0; i < SIDE; i++) {
-                of_gradient(held[i], turned);
-#pragma GCC unroll 6
-                for (int j = 0; j < SIDE; j++) *(lanes *)(to + (i * SIDE + j) * apart + c) = turned[j];
-            }
-        }
-    }
+/* Of what is read, (N, H, W, C). */
+static void input_tiles(const Job *job, float *found, long first, long last) {
+    tiles_of<SIDE, of_input>(
+        job->input, found, job, job->height, job->width, job->channels, job->padding, first, last);
+}
+
+/* Of gradients of outputs, (N, OH, OW, K). */
+static void gradient_tiles(const Job *job, float *found, long first, long last) {
+    tiles_of<STEP, of_gradient>(
+        job->gradient, found, job, job->out_height, job->out_width, job->out_channels, 0, first, last);
 }
 
 /* Frequencies, (36, chunk, K), back to tiles of outputs. */
@@ -203,7 +188,7 @@ static void forward(const Job *job, long first, long last, float *work, long) {
     float *read = work, *made = work + FREQUENCIES * chunk * inner;
     for (long begin = first; begin < last; begin += chunk) {
         long end = begin + chunk < last ? begin + chunk : last;
-        input_tiles(job->input, read, job, begin, end);
+        input_tiles(job, read, begin, end);
         for (long f = 0; f < FREQUENCIES; f++)
             for (long column = 0; column < outer; column += panel) {
                 const float *b = job->weights + (f * outer + column) * inner;
@@ -225,8 +210,8 @@ static void weights(const Job *job, long first, long last, float *work, long par
     float *found = job->output + part * FREQUENCIES * inner * outer;
     for (long begin = first; begin < last; begin += chunk) {
         long end = begin + chunk < last ? begin + chunk : last;
-        input_tiles(job->input, read, job, begin, end);
-        gradient_tiles(job->gradient, given, job, begin, end);
+        input_tiles(job, read, begin, end);
+        gradient_tiles(job, given, begin, end);
         for (long f = 0; f < FREQUENCIES; f++)
             for (long column = 0; column < outer; column += panel)
                 for (long row = 0; row < inner; row += ROWS) {

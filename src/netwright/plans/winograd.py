@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from netwright.plans.native import is_built, library, parallel
+from netwright.plans.native import library, parallel
 
 SOURCE = Path(__file__).with_name("winograd.cpp")
 ATEN = torch.ops.aten
@@ -75,14 +75,15 @@ def _kernels(channels: int, made: int) -> _Kernels:
     Raises:
         NoProgramError: They cannot be compiled here.
     """
-    return _compiled(_lanes(channels, made))
+    return _compiled(lanes_for(channels, made))
 
 
-def _lanes(channels: int, made: int) -> int:
+def lanes_for(channels: int, made: int) -> int:
+    """Floats at once, of 8 and 16, for so many channels."""
     return WIDE if "avx512" in _capability() and channels % WIDE == made % WIDE == 0 else LANES
 
 
-def _macros(lanes: int) -> tuple[str]:
+def macros(lanes: int) -> tuple[str]:
     """What the source is compiled with."""
     return (f"LANES={lanes}",)
 
@@ -94,7 +95,7 @@ def _capability() -> str:
 
 @functools.cache
 def _compiled(lanes: int) -> _Kernels:
-    held = library(SOURCE, *_macros(lanes))
+    held = library(SOURCE, *macros(lanes))
     held.winograd_panel.argtypes, held.winograd_panel.restype = [ctypes.c_long], ctypes.c_long
     for function in (held.winograd_forward, held.winograd_weights):
         function.argtypes, function.restype = [ctypes.POINTER(Job), ctypes.c_void_p], None
@@ -104,11 +105,6 @@ def _compiled(lanes: int) -> _Kernels:
 def takes(weight: Sequence[int]) -> bool:
     """Whether weights of this shape are those of a convolution of 3x3 between channels that the kernels take."""
     return len(weight) == 4 and tuple(weight[2:]) == (KERNEL, KERNEL) and weight[0] % LANES == weight[1] % LANES == 0
-
-
-def is_built_for(weight: Sequence[int]) -> bool:
-    """Whether the kernels that weights of this shape ask for need not be compiled."""
-    return is_built(SOURCE, *_macros(_lanes(weight[1], weight[0])))
 
 
 def exchange(graph: GraphModule) -> int:
