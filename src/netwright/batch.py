@@ -1,12 +1,14 @@
-"""One batch: inputs by name, targets, sample ids. Knows nothing of where it came from."""
+"""One batch: inputs by name, targets, sample ids; and several, one behind the other. Knows not where they came from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -70,6 +72,46 @@ class Batch:
             for at, ids in enumerate(self.sample_ids.tensor_split(parts))
             if len(ids)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Batches whose rows lie behind each other in memory.
+
+    They pass through NumPy, since torch would link its own views with each other: a module that changes one in place
+    would then be told that a sibling has changed.
+
+    Attributes:
+        inputs: By name, rows of all.
+        targets: Of all; by name where there are several answers.
+        parts: Indices of the samples of each batch, int64; the last may be shorter.
+        step: Rows from the begin of one batch to that of the next.
+    """
+
+    inputs: dict[str, NDArray[np.generic]]
+    targets: NDArray[np.generic] | dict[str, NDArray[np.generic]]
+    parts: Sequence[NDArray[np.int64]]
+    step: int
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.batch, range(len(self.parts)))
+
+    def batch(self, place: int) -> Batch:
+        """One of them."""
+        part, tensor = self.parts[place], torch.from_numpy
+        begin = place * self.step
+        end = begin + len(part)
+        fields = {name: tensor(value[begin:end]) for name, value in self.inputs.items()}
+        if isinstance(self.targets, dict):
+            wanted: Tensor | dict[str, Tensor] = {
+                name: tensor(value[begin:end]) for name, value in self.targets.items()
+            }
+        else:
+            wanted = tensor(self.targets[begin:end])
+        return Batch(fields, wanted, tensor(part))
 
 
 # The same kind comes back as was given: a dict, a tensor, None.

@@ -7,7 +7,7 @@ for step in training_steps(net, data, epochs=3):   # yours to write a body for
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from netwright.allocation import memory_kept
-from netwright.batch import Batch
+from netwright.batch import Batch, Strip
 from netwright.blame import blame
-from netwright.data.batches import train_batches
+from netwright.data.batches import train_strips
+from netwright.data.chunks import singly
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
 from netwright.given import Given, refuse
@@ -26,7 +27,7 @@ from netwright.options import make_options
 from netwright.randomness import random_state, set_random_state
 from netwright.records import Settings
 from netwright.session import Session, prepare
-from netwright.step import Program, StepResult, train_step
+from netwright.step import Program, StepResult, train_several, train_step
 from netwright.sums import Sums
 
 # Options of what is done around the loop.
@@ -79,8 +80,13 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
             plain_layout(session.model)
 
 
-def run_steps(session: Session) -> Iterator[Step]:
-    """The loop: from the state's position to the end of the last epoch."""
+def run_steps(session: Session, *, ahead: Callable[[int], int] | None = None) -> Iterator[Step]:
+    """The loop: from the state's position to the end of the last epoch.
+
+    Args:
+        ahead: Of the number of updates done, how many may follow before somebody looks: a step is yielded after these,
+            where the plan can do several at once. None: after each.
+    """
     state = session.state
     seed, augment, workers = session.settings.seed, tuple(session.plan["augment"]), session.plan["workers"]
     program = state.program or Program()
@@ -90,9 +96,9 @@ def run_steps(session: Session) -> Iterator[Step]:
             yield Step(state.step, state.epoch + 1, None, current_lr(session), epoch_end=True)
             finish_epoch(session)
             continue
-        with contextlib.closing(_batches(session, seed=seed, augment=augment, workers=workers)) as batches:
-            for batch in batches:
-                result = _step(session, batch)
+        strips = _strips(session, seed=seed, augment=augment, workers=workers)
+        with contextlib.closing(strips if ahead is not None else singly(strips)) as found:
+            for batch, result in _results(session, found, ahead):
                 done = state.batch == session.steps_per_epoch
                 if done:
                     program.rest()
@@ -100,6 +106,29 @@ def run_steps(session: Session) -> Iterator[Step]:
                 if done or state.batch == 0:
                     break
         finish_epoch(session)
+
+
+def _results(
+    session: Session, found: Iterable[Strip | Batch], ahead: Callable[[int], int] | None
+) -> Iterator[tuple[Batch | None, StepResult]]:
+    """What updates gave: of a batch one, of a strip several at once, for as long as nobody is to look between them."""
+    state = session.state
+    for one in found:
+        if not isinstance(one, Strip):
+            batch = one.to(state.device)
+            yield batch, _step(session, batch)
+            continue
+        place = 0
+        while place < len(one):
+            before = state.step
+            several = train_several(state, one, place, 1 if ahead is None else ahead(state.step))
+            if several is not None:
+                place += state.step - before
+                yield None, several
+            else:
+                batch = one.batch(place).to(state.device)
+                place += 1
+                yield batch, _step(session, batch)
 
 
 def finish_epoch(session: Session) -> None:
@@ -117,7 +146,9 @@ def current_lr(session: Session) -> float:
     return float(session.state.optimizer.param_groups[0]["lr"])
 
 
-def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: int) -> Generator[Batch, None, None]:
+def _strips(
+    session: Session, *, seed: int, augment: tuple[str, ...], workers: int
+) -> Generator[Strip | Batch, None, None]:
     """The rest of the present epoch.
 
     A person's own loader draws its order from random generators; they are set back to the start of the epoch, the
@@ -133,7 +164,7 @@ def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: 
         state.epoch_random = loader_random(source, state.device)
     if redo:
         set_loader_random(source, state.epoch_random, state.device)
-    batches = train_batches(
+    strips = train_strips(
         session.data,
         batch_size=session.batch_size,
         seed=seed,
@@ -144,11 +175,10 @@ def _batches(session: Session, *, seed: int, augment: tuple[str, ...], workers: 
         device=state.device,
     )
     for _ in range(redo):
-        next(batches)
+        next(strips)
     if now is not None:
         set_loader_random(source, now, state.device)
-    for batch in batches:
-        yield batch.to(state.device)
+    yield from strips
 
 
 def loader_random(source: Source, device: torch.device) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netwright.tasks import Running
+from netwright.sums import Counted
 
 
 @dataclass(slots=True)
@@ -20,13 +20,13 @@ class Outcome:
 
     loss: Tensor
     count: Tensor | int
-    metrics: Running
+    metrics: Counted
     outputs: Tensor | None = None
 
 
 def together(found: list[Outcome], total: Tensor | int) -> Outcome:
     """The outcome of a whole batch, of those of its parts, whose losses are their shares; at least one."""
-    metrics: dict[str, tuple[Tensor, Tensor | int]] = {}
+    metrics: dict[str, tuple[Tensor | float, Tensor | float]] = {}
     for outcome in found:
         for name, (value, answers) in outcome.metrics.items():
             held = metrics.get(name)

@@ -17,9 +17,9 @@ from torch import Tensor
 from netwright import checkpoints
 from netwright.errors import RunError
 from netwright.loop import loader_random
+from netwright.packing import pack_state
 from netwright.run import Run
 from netwright.session import Session
-from netwright.step import pack_state
 
 # Between two ends of epochs that are saved, in seconds: as many as keep writing below this share of a processor's time,
 # for which the threads of an update that share its work all wait. A small network takes 5 ms of it, a fifth of an epoch

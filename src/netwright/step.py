@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, Strip
 from netwright.binding import Binding, ask, in_full
 from netwright.gradients import Gradients
 from netwright.optim import Schedule, forget_gradients, needs_closure, take_step
@@ -27,6 +27,9 @@ UNCHANGED = contextlib.nullcontext()
 StepFunction = Callable[[nn.Module, Batch], Tensor]
 # What an optimizer's step does: parameters and state are changed by the gradients that are there.
 Move = Callable[[torch.optim.Optimizer], object]
+
+
+Rates = Sequence[Sequence[float]]  # for each update those of the optimizer's groups
 
 
 class Program:
@@ -42,6 +45,20 @@ class Program:
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
         """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""
         raise NotImplementedError
+
+    def several(self, state: TrainState, strip: Strip, place: int, rates: Rates) -> StepResult | None:
+        """Do one update after the other as ``attempt`` does each, and count them in the state.
+
+        Args:
+            strip: Batches; the first one to be taken is at ``place``.
+            rates: As many as there are updates to be done.
+
+        Returns:
+            What the last one gave; None where none was done, as in plans that do each by itself. Before an update whose
+            loss or gradient is not finite it ends.
+        """
+        del state, strip, place, rates
+        return None
 
     def rest(self) -> None:
         """Leave the machine to what comes between updates, as an evaluation."""
@@ -159,6 +176,24 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     return done
 
 
+def train_several(state: TrainState, strip: Strip, place: int, most: int) -> StepResult | None:
+    """Do up to ``most`` updates, those of a strip's batches from ``place`` on, where the plan does several at once.
+
+    Returns:
+        What the last one gave; the state tells how many were done. None: none was.
+    """
+    most = min(most, len(strip) - place)
+    if most < 2 or state.program is None or state.ema is not None:
+        return None
+    schedule, begin = state.recipe.schedule, state.step
+    rates = [[base * schedule(step) for base in state.base_lrs] for step in range(begin, begin + most)]
+    done = state.program.several(state, strip, place, rates)
+    if done is not None:
+        for group, rate in zip(state.optimizer.param_groups, rates[state.step - begin - 1], strict=True):
+            group["lr"] = rate
+    return done
+
+
 def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move: Move | None = None) -> StepResult:
     """Forward, loss, backward, clip, update, one operation after the other; the optimizer holds its rates already.
 
@@ -174,7 +209,7 @@ def stepwise(state: TrainState, batch: Batch, *, find: Find | None = None, move:
     finite, norm = _all_finite(state, outcome.loss) if state.recipe.check_each_loss else (True, None)
     if finite:
         update(state, norm=norm, move=move)
-        _add(state, batch, outcome)
+        add_to_sums(state, batch, outcome)
     return StepResult(outcome.loss, finite)
 
 
@@ -243,7 +278,7 @@ def _count(recipe: Recipe, batch: Batch) -> Tensor | int:
     return len(batch) if recipe.step_fn is not None else recipe.objective.count(batch)
 
 
-def _add(state: TrainState, batch: Batch, outcome: Outcome) -> None:
+def add_to_sums(state: TrainState, batch: Batch, outcome: Outcome) -> None:
     """Add an update to the running sums, its loss as a mean."""
     loss, recipe = outcome.loss, state.recipe
     if recipe.step_fn is None:
@@ -314,7 +349,7 @@ def _closure_step(state: TrainState, batch: Batch) -> StepResult:
                 one.copy_(before)
         state.optimizer.state.clear()  # what it remembers is no number either; to copy it takes longer than the step
         return StepResult(first[0].loss, finite=False)
-    _add(state, batch, first[0])
+    add_to_sums(state, batch, first[0])
     return StepResult(first[0].loss, finite=True)
 
 
@@ -331,38 +366,3 @@ def _average(state: TrainState) -> None:
             average.lerp_(value, 1 - decay)
         else:
             average.copy_(value)
-
-
-def pack_state(state: TrainState) -> dict[str, Any]:
-    """All that changes while training, as a tree of tensors and plain values."""
-    return {
-        "model": dict(state.model.state_dict()),
-        "optimizer": state.optimizer.state_dict(),
-        "ema": state.ema,
-        "scaler": None if state.scaler is None else dict(state.scaler.state_dict()),
-        "epoch_random": state.epoch_random,
-        "position": {"step": state.step, "epoch": state.epoch, "batch": state.batch, "skipped": state.skipped},
-        "sums": {
-            "loss": state.sums.loss,
-            "count": state.sums.count,
-            "metrics": {name: list(held) for name, held in state.sums.metrics.items()},
-        },
-        "best": state.best,
-        "base_lrs": state.base_lrs,
-    }
-
-
-def unpack_state(state: TrainState, packed: dict[str, Any]) -> None:
-    """Put a packed state back, in place. The random generators are set apart, by who knows of the loader's own."""
-    state.model.load_state_dict(packed["model"])
-    state.optimizer.load_state_dict(packed["optimizer"])
-    state.ema = packed["ema"] and {name: value.to(state.device) for name, value in packed["ema"].items()}
-    if state.scaler is not None:
-        state.scaler.load_state_dict(packed["scaler"])
-    position, sums = packed["position"], packed["sums"]
-    state.step, state.epoch, state.batch = position["step"], position["epoch"], position["batch"]
-    state.skipped = position["skipped"]
-    metrics = {name: (held[0].to(state.device), held[1].to(state.device)) for name, held in sums["metrics"].items()}
-    state.sums = Sums(sums["loss"].to(state.device), sums["count"].to(state.device), metrics)
-    state.best, state.base_lrs = packed["best"], packed["base_lrs"]
-    state.epoch_random = packed["epoch_random"]

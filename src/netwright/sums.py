@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from netwright.tasks import Running
 
 # Of outputs and targets of any number of samples, what the metrics are made of.
 Tally = Callable[[Tensor, Tensor], Running]
+Counted = Mapping[str, tuple[Tensor | float, Tensor | float]]  # as ``Running``, or in Python's own numbers
+Pair = tuple[list[float], list[float]]  # of several batches
 WAITING = 32  # batches
 MOST_NUMBERS = 4_096  # in a batch's outputs
 
@@ -60,7 +62,7 @@ class Sums:
         self.settle()
         return self._metrics
 
-    def update(self, loss: Tensor, count: Tensor | int, metrics: Running) -> None:
+    def update(self, loss: Tensor, count: Tensor | int, metrics: Counted) -> None:
         """Add a batch: its mean loss times its count of targets, and what its metrics are made of."""
         if self._on_cpu:
             partial = self._partial or self._begun()
@@ -72,6 +74,18 @@ class Sums:
             self._count += count
         if metrics:
             self._add(metrics)
+
+    def update_each(
+        self, losses: list[float], count: int, metrics: Mapping[str, tuple[list[float], list[float]]]
+    ) -> None:
+        """Add batches one after the other, as ``update`` does each, on the CPU."""
+        partial = self._partial or self._begun()
+        for loss in losses:
+            partial[0] += loss * count
+            partial[1] += count
+        for name, each in metrics.items():
+            for pair in zip(*each, strict=True):
+                self._add({name: pair})
 
     def later(self, outputs: Tensor, targets: Tensor, tally: Tally) -> None:
         """Add what the metrics of a batch are made of, now or with those of other batches.
@@ -100,7 +114,7 @@ class Sums:
         self._partial = [self._loss.item(), self._count.item()]
         return self._partial
 
-    def _add(self, metrics: Running) -> None:
+    def _add(self, metrics: Counted) -> None:
         for name, (total, answers) in metrics.items():
             held = self._held(name)
             if self._on_cpu:  # without an operation of torch

@@ -27,6 +27,7 @@ from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, 
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_random
+from netwright.packing import unpack_state
 from netwright.plans.adopting import adopt
 from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
@@ -36,7 +37,6 @@ from netwright.run import Run, locked, open_run
 from netwright.saving import Saver
 from netwright.session import Session, prepare
 from netwright.signals import Interrupted, Stopper, stop_on_signals
-from netwright.step import unpack_state
 
 
 def train(
@@ -175,7 +175,7 @@ def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
         if session.state.step == 0:
             saver.now()
         every = session.settings.checkpoint_every_steps
-        for step in run_steps(session):
+        for step in run_steps(session, ahead=lambda done: until_next(done, session.settings)):
             journal.step(step.index)
             if step.epoch_end:
                 if not _end_epoch(session, journal, stopper, saver):
@@ -189,6 +189,12 @@ def _log_and_save(session: Session, run: Run, progress: Progress) -> None:
         if stopper.received is not None:
             saver.now()
             raise Interrupted(stopper.received, run.path)
+
+
+def until_next(done: int, settings: Settings) -> int:
+    """Updates until a row of metrics or a checkpoint is due, after so many."""
+    marks = (settings.log_every_steps, settings.checkpoint_every_steps)
+    return min(every - done % every for every in marks if every)
 
 
 def _end_epoch(session: Session, journal: Journal, stopper: Stopper, saver: Saver) -> bool:

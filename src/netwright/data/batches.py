@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from netwright.batch import Batch
+from netwright.batch import Batch, Strip
 from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.augment_sound import augment_sounds
-from netwright.data.chunks import gathers_rows, row_batches
+from netwright.data.chunks import gathers_rows, row_batches, row_strips, singly
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
@@ -59,6 +59,24 @@ def train_batches(
     skip: int = 0,
     device: torch.device | None = None,
 ) -> Iterator[Batch]:
+    """The batches of ``train_strips``, each by itself; what is asked for is told there."""
+    found = train_strips(
+        data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, workers=workers, skip=skip, device=device
+    )
+    return singly(found)
+
+
+def train_strips(
+    data: Data,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment: tuple[str, ...],
+    workers: int,
+    skip: int = 0,
+    device: torch.device | None = None,
+) -> Generator[Strip | Batch, None, None]:
     """One pass over the training split, shuffled by (seed, epoch); samples of different lengths beside similar ones.
 
     Args:
@@ -79,7 +97,7 @@ def train_batches(
         if device is not None and source is data.train and lies_on(source, gather, device):
             yield from resident_batches(parts)
         else:
-            yield from row_batches(gather, parts)
+            yield from row_strips(gather, parts)
         return
     if augment and isinstance(source, SoundSource):
         source = source.of_samples()

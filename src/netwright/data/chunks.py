@@ -6,15 +6,16 @@ many batches as fit into the processor's cache. The batches are those that gathe
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from netwright.batch import Batch
+from netwright.batch import Batch, Strip
 from netwright.data.series import SeriesSource
 from netwright.data.sources import DatasetSource, Source, Targets, TensorSource
 from netwright.data.streams import StreamSource
@@ -40,6 +41,23 @@ def gathers_rows(source: Source) -> bool:
 
 
 def row_batches(gather: Callable[[NDArray[np.int64]], Gathered], parts: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+    """The batches of ``row_strips``, each by itself."""
+    return singly(row_strips(gather, parts))
+
+
+def singly(found: Generator[Strip | Batch, None, None]) -> Generator[Batch, None, None]:
+    """The batches of strips, and those between them."""
+    with contextlib.closing(found):
+        for one in found:
+            if isinstance(one, Strip):
+                yield from one
+            else:
+                yield one
+
+
+def row_strips(
+    gather: Callable[[NDArray[np.int64]], Gathered], parts: Sequence[NDArray[np.int64]]
+) -> Generator[Strip | Batch, None, None]:
     """A batch for each of ``parts``, which are as long as the first one; the last may be shorter.
 
     Args:
@@ -59,7 +77,12 @@ def row_batches(gather: Callable[[NDArray[np.int64]], Gathered], parts: Sequence
     for start in range(1, len(parts), count):
         some = parts[start : start + count]
         inputs, targets = gather(_joined(some, size, step))
-        yield from _cut({name: value.numpy() for name, value in inputs.items()}, targets, some, step)
+        wanted = _numpy(targets) if isinstance(targets, dict) else targets.numpy()
+        yield Strip(_numpy(inputs), wanted, some, step)
+
+
+def _numpy(tensors: dict[str, Tensor]) -> dict[str, NDArray[np.generic]]:
+    return {name: value.numpy() for name, value in tensors.items()}
 
 
 def _shape_of_chunk(size: int, first: Sequence[Tensor]) -> tuple[int, int]:
@@ -78,26 +101,6 @@ def _joined(parts: Sequence[NDArray[np.int64]], size: int, step: int) -> NDArray
     for row, part in zip(rows, parts, strict=True):
         row[: len(part)] = part
     return rows.reshape(-1)
-
-
-def _cut(
-    inputs: dict[str, NDArray[np.generic]], targets: Targets, parts: Sequence[NDArray[np.int64]], step: int
-) -> Iterator[Batch]:
-    """The batches of a chunk. They pass through NumPy, since torch would link its own views with each other: a module
-    that changes one in place would then be told that a sibling has changed.
-    """  # noqa: D205
-    named = {name: value.numpy() for name, value in targets.items()} if isinstance(targets, dict) else {}
-    alone = None if isinstance(targets, dict) else targets.numpy()
-    tensor = torch.from_numpy
-    for place, part in enumerate(parts):
-        begin = place * step
-        end = begin + len(part)
-        fields = {name: tensor(value[begin:end]) for name, value in inputs.items()}
-        if alone is not None:
-            wanted: Targets = tensor(alone[begin:end])
-        else:
-            wanted = {name: tensor(value[begin:end]) for name, value in named.items()}
-        yield Batch(fields, wanted, tensor(part))
 
 
 def target_tensors(targets: Targets) -> list[Tensor]:

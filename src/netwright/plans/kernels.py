@@ -12,19 +12,24 @@ from torch.fx import GraphModule
 
 from netwright.batch import Batch
 from netwright.plans import native, recurrent_kernels, winograd
-from netwright.plans.recording import Recorded, record
+from netwright.plans.dense import SOURCE as DENSE
+from netwright.plans.dense import dense, is_dense
+from netwright.plans.recording import record
 from netwright.plans.recurrent import Layers, by_kernels
 from netwright.plans.tracing import NoProgramError
-from netwright.step import TrainState
+from netwright.step import Program, TrainState
 
 Shares = tuple[float, float, float]
 # Measured with 32 to 512 units, one thread: of a GRU's update 28 to 86 %, of an LSTM's 2 to 45 %. Of updates with
 # convolutions of 32 to 512 channels 30 to 50 %.
 OF_GRU, OF_LSTM, OF_CONVOLUTIONS = (0.7, 0.6, 0.4), (0.4, 0.3, 0.25), (0.1, 0.3, 0.3)
+OF_DENSE = (0.8, 0.4, 0.0)  # one thread, which is what such an update is worth
 
 
 def may_save(model: nn.Module) -> Shares | None:
     """Shares of an update, as ``Way.saves`` has them; None where there is nothing that the kernels may do."""
+    if is_dense(model):
+        return OF_DENSE
     found = [OF_GRU] if _has(model, nn.GRU) else [OF_LSTM] if _has(model, nn.LSTM) else []
     if _may_convolve(model):
         found.append(OF_CONVOLUTIONS)
@@ -33,19 +38,23 @@ def may_save(model: nn.Module) -> Shares | None:
 
 def are_built(model: nn.Module) -> bool:
     """Whether no kernel that a module may need is to be compiled."""
+    if is_dense(model):
+        return native.is_built(DENSE)
     layers = not _has(model, nn.LSTM, nn.GRU) or native.is_built(recurrent_kernels.SOURCE)
     lanes = {winograd.lanes_for(*one.shape[1::-1]) for one in model.parameters() if winograd.takes(one.shape)}
     return layers and all(native.is_built(winograd.SOURCE, *winograd.macros(one)) for one in lanes)
 
 
-def kernels(state: TrainState, batch: Batch) -> Callable[[], Recorded]:
+def kernels(state: TrainState, batch: Batch) -> Callable[[], Program]:
     """What makes the plan for a state like this one, by batches like this one.
 
     Raises:
         NoProgramError: It cannot be recorded, there is nothing that the kernels can do, or they cannot be compiled.
     """
     if may_save(state.model) is None:
-        raise NoProgramError("the module has no convolution of 3x3, no LSTM and no GRU")
+        raise NoProgramError("the module has no convolution of 3x3, no LSTM and no GRU, and is not all dense layers")
+    if is_dense(state.model):
+        return dense(state, batch)
     layers, convolutions = Layers(), 0
     if _has(state.model, nn.LSTM, nn.GRU):
         recurrent_kernels.library()

@@ -76,7 +76,8 @@ def _kept(compiler: list[str], source: Path, macros: Sequence[str]) -> Path:
     """Where the kernels of this source, compiler and processor are kept."""
     about = Path(compiler[0]).resolve()
     by = (str(about), about.stat().st_mtime_ns, about.stat().st_size)
-    parts = (source.read_bytes(), FLAGS, tuple(macros), compiler, by, _processor())
+    shared = tuple(one.read_bytes() for one in sorted(source.parent.glob("*.h")))
+    parts = (source.read_bytes(), shared, FLAGS, tuple(macros), compiler, by, _processor())
     return cache_folder() / "kernels" / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
 
 

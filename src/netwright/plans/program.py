@@ -124,10 +124,10 @@ def shapes_of(values: list[Tensor]) -> tuple[Any, ...]:
 
 def fit(values: list[Tensor], shapes: tuple[Any, ...]) -> bool:
     """Whether tensors have these shapes, strides and dtypes."""
-    return all(
-        value.shape == shape and value.dtype is dtype and value.stride() == stride
-        for value, (shape, stride, dtype) in zip(values, shapes, strict=True)
-    )
+    for value, (shape, stride, dtype) in zip(values, shapes, strict=True):  # a generator takes twice as long
+        if value.shape != shape or value.dtype is not dtype or value.stride() != stride:
+            return False
+    return True
 
 
 def compiled(state: TrainState, batch: Batch) -> Callable[[], Compiled]:

@@ -116,17 +116,37 @@ def record(
     """
     refuse(state)
     layout, move = layout_of(state, batch), move_of(state.optimizer)
-    brought = layout.of_batch(batch)
-    example = [*(one.detach() for one in tensors_of(state.model).values()), *brought]
-    graph = graph_of(state, gradients_of(state, layout, within), example)
-    _tidy(graph)
+    example = arguments(state, layout, batch)
+    graph = backward_graph(state, layout, example, within)
     _keep_layouts(graph)
     _write_over(graph)
     _part(graph, state, example)
     rounds = rewrite(graph)
     graph.graph.lint()
     graph.recompile()
-    return partial(Recorded, graph, layout, shapes_of(brought), None if isinstance(move, str) else move, rounds)
+    shapes = shapes_of(layout.of_batch(batch))
+    return partial(Recorded, graph, layout, shapes, None if isinstance(move, str) else move, rounds)
+
+
+def arguments(state: TrainState, layout: Layout, batch: Batch) -> list[Tensor]:
+    """What ``backward_graph`` takes: parameters, buffers and a batch."""
+    return [*(one.detach() for one in tensors_of(state.model).values()), *layout.of_batch(batch)]
+
+
+def backward_graph(
+    state: TrainState,
+    layout: Layout,
+    example: list[Tensor],
+    within: AbstractContextManager[Any] | None = None,
+) -> GraphModule:
+    """Forward, loss and backward as operations on ``arguments``; gives what ``gradients_of`` does.
+
+    Raises:
+        NoProgramError: It cannot be recorded, and why.
+    """
+    graph = graph_of(state, gradients_of(state, layout, within), example)
+    _tidy(graph)
+    return graph
 
 
 def gradients_of(

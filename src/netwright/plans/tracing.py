@@ -88,7 +88,7 @@ class Whole(nn.Module):
         self.model = state.model
         self._state = [state]
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor | int]]]:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """The loss, its mean times its count, and what the metrics are made of."""
         state = self._state[0]
         outcome = forward(state, batch)
