@@ -121,7 +121,65 @@ static float sum(const float *a, long size) {
     return sum_of(found);
 }
 
+// The natural logarithm, as Cephes' logf, of what is at least 1; what is no number stays so.
+INLINE Vec logarithm(Vec x) {
+    Bits bits = (Bits)x;
+    Vec whole = __builtin_convertvector(bits >> 23, Vec) - 127.0f, m = (Vec)((bits & 0x7fffffu) | 0x3f800000u);
+    Vec above = m > all(1.41421356f) ? all(1.0f) : (Vec){};
+    Vec t = m * (1.0f - 0.5f * above) - 1.0f;
+    whole += above;
+    Vec p = t * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * t + 1.1676998740e-1f;
+    p = p * t - 1.2420140846e-1f;
+    p = p * t + 1.4249322787e-1f;
+    p = p * t - 1.6668057665e-1f;
+    p = p * t + 2.0000714765e-1f;
+    p = p * t - 2.4999993993e-1f;
+    p = p * t + 3.3333331174e-1f;
+    Vec small = p * t * t * t - whole * 2.12194440e-4f - 0.5f * t * t;
+    return t + small + whole * 0.693359375f + (x - x);
+}
+
+// A column of a few rows, of matrices that have few columns: these are worked on by rows side by side.
+enum { FEW = 8 };
+INLINE Vec column(const float *from, long step, long rows) {
+    Vec found = {};
+    for (long lane = 0; lane < rows; lane++) found[lane] = from[lane * step];
+    return found;
+}
+INLINE void put(float *to, Vec value, long step, long rows) {
+    for (long lane = 0; lane < rows; lane++) to[lane * step] = value[lane];
+}
+INLINE long rows_at(long row, const Operation &o) { return o.rows - row < LANES ? o.rows - row : LANES; }
+
+static void log_softmax_few(const Operation &o, const float *a, float *c) {
+    for (long row = 0; row < o.rows; row += LANES, a += LANES * o.columns, c += LANES * o.columns) {
+        long rows = rows_at(row, o);
+        Vec x[FEW], most, found = {};
+        for (long n = 0; n < o.columns; n++) {
+            x[n] = column(a + n, o.columns, rows);
+            most = n == 0 ? x[n] : x[n] > most ? x[n] : most;
+        }
+        for (long n = 0; n < o.columns; n++) found += exponential(x[n] - most);
+        Vec all_of = most + logarithm(found);
+        for (long n = 0; n < o.columns; n++) put(c + n, x[n] - all_of, o.columns, rows);
+    }
+}
+
+static void log_softmax_back_few(const Operation &o, const float *gradient, const float *logs, float *c) {
+    for (long row = 0; row < o.rows; row += LANES) {
+        long rows = rows_at(row, o), at = row * o.columns;
+        Vec g[FEW], whole = {};
+        for (long n = 0; n < o.columns; n++) whole += g[n] = column(gradient + at + n, o.columns, rows);
+        for (long n = 0; n < o.columns; n++) {
+            Vec x = column(logs + at + n, o.columns, rows);
+            put(c + at + n, g[n] - exponential(x) * whole, o.columns, rows);
+        }
+    }
+}
+
 static void log_softmax(const Operation &o, const float *a, float *c) {
+    if (o.columns <= FEW) return log_softmax_few(o, a, c);
     for (long row = 0; row < o.rows; row++, a += o.columns, c += o.columns) {
         float most = a[0];
         for (long n = 1; n < o.columns; n++) most = a[n] > most ? a[n] : most;
@@ -137,6 +195,7 @@ static void log_softmax(const Operation &o, const float *a, float *c) {
 }
 
 static void log_softmax_back(const Operation &o, const float *gradient, const float *logs, float *c) {
+    if (o.columns <= FEW) return log_softmax_back_few(o, gradient, logs, c);
     for (long row = 0; row < o.rows; row++, gradient += o.columns, logs += o.columns, c += o.columns) {
         float whole = sum(gradient, o.columns);
         EACH(o.columns) {

@@ -90,8 +90,8 @@ def _threshold(given: Sequence[Any], more: Mapping[str, Any]) -> float:
 
 
 def _slope(given: Sequence[Any], more: Mapping[str, Any]) -> float:
-    slope = given[2] if isinstance(given[1], Value) else given[1] if len(given) > 1 else 0.01
-    return float(slope)
+    numbers = [one for one in given if not isinstance(one, Value)]
+    return float(numbers[0]) if numbers else 0.01
 
 
 def _exact(given: Sequence[Any], more: Mapping[str, Any]) -> float:
@@ -238,6 +238,7 @@ KNOWN: dict[Any, How] = {
     ATEN.div_.Scalar: _divide(over=True),
     ATEN.add.Tensor: _each("add", numbers=_alpha),
     ATEN.sub.Tensor: _each("subtract", numbers=_alpha),
+    ATEN.neg.default: _each("scale", numbers=lambda given, more: -1.0),
     ATEN.abs.default: _each("absolute"),
     ATEN.clone.default: _copy,
     ATEN.empty_like.default: _room,
