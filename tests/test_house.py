@@ -45,7 +45,7 @@ FLOORS = (
     },
     {"answering"},
     {"plans", "serving"},
-    {"blame", "events", "journal", "loop", "saving", "training", "reporting", "sections", "watch", "shipping"},
+    {"blame", "events", "journal", "loop", "packing", "saving", "training", "reporting", "sections", "watch", "shipping"},
     {"api"},
     {"asking", "flags", "checking"},
     {"cli", "commands", "__main__", "__init__"},
@@ -68,7 +68,10 @@ HIDING = {"load", "save", "eval", "exec", "system", "popen", "unsafe_load", "ful
 # Where programs are started, libraries loaded and modules found by a name: each looked at, none by a name from data.
 REVIEWED = {
     "subprocess": {"shipping/asked.py", "serving/supervising.py", "journal.py", "assets.py", "plans/native.py"},
-    "ctypes": {"allocation.py", "plans/native.py", "plans/recurrent_kernels.py", "plans/winograd.py"},
+    "ctypes": {
+        "allocation.py", "plans/native.py", "plans/recurrent_kernels.py", "plans/winograd.py", "plans/dense.py",
+        "plans/dense_code.py",
+    },
     "import_module": {
         "errors.py", "__init__.py", "data/__init__.py", "checks/runner.py", "references.py", "answering/alone/run.py",
     },

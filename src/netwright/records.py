@@ -65,8 +65,8 @@ class Settings(Record):
     plan: Literal["auto", "eager", "fused", "recorded", "kernels", "split", "compiled", "captured"] = Field(
         default="auto",
         description="auto; eager for the plain loop; fused optimizer, recorded operations, those with 3x3 "
-        "convolutions, LSTM and GRU layers by kernels made for the processor, or parts of a batch, on a CPU; compiled "
-        "updates; captured ones, on a GPU.",
+        "convolutions, LSTM, GRU and dense layers by kernels made for the processor, or parts of a batch, on a CPU; "
+        "compiled updates; captured ones, on a GPU.",
     )
     device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(

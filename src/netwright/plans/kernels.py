@@ -1,6 +1,6 @@
 """The recorded update with kernels of our own, compiled for this processor: convolutions of 3x3, LSTM and GRU layers.
 
-Whatever they do not know stays with torch's kernels.
+Whatever they do not know stays with torch's kernels. Of networks of dense layers they do the whole update, or nothing.
 """
 
 from __future__ import annotations

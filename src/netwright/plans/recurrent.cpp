@@ -7,27 +7,16 @@
 // Gates of an LSTM lie as torch's, i f g o. Those of a GRU lie n r z and, by itself, what the state gives to n: the
 // first three are what the inputs act on, the last three what the state acts on.
 
-#if defined(__AVX512F__)
-enum { LANES = 16, ROWS = 6 };  // 24 of 32 registers hold sums
+#include "vectors.h"
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { ROWS = 6 };  // 24 of 32 registers hold sums
 #elif defined(__AVX__)
-enum { LANES = 8, ROWS = 3 };  // 12 of 16
-#elif defined(__aarch64__)
-enum { LANES = 4, ROWS = 6 };
+enum { ROWS = 3 };  // 12 of 16
 #else
-enum { LANES = 4, ROWS = 2 };
+enum { ROWS = 2 };
 #endif
 enum { WIDE = 4 * LANES };
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float Vec __attribute__((vector_size(4 * LANES)));
-typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));  // anywhere in memory
-typedef unsigned Bits __attribute__((vector_size(4 * LANES)));
 
 struct Layer {
     long steps, rows, inputs, units, gru, reverse, parts;
@@ -40,58 +29,6 @@ struct Layer {
     long next;                               // part to be done
 };
 
-INLINE Vec load(const float *from, long count) {
-    if (count >= LANES) return *(const Loose *)from;
-    Vec found = {};
-    for (long lane = 0; lane < count; lane++) found[lane] = from[lane];
-    return found;
-}
-
-INLINE void store(float *to, Vec value, long count) {
-    if (count >= LANES) {
-        *(Loose *)to = value;
-        return;
-    }
-    for (long lane = 0; lane < count; lane++) to[lane] = value[lane];
-}
-
-// e^x = scale * (1 + rest), as Cephes' expf; |x| < 88. What is no number stays so.
-INLINE void exponential(Vec x, Vec &scale, Vec &rest) {
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which then lies in the low bits
-    Vec shifted = x * 1.44269504088896341f + magic;
-    Vec whole = shifted - magic;
-    Vec r = x - whole * 0.693359375f;
-    r = r + whole * 2.12194440e-4f;
-    Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    rest = p * (r * r) + r;
-    scale = (Vec)(((Bits)shifted << 23) + 0x3f800000u);
-}
-
-INLINE Vec within(Vec x, float most) {
-    Vec high = {}, low = {};
-    high += most;
-    low -= most;
-    x = x > high ? high : x;
-    return x < low ? low : x;
-}
-
-INLINE Vec sigmoid(Vec x) {
-    Vec scale, rest;
-    exponential(within(-x, 87.0f), scale, rest);
-    return 1.0f / (1.0f + (scale + scale * rest));
-}
-
-INLINE Vec tanh_of(Vec x) {  // by e^2x - 1, which is exact to a rounding where x is small
-    Vec scale, rest;
-    exponential(within(x + x, 40.0f), scale, rest);
-    Vec less = (scale - 1.0f) + scale * rest;
-    return less / (less + 2.0f);
-}
-
 // sums[row][vector] += left[row][k] * right[k][vector] over all k; a row of sums has four vectors, COUNT of them here.
 template <int R, int COUNT>
 static void product(Vec *sums, const float *left, long stride, const float *right, long count) {
@@ -101,8 +38,7 @@ static void product(Vec *sums, const float *left, long stride, const float *righ
         Vec weights[COUNT];
         UNROLL for (int v = 0; v < COUNT; v++) weights[v] = *(const Vec *)(right + v * LANES);
         UNROLL for (int row = 0; row < R; row++) {
-            Vec one = {};
-            one = one + left[row * stride + k];
+            Vec one = all(left[row * stride + k]);
             UNROLL for (int v = 0; v < COUNT; v++) own[row][v] += one * weights[v];
         }
     }
