@@ -188,12 +188,7 @@ def test_what_the_kernels_cannot_do_is_left_to_torch(options: dict[str, Any]) ->
     given = {"dtype": options.pop("dtype")} if "dtype" in options else {}
     net = Steps(nn.LSTM, **options)
     net.out = nn.Linear(net.rnn.proj_size or 6, 3)
-    try:
-        state, batches = of_pictures(net, size=16, **given)
-    except RuntimeError as error:  # of torch's plain update
-        if "primitive" not in str(error):
-            raise
-        pytest.skip("oneDNN has no LSTM in bfloat16 for this processor")
+    state, batches = of_pictures(net, size=16, **given)
     with pytest.raises(NoProgramError, match="no LSTM or GRU is called"):
         kernels(state, batches[0])
 

@@ -67,11 +67,11 @@ def test_each_plan_is_measured_and_the_run_takes_the_one_it_was_asked_for(
     assert main([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 2 * 40
-    eager, recorded, fused, split, compiled, captured = report["candidates"]
+    eager, kernels, recorded, fused, split, compiled, captured = report["candidates"]
     names = [one["name"] for one in report["candidates"]]
-    assert names == ["eager", "recorded", "fused", "split", "compiled", "captured"]
+    assert names == ["eager", "kernels", "recorded", "fused", "split", "compiled", "captured"]
     assert eager["seconds"] > 0
-    for one in (recorded, fused, compiled):
+    for one in (kernels, recorded, fused, compiled):
         assert one["seconds"] > 0
         assert one["cost_s"] > 0
         assert 0 <= one["apart"] < 1e-3

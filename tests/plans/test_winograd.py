@@ -126,7 +126,7 @@ def test_a_training_is_the_plain_one_within_its_tolerance() -> None:
 @pytest.mark.parametrize(
     ("net", "options", "why"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), {}, "no convolution of 3x3, no LSTM"),
+        (nn.Sequential(nn.Flatten(), nn.LayerNorm(192), nn.Linear(192, 3)), {}, "no convolution of 3x3, no LSTM"),
         (Pictures(), {"dtype": "bfloat16"}, "is in float32"),
         (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 3)), {}, "no convolution of 3x3, no LSTM"),
         (Pictures(), {"size": 16}, "large enough"),
