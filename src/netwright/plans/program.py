@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from netwright.batch import Batch
+from netwright.native import cache_folder
 from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
 from netwright.step import Program, StepResult, TrainState
 from netwright.sums import Sums
@@ -217,13 +217,6 @@ def _by_themselves(graph: GraphModule) -> None:
             graph.graph.erase_node(user)
         graph.graph.erase_node(node)
     graph.recompile()
-
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept from run to run; torch's own variable goes first."""
-    if asked := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
-        return Path(asked)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 
 
 def plainly(traced: Traced) -> Run:
