@@ -65,15 +65,13 @@ class Weights:
         first: The first input of each output, int32 (outputs,).
         count: How many inputs it has, int32 (outputs,).
         weights: Those of its inputs, with ``SHIFT`` bits of fraction, int32 (outputs, taps).
+        plan: These for the kernels, as long as they live.
     """
 
     first: NDArray[np.int32]
     count: NDArray[np.int32]
     weights: NDArray[np.int32]
-
-    def plan(self) -> _Plan:
-        """For the kernels, as long as these arrays live."""
-        return _Plan(self.weights.shape[1], *(one.ctypes.data for one in (self.first, self.count, self.weights)))
+    plan: _Plan
 
 
 @functools.lru_cache(maxsize=256)
@@ -89,7 +87,8 @@ def weights(given: int, made: int) -> Weights:
     found = np.where((away < 1.0) & (taps < count[:, None]), 1.0 - away, 0.0)
     found /= np.cumsum(found, axis=1)[:, -1:]  # one after the other, where `sum` adds in pairs
     whole = (0.5 + found * (1 << SHIFT)).astype(np.int32)
-    return Weights(first.astype(np.int32), count.astype(np.int32), np.ascontiguousarray(whole))
+    three = first.astype(np.int32), count.astype(np.int32), np.ascontiguousarray(whole)
+    return Weights(*three, _Plan(len(taps), *(one.ctypes.data for one in three)))
 
 
 class Kernels:
@@ -121,9 +120,9 @@ class Kernels:
             if begin is None:
                 return None
             sizes = strip.height, strip.width, unit
-            self._across(begin, *sizes, across.plan(), width, apart, middle[row:].ctypes.data, aside.ctypes.data)
+            self._across(begin, *sizes, across.plan, width, apart, middle[row:].ctypes.data, aside.ctypes.data)
             row += strip.height
-        self._down(middle.ctypes.data, apart, width, unit, down.plan(), height, found.ctypes.data, aside.ctypes.data)
+        self._down(middle.ctypes.data, apart, width, unit, down.plan, height, found.ctypes.data, aside.ctypes.data)
         return found
 
     def sums(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
