@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 AT_ONCE = 4096  # texts
+# What may resize in Pillow's place, to the same pixels: an image to (height, width), as uint8 (C, H, W), or None.
+Resizing: TypeAlias = "Callable[[Image.Image, int, int], NDArray[np.uint8] | None]"
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 PAIR_FIELDS = ("first", "second", "tokens", "segments")
 
@@ -211,11 +213,14 @@ def _shown(preprocess: Preprocess, row: Mapping[str, Any]) -> dict[str, NDArray[
     return found
 
 
-def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[np.uint8]:
+def decode(
+    preprocess: Preprocess, raw: bytes | Path | NDArray[Any], resizing: Resizing | None = None
+) -> NDArray[np.uint8]:
     """Take one raw sample to uint8 (C, H, W).
 
     Args:
         raw: An image file's path or bytes, or an array (H, W), (H, W, C) or (C, H, W).
+        resizing: What resizes in Pillow's place where resizing comes last; where it gives None, Pillow does it.
 
     Raises:
         DataError: It cannot be read, or its header promises more than ``MAX_PIXELS`` pixels.
@@ -231,6 +236,10 @@ def decode(preprocess: Preprocess, raw: bytes | Path | NDArray[Any]) -> NDArray[
         else:
             image = image if image is not None else read_image(raw, mode)
             if image.size != (operation.width, operation.height):
+                if resizing is not None and operation is preprocess.decode[-1]:
+                    made = resizing(image, operation.height, operation.width)
+                    if made is not None:
+                        return made
                 image = resized(image, operation.width, operation.height)
     image = image if image is not None else read_image(raw, mode)
     bands = "L" if image.mode == "L" else "RGB"

@@ -58,10 +58,10 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     found: list[Path] = []
     lock = threading.Lock()
 
-    def counted(preprocess: Preprocess, path: Path) -> Any:
+    def counted(preprocess: Preprocess, path: Path, *how: Any) -> Any:
         with lock:
             found.append(path)
-        return decode(preprocess, path)
+        return decode(preprocess, path, *how)
 
     monkeypatch.setattr(decoded, "decode", counted)
     return found
@@ -204,12 +204,12 @@ from netwright.data import decoded
 from netwright.records import LoadOptions
 decoded.FROM_BYTES, decoded.SETTLED_S, left, decode = 0, 0.0, int(sys.argv[2]), decoded.decode
 
-def counted(preprocess, path):
+def counted(preprocess, path, *how):
     global left
     left -= 1
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(preprocess, path)
+    return decode(preprocess, path, *how)
 
 decoded.decode = counted
 options = LoadOptions(val_fraction=0, test_fraction=0, image_size=(9, 8), image_mode="RGB")

@@ -21,12 +21,12 @@ from netwright.data.batches import train_batches
 from netwright.errors import NonFiniteError
 from netwright.given import Given
 from netwright.loop import run_steps
+from netwright.native import COMPILERS
 from netwright.plans import dense as plan
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import try_plan
 from netwright.plans.dense_code import KINDS
 from netwright.plans.kernels import kernels
-from netwright.plans.native import COMPILERS
 from netwright.plans.tracing import NoProgramError
 from netwright.progress import Silent
 from netwright.records import Settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.data.batches import train_batches
 from netwright.given import Given
+from netwright.native import cache_folder
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.program import captured, plainly, program_of
@@ -75,6 +78,21 @@ def test_a_constant_of_a_module_is_handed_to_compiled_kernels() -> None:
     session = session_of(Shifted())
     chosen = choose(session.state, batches_of(session), steps=10**6, asked="compiled")
     assert chosen.choice.value == "compiled", chosen.choice.reason
+
+
+def test_what_is_compiled_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though torch, asked for its compiler, names a folder among temporary files; which is as it was afterwards."""
+    theirs = str(Path(tempfile.gettempdir()) / "torchinductor_somebody")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", theirs)
+    session = session_of(nn.Linear(8, 3, bias=False))
+    chosen = choose(session.state, batches_of(session), steps=10**6, asked="compiled")
+    assert chosen.choice.value == "compiled", chosen.choice.reason
+    assert list((tmp_path / "netwright" / "programs").rglob("*.so"))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == theirs
+    assert not Path(theirs).exists()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "asked"))
+    assert cache_folder() == tmp_path / "asked"
 
 
 def test_a_large_gradient_is_finite_though_its_square_is_not() -> None:

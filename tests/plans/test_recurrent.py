@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netwright.plans import native, recurrent_kernels
+from netwright import native
+from netwright.plans import recurrent_kernels
 from netwright.plans.choosing import candidates, choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.kernels import kernels

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netwright.native import COMPILERS, library
 from netwright.plans import comparing
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.kernels import kernels
-from netwright.plans.native import COMPILERS, library
 from netwright.plans.tracing import NoProgramError
 from netwright.plans.winograd import ROUNDS, convolve, gradients
 from netwright.records import Choice

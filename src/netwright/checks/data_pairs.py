@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import cross_val_score
 
 from netwright.checks.catalogue import finding
 from netwright.checks.data_near import Near, clustered, near_of
@@ -127,6 +125,9 @@ def _structure(subject: Subject, near: Near) -> str | None:
         return None
     labels = near.targets.astype(int)
     usual = float(np.bincount(labels).max() / len(labels))
+    from sklearn.ensemble import ExtraTreesClassifier  # late, since it takes a second and more
+    from sklearn.model_selection import cross_val_score
+
     forest = ExtraTreesClassifier(60, random_state=0, n_jobs=1)
     found = float(cross_val_score(forest, near.rows, labels, cv=3).mean())
     noise = 3 * (usual * (1 - usual) / len(labels)) ** 0.5

@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import cross_val_predict
-from sklearn.preprocessing import OneHotEncoder
-from sklearn.tree import DecisionTreeClassifier
 
 from netwright.checks.catalogue import finding
 from netwright.checks.data_rows import classes_in, column_names, data_of, share, table_of
@@ -201,6 +197,8 @@ def _alone(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> t
         score = float(np.corrcoef(column, target)[0, 1] ** 2)
         return (score, True) if score > LEAK else None
     classes = len(np.unique(target))
+    from sklearn.tree import DecisionTreeClassifier  # late, since it takes a second and more
+
     tree = DecisionTreeClassifier(max_leaf_nodes=max(3, 2 * min(classes, 20)), random_state=0)
     scores = []
     for part in (half, ~half):
@@ -279,6 +277,10 @@ def _told(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> tu
     """What a cubic curve and what categories tell of other samples' targets: accuracy, or share of the variance."""
     scaled = (column - column.mean()) / column.std()
     curve = np.stack([scaled, scaled**2, scaled**3], axis=1)
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.preprocessing import OneHotEncoder
+
     hot = OneHotEncoder(sparse_output=False).fit_transform(column[:, None])
     model = LogisticRegression(max_iter=200) if labels else LinearRegression()
     said = [cross_val_predict(model, one, target, cv=3) for one in (curve, hot)]

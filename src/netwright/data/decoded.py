@@ -29,6 +29,7 @@ from PIL import features
 
 from netwright.data.download import store
 from netwright.data.picture_facts import Fact, PictureFacts, digest_of, fact_of
+from netwright.data.picture_kernels import PictureKernels
 from netwright.data.threads import cores, in_threads, watched
 from netwright.disk import DISK, discard, remove_strays, temporary
 from netwright.errors import DataError
@@ -80,18 +81,22 @@ class Decoded:
         return all(found is not None for found in in_threads(self.picture, range(len(self.kept)), cores()))
 
 
-def decoded_or_unreadable(preprocess: Preprocess, path: Path) -> NDArray[np.uint8] | Unreadable:
+def decoded_or_unreadable(
+    preprocess: Preprocess, kernels: PictureKernels, path: Path
+) -> NDArray[np.uint8] | Unreadable:
     """The pixels of a file, or why it has none."""
     try:
-        return decode(preprocess, path)
+        return decode(preprocess, path, kernels.resize)
     except DataError as error:
         return Unreadable(name=str(path), reason=error.got)
 
 
-def decoded_with_facts(preprocess: Preprocess, path: Path) -> tuple[NDArray[np.uint8], Fact] | Unreadable:
+def decoded_with_facts(
+    preprocess: Preprocess, kernels: PictureKernels, path: Path
+) -> tuple[NDArray[np.uint8], Fact] | Unreadable:
     """The pixels of a file with what is known of them, or why it has none."""
-    result = decoded_or_unreadable(preprocess, path)
-    return result if isinstance(result, Unreadable) else (result, fact_of(result))
+    result = decoded_or_unreadable(preprocess, kernels, path)
+    return result if isinstance(result, Unreadable) else (result, fact_of(result, kernels.sums(result)))
 
 
 def row_shape(preprocess: Preprocess) -> tuple[int, int, int] | None:
@@ -228,7 +233,7 @@ def _write(path: Path, paths: Sequence[Path], preprocess: Preprocess, shape: tup
     kept, bad, known = [], [], []
     try:
         with beside.open("xb") as file:
-            results = in_threads(partial(decoded_with_facts, preprocess), paths)
+            results = in_threads(partial(decoded_with_facts, preprocess, PictureKernels(len(paths))), paths)
             for index, result in enumerate(watched(results, len(paths), "decoding images")):
                 if isinstance(result, Unreadable):
                     bad.append((result.name, result.reason))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from netwright.data.decoded import decoded_or_unreadable, decoded_with_facts
 from netwright.data.picture_facts import Fact, PictureFacts
+from netwright.data.picture_kernels import PictureKernels
 from netwright.data.sources import RawData, RawSplit
 from netwright.data.threads import in_threads, watched
 from netwright.errors import DataError, UsageError
@@ -93,7 +94,7 @@ def decode_all(
     known: list[Fact] = []
     bad: list[Unreadable] = []
     images = np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    decoded = in_threads(partial(decoded_with_facts, preprocess), paths)
+    decoded = in_threads(partial(decoded_with_facts, preprocess, PictureKernels(len(paths))), paths)
     for index, result in enumerate(watched(decoded, len(paths), "decoding images")):
         if isinstance(result, Unreadable):
             bad.append(result)
@@ -110,8 +111,10 @@ def decode_all(
 def check_all(paths: Sequence[Path], preprocess: Preprocess) -> tuple[list[int], tuple[Unreadable, ...]]:
     """As ``decode_all``, without keeping pixels. It takes what reading one epoch takes; a header would not tell."""
 
+    kernels = PictureKernels(len(paths))
+
     def one(path: Path) -> Unreadable | None:
-        result = decoded_or_unreadable(preprocess, path)
+        result = decoded_or_unreadable(preprocess, kernels, path)
         return result if isinstance(result, Unreadable) else None
 
     results = list(watched(in_threads(one, paths), len(paths), "checking images"))

@@ -64,8 +64,16 @@ def digest_of(pixels: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(pixels.data).digest()
 
 
-def fact_of(pixels: NDArray[np.uint8]) -> Fact:
-    """What is known of one picture, uint8 (C, H, W)."""
+def fact_of(pixels: NDArray[np.uint8], sums: NDArray[np.float64] | None = None) -> Fact:
+    """What is known of one picture, uint8 (C, H, W).
+
+    Args:
+        sums: Those of its channels and of their squares, (2, C), where they are known.
+    """
+    return Fact(digest_of(pixels), _sums(pixels) if sums is None else sums)
+
+
+def _sums(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     flat = pixels.reshape(len(pixels), -1)
     sums = np.zeros((2, len(flat)))
     for begin in range(0, flat.shape[1], AT_ONCE):
@@ -75,4 +83,4 @@ def fact_of(pixels: NDArray[np.uint8]) -> Fact:
         rest = piece[:, whole:].astype(np.float64)
         sums[0] += np.einsum("cij->ci", blocks).sum(1, dtype=np.float64) + rest.sum(1)
         sums[1] += np.einsum("cij,cij->ci", blocks, blocks).sum(1, dtype=np.float64) + np.square(rest).sum(1)
-    return Fact(digest_of(pixels), sums)
+    return sums

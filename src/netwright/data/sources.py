@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 from netwright import preprocess
 from netwright.data.decoded import Decoded
 from netwright.data.order import item_seed
+from netwright.data.picture_kernels import kernels_among
 from netwright.data.tensor_rows import tensor_rows
 from netwright.data.threads import cores, in_threads
 from netwright.errors import DataError, NetwrightError
@@ -156,7 +157,7 @@ class PathSource:
             found = self.decoded.picture(int(self.rows[index]))
             if found is not None:
                 return found
-        return preprocess.decode(self.preprocess, self.paths[index])
+        return preprocess.decode(self.preprocess, self.paths[index], kernels_among(len(self.paths)).resize)
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
         """Decode each and stack them."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from netwright.errors import DataError
 
@@ -37,6 +36,8 @@ def split_off(
     Raises:
         DataError: A class has one sample, or there are too few groups or samples.
     """
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split  # late: a second, for data that are split
+
     everything = np.arange(len(targets))
     if groups is not None:
         if len(set(groups)) < 2:

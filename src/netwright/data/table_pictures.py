@@ -18,6 +18,7 @@ from netwright.data.answers import find_targets, read_answers
 from netwright.data.columns import read_pieces
 from netwright.data.compact import PIECE_ROWS, CompactColumn, read_compact
 from netwright.data.facts import channel_statistics
+from netwright.data.picture_kernels import kernels_among
 from netwright.data.sources import RawData, RawSplit
 from netwright.preprocess import DecodeImage, Normalise, Operation, Preprocess, Resize, Scale, decode
 from netwright.records import Choice, FieldSpec, LoadOptions, Unreadable
@@ -52,7 +53,8 @@ class Pictures:
         """uint8 (B, C, H, W)."""
         if self.pixels is not None:
             return torch.from_numpy(self.pixels[indices])
-        return torch.from_numpy(np.stack([decode(self.preprocess, self.paths[index]) for index in indices]))
+        resize = kernels_among(len(self.paths)).resize
+        return torch.from_numpy(np.stack([decode(self.preprocess, self.paths[index], resize) for index in indices]))
 
     def take(self, where: NDArray[np.int64]) -> Pictures:
         """Those of some rows."""

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch, Strip
 from netwright.outcome import Outcome
+from netwright.plans.compiled import library
 from netwright.plans.dense_code import Code, Given, Operation
 from netwright.plans.dense_operations import translate
-from netwright.plans.native import library
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.recording import arguments, backward_graph
 from netwright.plans.tracing import Layout, NoProgramError, layout_of, refuse, tensors_of

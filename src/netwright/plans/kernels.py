@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from torch import nn
 from torch.fx import GraphModule
 
+from netwright import native
 from netwright.batch import Batch
-from netwright.plans import native, recurrent_kernels, winograd
+from netwright.plans import recurrent_kernels, winograd
 from netwright.plans.dense import SOURCE as DENSE
 from netwright.plans.dense import dense, is_dense
 from netwright.plans.recording import record

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from netwright.batch import Batch
+from netwright.native import CACHE, cache_folder
 from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
 from netwright.step import Program, StepResult, TrainState
 from netwright.sums import Sums
@@ -152,7 +153,6 @@ def captured(state: TrainState, batch: Batch) -> Callable[[], Compiled]:
 
 def _compiled(traced: Traced) -> Run:
     """A traced update, compiled by torch's inductor; what was compiled before is taken from the user's cache."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     import torch._inductor.config as config
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
@@ -170,6 +170,7 @@ def _compiled(traced: Traced) -> Run:
     try:
         with (
             warnings.catch_warnings(),
+            _users_cache(),
             config.patch(fallback_random=True, fx_graph_cache=True, **options),
             torch.no_grad(),
         ):
@@ -186,6 +187,20 @@ def _compiled(traced: Traced) -> Run:
         if shapes == [one.shape for one in traced.example] and _same(traced, call, entry.current_callable):
             return entry.current_callable  # type: ignore[no-any-return]
     return lambda given: call(*given)
+
+
+@contextlib.contextmanager
+def _users_cache() -> Iterator[None]:
+    """torch's compiler keeps what it makes in the user's cache, and not among temporary files."""
+    before = os.environ.get(CACHE)
+    os.environ[CACHE] = str(cache_folder())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CACHE]
+        else:
+            os.environ[CACHE] = before
 
 
 def _same(traced: Traced, call: Callable[..., Any], inner: Any) -> bool:
@@ -217,13 +232,6 @@ def _by_themselves(graph: GraphModule) -> None:
             graph.graph.erase_node(user)
         graph.graph.erase_node(node)
     graph.recompile()
-
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept from run to run; torch's own variable goes first."""
-    if asked := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
-        return Path(asked)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 
 
 def plainly(traced: Traced) -> Run:

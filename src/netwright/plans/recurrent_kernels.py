@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netwright.plans import native
+from netwright.plans import compiled
 
 SOURCE = Path(__file__).with_name("recurrent.cpp")
 GATES = 4
@@ -148,7 +148,7 @@ class Library:
     def __init__(self, held: ctypes.CDLL) -> None:
         self._held: Any = held
         self.lanes: int = self._held.lanes()
-        self._parallel = native.parallel()
+        self._parallel = compiled.parallel()
 
     def forward(self, layer: Layer) -> None:
         """Of all parts."""
@@ -177,4 +177,4 @@ def library() -> Library:
     Raises:
         NoProgramError: There is no compiler, or it does not compile them, and what it says.
     """
-    return Library(native.library(SOURCE))
+    return Library(compiled.library(SOURCE))

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from netwright.batch import Batch
-from netwright.plans.program import cache_folder
+from netwright.native import cache_folder
 from netwright.step import TrainState
 
 

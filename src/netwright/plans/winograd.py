@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from netwright.plans.native import library, parallel
+from netwright.plans.compiled import library, parallel
 
 SOURCE = Path(__file__).with_name("winograd.cpp")
 ATEN = torch.ops.aten

@@ -1,4 +1,4 @@
-"""Kernels in C++, compiled for this processor once, kept in the user's cache, and done by torch's own threads."""
+"""Kernels in C++, compiled for this processor once, and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from netwright.plans.program import cache_folder
-from netwright.plans.tracing import NoProgramError
-
 FLAGS = (
     "-x", "c++", "-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
     "-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-shared", "-fPIC",
 )  # fmt: skip
 COMPILERS = ("g++", "clang++", "c++")
 PATIENCE_S = 60
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 DIGEST = 32  # bytes at the end of what is kept: a file that was cut off would end the process when it is loaded
+
+
+class NoKernelsError(Exception):
+    """Kernels cannot be compiled here, and why."""
 
 
 @functools.cache
 def library(source: Path, *macros: str) -> ctypes.CDLL:
-    """The functions of a file that includes no header; they release Python's lock while they run.
+    """The functions of a file that includes none but headers beside it; they release Python's lock while they run.
 
     Args:
         macros: As ``LANES=8``.
 
     Raises:
-        NoProgramError: There is no compiler, or it does not compile it, and what it says.
+        NoKernelsError: There is no compiler, or it does not compile it, and what it says.
     """
     compiler = _compiler()
     kept = _kept(compiler, source, macros)
@@ -52,15 +52,26 @@ def library(source: Path, *macros: str) -> ctypes.CDLL:
         try:
             return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
         except OSError as error:
-            raise NoProgramError(f"the kernels of {source.name} cannot be loaded: {error}") from error
+            raise NoKernelsError(f"the kernels of {source.name} cannot be loaded: {error}") from error
 
 
 def is_built(source: Path, *macros: str) -> bool:
     """Whether it need not be compiled, or cannot be."""
     try:
         return _kept(_compiler(), source, macros).is_file()
-    except NoProgramError:
+    except NoKernelsError:
         return True  # there is nothing to wait for
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept from run to run; torch's own variable goes first.
+
+    But not where torch has set it to its folder among temporary files, as it does when it is asked for its compiler.
+    """
+    asked = Path(os.environ.get(CACHE) or ".")
+    if asked.name and not (asked.name.startswith("torchinductor_") and asked.parent == Path(tempfile.gettempdir())):
+        return asked
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
 
 
 def _compiler() -> list[str]:
@@ -69,7 +80,7 @@ def _compiler() -> list[str]:
         found = shutil.which(one[0]) if one else None
         if found is not None:
             return [found, *one[1:]]
-    raise NoProgramError(f"there is no C++ compiler to make kernels with: neither {', '.join(COMPILERS)} nor CXX")
+    raise NoKernelsError(f"there is no C++ compiler to make kernels with: neither {', '.join(COMPILERS)} nor CXX")
 
 
 def _kept(compiler: list[str], source: Path, macros: Sequence[str]) -> Path:
@@ -104,10 +115,10 @@ def _compile(compiler: list[str], source: Path, macros: Sequence[str], to: Path)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoProgramError(f"the kernels of {source.name} cannot be compiled: {error}") from error
+        raise NoKernelsError(f"the kernels of {source.name} cannot be compiled: {error}") from error
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "error" in line] or [f"{compiler[0]} failed"]
-        raise NoProgramError(f"the kernels of {source.name} cannot be compiled: {said[0][:160]}")
+        raise NoKernelsError(f"the kernels of {source.name} cannot be compiled: {said[0][:160]}")
 
 
 def _keep(path: Path, body: bytes) -> bool:
@@ -122,12 +133,3 @@ def _keep(path: Path, body: bytes) -> bool:
             own.unlink()
         return False
     return True
-
-
-@functools.cache
-def parallel() -> ctypes.c_void_p:
-    """OpenMP's entry that starts a function on several of torch's threads; null where it is not GNU's."""
-    with contextlib.suppress(OSError, AttributeError):
-        for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
-            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
-    return ctypes.c_void_p(None)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netwright.plans.native import COMPILERS, is_built, library
-from netwright.plans.tracing import NoProgramError
+from netwright.native import COMPILERS, NoKernelsError, is_built, library
 
 compiled_here = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler is here")
 
@@ -60,7 +59,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(source: Path, tmp_path: 
 @compiled_here
 def test_what_the_compiler_says_is_told(source: Path) -> None:
     library.cache_clear()
-    with pytest.raises(NoProgramError, match=r"number.cpp cannot be compiled: .*NUMBER"):
+    with pytest.raises(NoKernelsError, match=r"number.cpp cannot be compiled: .*NUMBER"):
         library(source)
 
 
@@ -68,6 +67,6 @@ def test_no_compiler_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.M
     library.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(NoProgramError, match=r"no C\+\+ compiler"):
+    with pytest.raises(NoKernelsError, match=r"no C\+\+ compiler"):
         library(source)
     assert is_built(source)  # there is nothing to wait for
