@@ -70,3 +70,51 @@ def test_no_compiler_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(NoKernelsError, match=r"no C\+\+ compiler"):
         library(source)
     assert is_built(source)  # there is nothing to wait for
+
+
+@compiled_here
+@pytest.mark.parametrize("compiler", ['g++ "', "true", "words"])
+def test_a_compiler_that_is_none_is_told(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
+    """An open quote; one that makes nothing; one that says no text and fails."""
+    library.cache_clear()
+    words = tmp_path / "words"
+    words.write_text("#!/bin/sh\nprintf 'x.cpp: error: caf\\351\\n' >&2\nexit 1\n")
+    words.chmod(0o755)
+    monkeypatch.setenv("CXX", str(words) if compiler == "words" else compiler)
+    with pytest.raises(NoKernelsError, match="cannot be"):
+        library(source, "NUMBER=7")
+    is_built(source, "NUMBER=7")
+
+
+@compiled_here
+def test_whoever_has_no_home_has_kernels_too(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    library.cache_clear()
+    assert not is_built(source, "NUMBER=8")
+    assert library(source, "NUMBER=8").number() == 8
+    assert is_built(source, "NUMBER=8")
+
+
+def test_a_source_that_is_missing_is_told(source: Path) -> None:
+    source.unlink()
+    library.cache_clear()
+    assert is_built(source)  # there is nothing to wait for
+    with pytest.raises(NoKernelsError):
+        library(source)
+
+
+def test_a_folder_that_may_not_be_entered(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 raises there, where it is asked whether a file is."""
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert is_built(source, "NUMBER=9")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Where each public name lives.
 _HOMES = {
     "Batch": "batch",
-    "Evaluation": "records",
+    "Evaluation": "results",
     "LoadOptions": "records",
     "NetwrightError": "errors",
     "Predictor": "answering.predictor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -40,6 +41,13 @@ def library(source: Path, *macros: str) -> ctypes.CDLL:
     Raises:
         NoKernelsError: There is no compiler, or it does not compile it, and what it says.
     """
+    try:
+        return _library(source, *macros)
+    except (OSError, RuntimeError, ValueError) as error:  # no home, no room, an unheard-of CXX
+        raise NoKernelsError(f"the kernels of {source.name} cannot be made: {error}") from error
+
+
+def _library(source: Path, *macros: str) -> ctypes.CDLL:
     compiler = _compiler()
     kept = _kept(compiler, source, macros)
     with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
@@ -49,17 +57,14 @@ def library(source: Path, *macros: str) -> ctypes.CDLL:
             _compile(compiler, source, macros, made)
             if _keep(kept, made.read_bytes()):
                 made = kept
-        try:
-            return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
-        except OSError as error:
-            raise NoKernelsError(f"the kernels of {source.name} cannot be loaded: {error}") from error
+        return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
 
 
 def is_built(source: Path, *macros: str) -> bool:
     """Whether it need not be compiled, or cannot be."""
     try:
         return _kept(_compiler(), source, macros).is_file()
-    except NoKernelsError:
+    except (NoKernelsError, OSError, RuntimeError, ValueError):
         return True  # there is nothing to wait for
 
 
@@ -71,7 +76,18 @@ def cache_folder() -> Path:
     asked = Path(os.environ.get(CACHE) or ".")
     if asked.name and not (asked.name.startswith("torchinductor_") and asked.parent == Path(tempfile.gettempdir())):
         return asked
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netwright" / "programs"
+    except RuntimeError:  # whoever has no home, as a number without a name in a container
+        return _of_this_process()
+
+
+@functools.cache
+def _of_this_process() -> Path:
+    """A folder that nobody else can have prepared, and that goes with the process."""
+    folder = tempfile.mkdtemp(prefix="netwright-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _compiler() -> list[str]:
@@ -113,7 +129,9 @@ def _intact(path: Path) -> bool:
 def _compile(compiler: list[str], source: Path, macros: Sequence[str], to: Path) -> None:
     command = [*compiler, *FLAGS, *(f"-D{one}" for one in macros), str(source), "-o", str(to)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoKernelsError(f"the kernels of {source.name} cannot be compiled: {error}") from error
     if done.returncode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -248,3 +249,41 @@ def test_a_pillow_that_rounds_otherwise_is_noticed(_anew: Path, monkeypatch: pyt
 
     monkeypatch.setattr(module, "resized", columns_first)
     assert making().result() is None
+
+
+@compiled_here
+@pytest.mark.parametrize("size", [(1, 2**16 + 1), (2**16 + 1, 1), (2**16 + 1, 3)])
+def test_what_is_longer_than_any_jpeg_is_left_to_pillow(size: tuple[int, int]) -> None:
+    """A picture of a few bytes may be 60,000,000 wide, and takes 64 rows of memory, or its places overflow."""
+    kernels()
+    assert PictureKernels(10**6).resize(Image.new("RGB", size), 4, 4) is None
+
+
+@compiled_here
+@pytest.mark.usefixtures("_anew")
+@pytest.mark.parametrize("version", ["10.3.0", "11.2.1"])
+def test_a_pillow_that_keeps_what_it_shows_is_not_asked(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.PIL, "__version__", version)
+    assert making().result() is None
+
+
+@compiled_here
+@pytest.mark.usefixtures("_anew")
+def test_whatever_fails_pillow_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(kernels: module.Kernels) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "does_as_pillow", fails)
+    assert making().result(timeout=60) is None
+
+
+@compiled_here
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_makes_its_own() -> None:
+    """It has no thread that would end what is being made."""
+    kernels()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os._exit(0 if making.cache_info().currsize == 0 and making().result(timeout=60) is not None else 1)
+    assert os.waitpid(child, 0)[1] == 0

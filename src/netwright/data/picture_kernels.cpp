@@ -69,7 +69,7 @@ static void across(const Pixel *from, long rows, long width, const Plan *plan, l
         unsigned char *begin = to + row * out_apart;
         for (long x = 0; x < out_width; x++) {
             Pixel found[each] __attribute__((aligned(WIDE)));
-            weigh<BYTES>(aside + plan->first[x] * WIDE, WIDE, plan->weights + x * plan->taps, plan->count[x],
+            weigh<BYTES>(aside + (long)plan->first[x] * WIDE, WIDE, plan->weights + x * plan->taps, plan->count[x],
                          (unsigned char *)found);
             for (int r = 0; r < there; r++) ((Pixel *)(begin + r * out_apart))[x] = found[r];
         }
@@ -78,7 +78,7 @@ static void across(const Pixel *from, long rows, long width, const Plan *plan, l
 
 template <int BYTES>
 static void down(const unsigned char *from, long apart, const Plan *plan, long y, unsigned char *to) {
-    from += plan->first[y] * apart;
+    from += (long)plan->first[y] * apart;
     for (long x = 0; x < apart; x += WIDE)
         weigh<BYTES>(from + x, apart, plan->weights + y * plan->taps, plan->count[y], to + x);
 }

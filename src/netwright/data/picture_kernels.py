@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from netwright.native import NoKernelsError, is_built, library
+from netwright.native import is_built, library
 from netwright.pixels import resized
 
 SOURCE = Path(__file__).with_name("picture_kernels.cpp")
@@ -30,6 +32,11 @@ UNITS = {"L": 1, "RGB": 4}  # bytes of a pixel in Pillow's memory
 STRIP_BYTES = 2**23
 # Smaller ones are resized by Pillow in less time than Python takes to call a kernel.
 LEAST_PIXELS = 64 * 64
+# Wider or higher ones than any JPEG: memory for 64 rows at once would be too much, and Pillow's own numbers round.
+MOST_SIDE = 2**16
+# Grey ones gain less, and nothing where 64 rows are not there, or the picture is taken in copies.
+LEAST_ROWS = 64
+LEAST_PILLOW = (11, 3)  # before, it shows no memory, or never gives back what it has shown
 # Of 500 x 375 to 224 x 224 Pillow takes 1.6 ms, and 0.15 to give its pixels away; to compile takes half a second.
 SAVED_S, COMPILING_S = 7e-9, 1.0  # for each pixel that is read; twice as long, since other processors wait meanwhile
 # Heights and widths, before and after, of pictures that are compared: larger and smaller each way, and at the limit of
@@ -159,6 +166,11 @@ def across_first(image: Image.Image, height: int, width: int) -> bool:
     return (lost <= 0 or lost <= 2 * (image.width - width)) and image.height <= 100 * image.width
 
 
+def _is_small_gain(image: Image.Image) -> bool:
+    """Whether Pillow is about as quick."""
+    return image.mode == "L" and (image.height < LEAST_ROWS or image.width * image.height > STRIP_BYTES)
+
+
 def strips(image: Image.Image, unit: int) -> Iterator[Image.Image]:
     """The picture, or copies of its rows, from above, where it is large."""
     rows = max(1, STRIP_BYTES // (unit * image.width))
@@ -172,18 +184,21 @@ def strips(image: Image.Image, unit: int) -> Iterator[Image.Image]:
 @functools.cache
 def making() -> Future[Kernels | None]:
     """The kernels of this process, made beside what else it does; None where there are none to be relied on."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(_made)
-    finally:
-        pool.shutdown(wait=False)
+    made: Future[Kernels | None] = Future()
+    try:  # a program that ends does not wait for them
+        threading.Thread(target=lambda: made.set_result(_made()), name="netwright-kernels", daemon=True).start()
+    except RuntimeError:  # no thread can be started
+        made.set_result(None)
+    return made
 
 
 def _made() -> Kernels | None:
+    if tuple(int(part) for part in PIL.__version__.split(".")[:2]) < LEAST_PILLOW:
+        return None
     try:
         kernels = Kernels(library(SOURCE))
         return kernels if does_as_pillow(kernels) else None
-    except (NoKernelsError, OSError, AttributeError):  # the last of a Pillow before 11.2, which shows no memory
+    except Exception:  # whatever it is, Pillow does the work
         return None
 
 
@@ -219,7 +234,9 @@ class PictureKernels:
     def resize(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8] | None:
         """A picture in another size, uint8 (C, H, W); None where Pillow is to do it."""
         pixels = image.width * image.height
-        if image.mode not in UNITS or pixels < LEAST_PIXELS or not across_first(image, height, width):
+        if image.mode not in UNITS or pixels < LEAST_PIXELS or max(*image.size, height, width) > MOST_SIDE:
+            return None
+        if not across_first(image, height, width) or _is_small_gain(image):
             return None
         if (
             self._making is None
@@ -236,11 +253,23 @@ class PictureKernels:
         return kernels.sums(pixels) if kernels is not None and pixels.flags.c_contiguous else None
 
     def _kernels(self) -> Kernels | None:
+        if self._making is None and making.cache_info().currsize:  # another reading has begun it
+            self._making = making()
         made = self._making
         return made.result() if made is not None and made.done() else None
+
+
+def _after_fork() -> None:
+    """A child has no thread that makes them: it begins anew."""
+    making.cache_clear()
+    kernels_among.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
 def kernels_among(count: int) -> PictureKernels:
     """Those of a reading that goes on, a picture now and then."""
     return PictureKernels(count)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
