@@ -37,10 +37,12 @@ class Program:
 
     Attributes:
         rounds: Times as far as torch's kernels those of the program round.
+        at_once: Whether ``several`` may do any.
     """
 
     __slots__ = ()
     rounds: float = 1.0
+    at_once: bool = False
 
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
         """Do the update of a state whose optimizer holds its rates already; None where this batch is not taken."""
@@ -54,11 +56,10 @@ class Program:
             rates: As many as there are updates to be done.
 
         Returns:
-            What the last one gave; None where none was done, as in plans that do each by itself. Before an update whose
-            loss or gradient is not finite it ends.
+            What the last one gave; None where none was done. Before an update whose loss or gradient is not finite it
+            ends.
         """
-        del state, strip, place, rates
-        return None
+        raise NotImplementedError
 
     def rest(self) -> None:
         """Leave the machine to what comes between updates, as an evaluation."""
@@ -183,10 +184,11 @@ def train_several(state: TrainState, strip: Strip, place: int, most: int) -> Ste
         What the last one gave; the state tells how many were done. None: none was.
     """
     most = min(most, len(strip) - place)
-    if most < 2 or state.program is None or state.ema is not None:
+    if most < 2 or state.program is None or not state.program.at_once or state.ema is not None:
         return None
     schedule, begin = state.recipe.schedule, state.step
-    rates = [[base * schedule(step) for base in state.base_lrs] for step in range(begin, begin + most)]
+    factors = [schedule(step) for step in range(begin, begin + most)]
+    rates = [[base * factor for base in state.base_lrs] for factor in factors]
     done = state.program.several(state, strip, place, rates)
     if done is not None:
         for group, rate in zip(state.optimizer.param_groups, rates[state.step - begin - 1], strict=True):

@@ -274,6 +274,112 @@ def test_other_shapes_and_weights_are_left_to_the_plain_update() -> None:
     assert state.program.attempt(state, batch) is None
 
 
+def test_a_first_batch_that_is_not_finite_is_told(tmp_path: Path) -> None:
+    """The optimizer has no state then: kernels that took it for granted ended the process."""
+    data = table("numbers", far=int(first_samples()[0]))
+    for optimizer in ("AdamW", "SGD"):
+        session = session_of(mlp(24, out=1), data, optimizer=optimizer)
+        with pytest.raises(NoProgramError):
+            try_plan(session.state, batches_of(session), kernels)
+        with pytest.raises(NonFiniteError):
+            list(nw.training_steps(mlp(24, out=1), data, optimizer=optimizer, batch_size=32, epochs=1, plan="kernels"))
+
+
+def first_samples() -> np.ndarray[Any, Any]:
+    return batches_of(session_of(mlp(24)))[0].sample_ids.numpy()
+
+
+def test_weights_that_are_replaced_are_found_again() -> None:
+    """Within a pass too, and memory that went with them is not written to."""
+    ends = []
+    for name in ("eager", "kernels"):
+        net = mlp(24, 17)
+        for step in nw.training_steps(net, table(), batch_size=32, epochs=2, plan=name, optimizer="SGD", lr=0.1):
+            if step.index % 4 == 0:
+                for one in net.parameters():
+                    one.data = one.data * 0.5
+        ends.append(list(net.state_dict().values()))
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_of_another_size_are_left_to_the_plain_update() -> None:
+    session = begun(mlp(24), table(), optimizer="SGD")
+    state, (batch, *_) = session.state, batches_of(session)
+    assert state.program is not None
+    train_step(state, batch)
+    assert isinstance(net := session.model, nn.Sequential)
+    net[0].weight.data, net[0].bias.data = torch.zeros(400, WIDTH), torch.zeros(400)  # type: ignore[union-attr]
+    net[2].weight.data = torch.zeros(3, 400)  # type: ignore[union-attr]
+    assert state.program.attempt(state, batch) is None
+    assert train_step(state, batch).finite
+
+
+class Odd(nn.Module):
+    """Adds what nobody has written; holds numbers that nobody reads."""
+
+    def __init__(self, *, reads: bool) -> None:
+        super().__init__()
+        self.inner, self.reads = mlp(24), reads
+        self.register_buffer("ids", torch.arange(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, 11) to logits (B, 3)."""
+        y = self.inner(x)
+        return y + torch.empty_like(y) * 0 if self.reads else y
+
+
+def test_what_nobody_has_written_is_not_read() -> None:
+    session = session_of(Odd(reads=True))
+    with pytest.raises(NoProgramError, match="nothing was written to"):
+        kernels(session_after_one(session), batches_of(session)[0])
+    session = begun(Odd(reads=False), table())
+    train_step(session.state, batches_of(session)[0])
+    assert session.state.program is not None
+    assert session.state.program.attempt(session.state, batches_of(session)[1]) is not None
+
+
+def session_after_one(session: Session) -> Any:
+    train_step(session.state, batches_of(session)[0])
+    return session.state
+
+
+def test_options_that_are_changed_on_the_way_count() -> None:
+    ends = []
+    for name in ("eager", "kernels"):
+        net = mlp(24, 17)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        for step in nw.training_steps(net, table(), batch_size=32, epochs=2, plan=name, optimizer=optimizer):
+            if step.index == 13:
+                optimizer.param_groups[0].update(weight_decay=0.5, dampening=0.2)
+        ends.append(list(net.state_dict().values()))
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_clipping_that_counts_other_gradients_is_left_to_the_plain_update() -> None:
+    net = mlp(24, 17)
+    assert isinstance(net, nn.Sequential)
+    given = Given(optimizer=torch.optim.SGD(net[-1].parameters(), lr=0.1))
+    session = session_of(net, given=given, max_grad_norm=1.6)
+    with pytest.raises(NoProgramError, match="clipping counts"):
+        kernels(session_after_one(session), batches_of(session)[0])
+
+
+@pytest.mark.parametrize("name", ["kernels", "recorded"])
+def test_a_schedule_is_asked_for_each_update_once(name: str, tmp_path: Path) -> None:
+    """In order; by plans that do one after the other for none that is not done yet."""
+    asked: list[int] = []
+
+    def schedule(step: int) -> float:
+        asked.append(step)
+        return 1.0
+
+    options = {"batch_size": 32, "epochs": 2, "plan": name, "skip": "all", "report": False}
+    nw.train(mlp(24), table(), run=tmp_path / "run", schedule=schedule, **options)
+    assert [step for step in asked if step > 8] == list(range(9, 22))  # trials ask for the first ones
+
+
 def test_what_an_update_gives_stays_as_it_was_given() -> None:
     """Losses may be kept by whoever loops; outputs wait for their metrics."""
     session = begun(mlp(24), table())

@@ -206,11 +206,11 @@ static void log_softmax_back(const Operation &o, const float *gradient, const fl
 }
 
 // The loss of the logarithms that targets pick, and how many count; whether all targets are classes.
-static bool picked(const Operation &o, const float *logs, const long *targets, float *loss, float *counted) {
+static bool picked(const Operation &o, const float *logs, const long long *targets, float *loss, float *counted) {
     double found = 0;
     long count = 0;
     for (long row = 0; row < o.rows; row++) {
-        long target = targets[row];
+        long long target = targets[row];
         if (target == o.inner) continue;
         if (target < 0 || target >= o.columns) return false;
         found -= logs[row * o.columns + target];
@@ -221,7 +221,7 @@ static bool picked(const Operation &o, const float *logs, const long *targets, f
     return true;
 }
 
-static void picked_back(const Operation &o, float gradient, const long *targets, const float *counted, float *c) {
+static void picked_back(const Operation &o, float gradient, const long long *targets, const float *counted, float *c) {
     float each = -(o.mean ? gradient / *counted : gradient);
     EACH(o.rows * o.columns) store(c + i, (Vec){}, LEFT(o.rows * o.columns));
     for (long row = 0; row < o.rows; row++)
@@ -292,8 +292,8 @@ static bool perform(const Operation &o, void **at, float *panel) {
         case SUM: *c = sum(a, size); break;
         case LOG_SOFTMAX: log_softmax(o, a, c); break;
         case LOG_SOFTMAX_BACK: log_softmax_back(o, a, b, c); break;
-        case PICKED: return picked(o, a, (const long *)at[o.b], c, (float *)at[o.d]);
-        case PICKED_BACK: picked_back(o, *a, (const long *)at[o.b], (const float *)at[o.d], c); break;
+        case PICKED: return picked(o, a, (const long long *)at[o.b], c, (float *)at[o.d]);
+        case PICKED_BACK: picked_back(o, *a, (const long long *)at[o.b], (const float *)at[o.d], c); break;
         case SQUARES: *c = squares(o, a, b, size); break;
         case SQUARES_BACK: {
             Vec each = all((o.mean ? 2.0f / size : 2.0f) * *(const float *)at[o.d]);

@@ -35,8 +35,11 @@ KINDS = {torch.optim.SGD: 0, torch.optim.Adam: 1, torch.optim.AdamW: 2}
 # What a kernel's place in memory begins at.
 ALIGNED = 16  # floats
 NOWHERE = -1
+OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
+# What of an optimizer's state lies where a ``Moved`` names it.
+HOLDS = {"step": "step", "exp_avg": "first", "exp_avg_sq": "second", "momentum_buffer": "first"}
 MOST_ROOMS, ROOM_BYTES = 32, 1 << 17  # updates for which memory is made at once
-HELD = 3  # things that are held for ever
+HELD = 2  # things that are held for ever
 # Layers that may be in such a network; whether what is between them can be done is seen in its operations.
 LAYERS = (
     nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Dropout, nn.Flatten, nn.Identity,
@@ -108,30 +111,44 @@ def dense(state: TrainState, batch: Batch) -> Callable[[], Dense]:
     refuse(state)
     layout = layout_of(state, batch)
     brought = layout.of_batch(batch)
-    groups = [_group(state.optimizer, group) for group in state.optimizer.param_groups]
+    kinds = _kind(state, layout)
     known = all(one.dtype in (torch.float32, torch.int64) and one.is_contiguous() for one in brought)
     if not known or state.recipe.amp_dtype is not None or state.device.type != "cpu":
         raise NoProgramError("the kernels for dense layers know float32 on a processor alone, and batches without gaps")
     _kernels()
     code = translate(backward_graph(state, layout, arguments(state, layout, batch)), layout)
-    return partial(Dense, code, layout, shapes_of(brought), groups)
+    fixed = [tuple(one.shape) for one in tensors_of(state.model).values()]
+    return partial(Dense, code, layout, shapes_of(brought), fixed, kinds)
 
 
-def _group(optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> Group:
-    kind = KINDS.get(type(optimizer))
-    if kind is None:
-        raise NoProgramError(f"the kernels for dense layers do not know {type(optimizer).__name__}")
-    for name in ("amsgrad", "maximize", "capturable"):
-        if options.get(name):
-            raise NoProgramError(f"the kernels for dense layers do not know {name}")
-    if kind and options.get("decoupled_weight_decay"):
-        kind = KINDS[torch.optim.AdamW]
-    first, second = options.get("betas", (0.0, 0.0))
-    return Group(
-        decay=options["weight_decay"], beta1=first, beta2=second, epsilon=options.get("eps", 0.0),
-        momentum=options.get("momentum", 0.0), dampening=options.get("dampening", 0.0), kind=kind,
-        nesterov=bool(options.get("nesterov")),
-    )  # fmt: skip
+def _kind(state: TrainState, layout: Layout) -> list[int]:
+    """What each group of the optimizer is to the kernels.
+
+    Raises:
+        NoProgramError: They do not know it, or it has not the state that they want.
+    """
+    optimizer, found = state.optimizer, []
+    for options in optimizer.param_groups:
+        kind = KINDS.get(type(optimizer))
+        if kind is None:
+            raise NoProgramError(f"the kernels for dense layers do not know {type(optimizer).__name__}")
+        for name in ("amsgrad", "maximize", "capturable"):
+            if options.get(name):
+                raise NoProgramError(f"the kernels for dense layers do not know {name}")
+        found.append(KINDS[torch.optim.AdamW] if kind and options.get("decoupled_weight_decay") else kind)
+    for (_, group), slots in zip(layout.trained, layout.slots, strict=True):
+        momentum = ("momentum_buffer",) if optimizer.param_groups[group].get("momentum") else ()
+        if set(slots) != set(momentum if found[group] == KINDS[torch.optim.SGD] else OF_ADAM):
+            raise NoProgramError("the optimizer has not moved a parameter yet")  # as where the loss was no number
+    return found
+
+
+def _fill(group: Group, options: dict[str, Any]) -> None:
+    """Put an optimizer's options where the kernels read them; whoever loops may change them from update to update."""
+    group.decay, group.epsilon = options["weight_decay"], options.get("eps", 0.0)
+    group.beta1, group.beta2 = options.get("betas", (0.0, 0.0))
+    group.momentum, group.dampening = options.get("momentum", 0.0), options.get("dampening", 0.0)
+    group.nesterov = bool(options.get("nesterov"))
 
 
 @dataclass(slots=True)
@@ -140,20 +157,26 @@ class Dense(Program):
 
     Attributes:
         shapes: Of what a batch brings.
-        groups: What the optimizer's groups hold, but for their rates.
+        fixed: Shapes of parameters and buffers.
+        kinds: Of the optimizer's groups.
         sums: Of the pass for which addresses were looked up.
+        weights: Those that were found, with their ``addresses``.
         held: What lies at these, so that it stays there.
     """
 
     code: Code
     layout: Layout
     shapes: tuple[Any, ...]
-    groups: list[Group]
+    fixed: list[tuple[int, ...]]
+    kinds: list[int]
     sums: Sums | None = None
+    weights: list[Tensor] = field(default_factory=list)
+    addresses: list[int] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)
     update: Update = field(init=False)
     at: Any = field(init=False)
     rates: Any = field(init=False)
+    groups: Any = field(init=False)
     moved: Any = field(init=False)
     memory: Tensor = field(init=False)
     kernel: Callable[[Any], None] = field(init=False)
@@ -172,15 +195,16 @@ class Dense(Program):
         for place, (value, size) in code.constants.items():
             (ctypes.c_float * size).from_address(self.at[place])[:] = [value] * size
         self.masks = [(place, self.memory.new_empty(shape), keep) for place, shape, keep in code.drawn]
-        self.rates, groups = (ctypes.c_double * len(self.groups))(), (Group * len(self.groups))(*self.groups)
+        self.rates = (ctypes.c_double * len(self.kinds))()
+        self.groups = (Group * len(self.kinds))(*(Group(kind=kind) for kind in self.kinds))
         self.moved = (Moved * len(self.layout.trained))()
         panel = torch.empty(code.deepest * wide + ALIGNED, dtype=torch.float32, device="cpu")
         operations = (Operation * len(code.operations))(*code.operations)
-        self.held = [panel, operations, groups]
+        self.held = [panel, operations]
         self.update = Update(
-            ctypes.addressof(operations), ctypes.addressof(self.moved), ctypes.addressof(groups),
+            ctypes.addressof(operations), ctypes.addressof(self.moved), ctypes.addressof(self.groups),
             ctypes.addressof(self.at), -(-panel.data_ptr() // (4 * ALIGNED)) * 4 * ALIGNED,
-            len(code.operations), len(self.layout.trained), code.loss, kinds=len(self.groups),
+            len(code.operations), len(self.layout.trained), code.loss, kinds=len(self.kinds),
         )  # fmt: skip
 
     def attempt(self, state: TrainState, batch: Batch) -> StepResult | None:
@@ -206,17 +230,25 @@ class Dense(Program):
             return None  # the plain update says what is wrong with it
         return StepResult(made[0], bool(update.done))
 
+    @property
+    def at_once(self) -> bool:  # type: ignore[override]
+        """Not where each draws: the last ones might have to be undone."""
+        return not self.code.drawn and self.layout.answers is None
+
     def several(self, state: TrainState, strip: Strip, place: int, rates: Rates) -> StepResult | None:
-        """Do the updates in one call. Where each draws they are done one by one: the last might have to be undone."""
+        """Do the updates in one call."""
         code, size = self.code, len(strip.parts[place])
         count = sum(len(part) == size for part in strip.parts[place : place + len(rates)])
         batch = strip.batch(place)
-        if count < 2 or code.drawn or isinstance(strip.targets, dict) or not self._fits(state, batch):
+        if count < 2 or isinstance(strip.targets, dict) or not self._fits(state, batch):
             return None
         made = [self.memory.new_empty(count, *shape) for _, shape in code.given]
         brought = self.layout.of_batch(batch)
         strides = [
-            *(Stride(at, strip.step * value[0].nbytes) for at, value in zip(code.brought, brought, strict=True)),
+            *(
+                Stride(at, strip.step * value.stride(0) * value.element_size())
+                for at, value in zip(code.brought, brought, strict=True)
+            ),
             *(Stride(at, value[0].nbytes) for (at, _), value in zip(code.given, made, strict=True)),
         ]
         for (at, _), value in zip(code.given, made, strict=True):
@@ -244,8 +276,13 @@ class Dense(Program):
     def _fits(self, state: TrainState, batch: Batch) -> bool:
         """Whether a batch is as the one this was made for, and where it lies noted; and so of the state."""
         brought = self.layout.of_batch(batch)
-        if not fit(brought, self.shapes) or (state.sums is not self.sums and not self._look_up(state)):
+        if not fit(brought, self.shapes):
             return False
+        known = state.sums is self.sums and [one.data_ptr() for one in self.weights] == self.addresses
+        if not known and not self._look_up(state):
+            return False
+        for group, options in zip(self.groups, state.optimizer.param_groups, strict=True):
+            _fill(group, options)
         for place, value in zip(self.code.brought, brought, strict=True):
             self.at[place] = value.data_ptr()
         return True
@@ -261,23 +298,25 @@ class Dense(Program):
 
     def _look_up(self, state: TrainState) -> bool:
         """Find where weights and the optimizer's state lie; whether all is there, and as the kernels want it."""
-        if not self.layout.ready(state):
-            return False
+        self.sums = None
         found, parameters = tensors_of(state.model), dict(state.model.named_parameters())
-        tensors: dict[int, Tensor] = dict(zip(self.code.weights, found.values(), strict=True))
-        place = len(self.code.begins) - 3 * len(self.moved)
+        if not self.layout.ready(state) or [tuple(one.shape) for one in found.values()] != self.fixed:
+            return False
+        places = dict(zip(found, self.code.weights, strict=True))
+        read = {place for one in self.code.operations for place in (one.a, one.b, one.d)}
+        tensors = {places[name]: one for name, one in found.items() if places[name] in read}
+        place = len(self.code.begins) - len(OF_ADAM) * len(self.moved)
         for moved, gradient, (name, group), slots in zip(
             self.moved, self.code.gradients, self.layout.trained, self.layout.slots, strict=True
         ):
-            weight, own = found[name], state.optimizer.state.get(parameters[name], {})
-            moved.size, moved.group, moved.gradient = weight.numel(), group, gradient
-            moved.weight = self.code.weights[list(found).index(name)]
-            names = [one for one in slots if one != "step"]
-            moved.first = moved.second = moved.step = NOWHERE
-            for kind, slot in zip(("step", "first", "second"), ("step", *names), strict=False):
-                if slot not in own:
-                    continue
-                setattr(moved, kind, place)
+            weight, own = found[name], state.optimizer.state[parameters[name]] if slots else {}
+            moved.size, moved.group, moved.gradient, moved.weight = weight.numel(), group, gradient, places[name]
+            moved.step = moved.first = moved.second = NOWHERE
+            tensors[moved.weight] = weight
+            for slot in slots:
+                if slot != "step" and own[slot].shape != weight.shape:
+                    return False
+                setattr(moved, HOLDS[slot], place)
                 tensors[place] = own[slot]
                 place += 1
         if not all(_plain(one) for one in tensors.values()):
@@ -286,7 +325,9 @@ class Dense(Program):
             self.at[where] = tensor.data_ptr()
         recipe = state.recipe
         self.update.check, self.update.most = recipe.check_each_loss, recipe.max_grad_norm or 0.0
-        self.held[HELD:], self.sums = list(tensors.values()), state.sums
+        self.held[HELD:] = [one.detach() for one in tensors.values()]  # so that no memory goes that is written to
+        self.weights, self.sums = list(found.values()), state.sums
+        self.addresses = [one.data_ptr() for one in self.weights]
         return True
 
 
@@ -301,5 +342,5 @@ def _numbers(one: float | Given, made: list[Tensor]) -> list[float]:
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether the kernels may go through a tensor from end to end; others are buffers that they do not read."""
+    """Whether the kernels may go through a tensor from end to end."""
     return tensor.is_contiguous() and tensor.dtype is torch.float32 and tensor.device.type == "cpu"

@@ -111,6 +111,7 @@ class Translator:
         self.code, self._layout, self._known = Code(), layout, known
         self._values: dict[Node, Any] = {}
         self.own: set[int] = set()  # places whose memory is nobody else's
+        self.empty: set[int] = set()  # places in which nothing was put yet
 
     def translate(self, graph: GraphModule) -> Code:
         """The list for a graph.
@@ -174,6 +175,8 @@ class Translator:
 
     def do(self, kind: str, made: Value, a: Value, b: Value | None = None, **more: Any) -> Value:
         """Add an operation on as many numbers as it makes, or as ``more`` says."""
+        if self.empty & {one.place for one in (a, b) if one is not None}:
+            raise NoProgramError("forward reads a tensor that nothing was written to")
         if a.whole or (b is not None and b.whole != kind.startswith("picked")):
             raise NoProgramError("the kernels for dense layers know float32 alone, and classes as int64")
         rows, columns = more.pop("size", (1, made.size))
@@ -214,7 +217,8 @@ class Translator:
         """Have a result lie in memory of its own."""
         value = self._values[node]
         places = [place for place, _ in self.code.given]
-        if value.turned or value.place not in self.own or value.place in self.code.constants or value.place in places:
+        fresh = value.place in self.own and self.code.begins[value.place] is not None
+        if value.turned or not fresh or value.place in self.code.constants or value.place in places:
             raise NoProgramError("what is asked for of an update is not made by the kernels")
         self.code.begins[value.place] = None
         self.code.given.append((value.place, value.shape))

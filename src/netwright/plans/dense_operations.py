@@ -120,13 +120,16 @@ def _divide(over: bool) -> How:
 
 
 def _room(to: Translator, node: Node, given: list[Any]) -> Value:
-    return Value(to.place(None), _shape(node))
+    made = Value(to.place(None), _shape(node))
+    to.empty.add(made.place)
+    return made
 
 
 def _draw(to: Translator, node: Node, given: list[Any]) -> Value:
     value: Value = given[0]
-    if value.place in to.own or to.code.begins[value.place] is not None:
+    if value.place not in to.empty or len(given) < 2:
         raise NoProgramError("forward draws into a tensor that holds something")
+    to.empty.remove(value.place)
     to.own.add(value.place)
     to.code.drawn.append((value.place, value.shape, float(given[1])))
     return value

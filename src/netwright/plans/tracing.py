@@ -118,6 +118,8 @@ def refuse(state: TrainState) -> Rule:
         "a gradient has hooks": any(getattr(one, name, 0) for one in state.model.parameters() for name in OF_TENSORS),
         "a parameter is sparse or complex": any(one.is_sparse or one.is_complex() for one in state.model.parameters()),
         "an embedding gives sparse gradients": any(getattr(one, "sparse", False) for one in state.model.modules()),
+        "clipping counts gradients that the optimizer does not hold": recipe.max_grad_norm is not None
+        and any(one.requires_grad for one in state.others),
         "the loss has parameters of its own": _has_parameters(recipe.objective.loss_fn),
     }
     for reason, holds in reasons.items():
