@@ -53,7 +53,7 @@ class Program:
 
         Args:
             strip: Batches; the first one to be taken is at ``place``.
-            rates: As many as there are updates to be done.
+            rates: As many as there are updates to be done, of batches that are as long as that one.
 
         Returns:
             What the last one gave; None where none was done. Before an update whose loss or gradient is not finite it
@@ -183,7 +183,8 @@ def train_several(state: TrainState, strip: Strip, place: int, most: int) -> Ste
     Returns:
         What the last one gave; the state tells how many were done. None: none was.
     """
-    most = min(most, len(strip) - place)
+    shorter = len(strip.parts[-1]) < len(strip.parts[place])
+    most = min(most, len(strip) - place - shorter)
     if most < 2 or state.program is None or not state.program.at_once or state.ema is not None:
         return None
     schedule, begin = state.recipe.schedule, state.step

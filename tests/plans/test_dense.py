@@ -377,7 +377,7 @@ def test_a_schedule_is_asked_for_each_update_once(name: str, tmp_path: Path) -> 
 
     options = {"batch_size": 32, "epochs": 2, "plan": name, "skip": "all", "report": False}
     nw.train(mlp(24), table(), run=tmp_path / "run", schedule=schedule, **options)
-    assert [step for step in asked if step > 8] == list(range(9, 22))  # trials ask for the first ones
+    assert asked[-22:] == list(range(22))  # trials asked before
 
 
 def test_what_an_update_gives_stays_as_it_was_given() -> None:

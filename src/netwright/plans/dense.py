@@ -237,10 +237,9 @@ class Dense(Program):
 
     def several(self, state: TrainState, strip: Strip, place: int, rates: Rates) -> StepResult | None:
         """Do the updates in one call."""
-        code, size = self.code, len(strip.parts[place])
-        count = sum(len(part) == size for part in strip.parts[place : place + len(rates)])
+        code, size, count = self.code, len(strip.parts[place]), len(rates)
         batch = strip.batch(place)
-        if count < 2 or isinstance(strip.targets, dict) or not self._fits(state, batch):
+        if isinstance(strip.targets, dict) or not self._fits(state, batch):
             return None
         made = [self.memory.new_empty(count, *shape) for _, shape in code.given]
         brought = self.layout.of_batch(batch)
@@ -254,7 +253,7 @@ class Dense(Program):
         for (at, _), value in zip(code.given, made, strict=True):
             self.at[at] = value.data_ptr()
         moving, update = (Stride * len(strides))(*strides), self.update
-        flat = (ctypes.c_double * (count * len(self.rates)))(*(rate for each in rates[:count] for rate in each))
+        flat = (ctypes.c_double * (count * len(self.rates)))(*(rate for each in rates for rate in each))
         update.updates, update.moving = count, len(strides)
         update.strides, update.rates = ctypes.addressof(moving), ctypes.addressof(flat)
         self.kernel(update)
