@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from netwright.events import Events
@@ -39,3 +41,15 @@ def test_a_resumed_run_takes_the_place_of_what_came_later(tmp_path: Path) -> Non
         events.close()
     held = [(event.step, event.value) for event in read(tmp_path).Scalars("loss")]
     assert held == [(10, 1.0), (20, 2.0), (30, 2.0), (40, 2.0)]
+
+
+def test_a_row_is_there_at_once_and_no_row_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's thread writes them: where it waited for the disk, the threads of an update would wait for it."""
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    events = Events(tmp_path)
+    for step in (1, 2):
+        events.add(step, {"loss": 0.5 * step})
+        assert [event.value for event in read(tmp_path).Scalars("loss")] == [0.5, 1.0][:step]
+    events.close()
+    assert waited == []
