@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import netwright as nw
@@ -19,7 +20,7 @@ from netwright.data import sound_source, spectra
 from netwright.data.batches import train_batches
 from netwright.errors import DataError
 from netwright.frames import find_frames
-from netwright.log_mel import log_mel, usual
+from netwright.log_mel import LogMelSpectrum, log_mel, usual
 from netwright.preprocess import sample
 from netwright.sounds import DecodeSound, decode_sound, read_header
 
@@ -79,6 +80,32 @@ def test_a_split_takes_the_spectra_of_its_sounds(folder: Path) -> None:
         for index in range(len(source)):
             single = sample(data.spec.preprocess, folder / source.name(index))["log_mel"]
             np.testing.assert_allclose(source.log_mel(index), single, atol=1e-4)
+
+
+def test_sounds_are_read_many_at_a_time_and_long_ones_few(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their samples, so that memory is bounded; some between them cannot be read. The numbers stay."""
+    (folder / "low" / "06.wav").write_bytes(b"no sound")
+    (folder / "low" / "00.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4, b"WAVE"))
+    held: list[int] = []
+
+    def counted(operation: LogMelSpectrum, waves: list[NDArray[np.int16]]) -> NDArray[np.float32]:
+        held.append(len(waves))
+        return spectra.spectra_of_sounds(operation, waves)
+
+    monkeypatch.setattr(sound_source, "spectra_of_sounds", counted)
+    options = {"mel_bands": 12, "val_fraction": 0, "test_fraction": 0, "max_unreadable": 0.2}
+    many = nw.load(folder, **options)
+    assert held == [14]
+    held.clear()
+    size = int(many.train.sizes.mean())
+    monkeypatch.setattr(sound_source, "TOGETHER_SAMPLES", 4 * size)
+    few = nw.load(folder, **options)
+    assert sum(held) == 14
+    assert max(held) <= 4
+    assert few.spec.digest == many.spec.digest
+    for index in range(14):
+        np.testing.assert_array_equal(few.train.sound(index), many.train.sound(index))
+        np.testing.assert_allclose(few.train.log_mel(index), many.train.log_mel(index), atol=1e-4)
 
 
 def test_later_epochs_read_no_file(folder: Path) -> None:

@@ -31,7 +31,9 @@ Raw = Path | bytes
 # Sounds up to this size lie in memory, 9 hours at 16,000 Hz; larger sets are decoded when asked for. 100,000 words of
 # half a second at 8,000 Hz are 800 MB, and 1.5 GB with torch and the names.
 MEMORY_LIMIT_BYTES = 2**30
-TOGETHER = 8  # sounds that a thread reads before it makes their spectra
+# Sounds that a thread reads before it makes their spectra, and samples of them: with 8 sounds of a second a last one
+# was often transformed alone, and threads waited for each other longer. Of long ones few are held.
+TOGETHER, TOGETHER_SAMPLES = 32, 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,28 +237,29 @@ def decode_all(
     pairs, kept_spectra = list(zip(raws, names, strict=True)), in_memory and spectrum is not None
     if spectrum is not None and in_memory:
         spectra = np.empty((expected // spectrum.hop + len(raws), spectrum.num_bands), dtype=np.float32)
-        results = _with_spectra(pairs, operation, spectrum)
+        few = max(1, min(TOGETHER, TOGETHER_SAMPLES * len(raws) // max(1, expected)))
+        results = _with_spectra(pairs, operation, spectrum, few)
     else:
         call = partial(_samples if in_memory else _size_alone, operation)
         results = ((found, None) for found in in_threads_if_slow(partial(_or_unreadable, call), pairs))
-    sizes, kept, bad, digests, end, frames = [], [], [], [], 0, 0
+    sizes, kept, bad, digests, stored, frames = [], [], [], [], 0, 0
     with contextlib.closing(results):  # else torch would keep one thread where this is left by an error
         for index, (found, made) in enumerate(watched(results, len(raws), "reading sounds")):
             if made is not None:
-                spectra = _put(made, spectra, frames)
-                frames += len(made)
+                values, spectra = _put(made[0], values, stored), _put(made[1], spectra, frames)
+                stored, frames = stored + len(made[0]), frames + len(made[1])
             if isinstance(found, Unreadable):
                 bad.append(found)
                 continue
             samples, size, digest = found
             if samples is not None:
-                values = _put(samples, values, end)
-                digests.append(digest)
+                values = _put(samples, values, stored)
+                stored += size
+            digests.append(digest)
             sizes.append(size)
             kept.append(index)
-            end += size
     return Decoded(
-        values[:end] if in_memory else None,
+        values[:stored] if in_memory else None,
         np.asarray(sizes, dtype=np.int64),
         np.asarray(kept, dtype=np.int64),
         tuple(bad),
@@ -274,23 +277,27 @@ def _put(some: NDArray[Any], into: NDArray[Any], at: int) -> NDArray[Any]:
 
 
 def _with_spectra(
-    pairs: Sequence[tuple[Raw, str]], operation: DecodeSound, spectrum: LogMelSpectrum
-) -> Generator[tuple[Any, NDArray[np.float32] | None], None, None]:
-    """What ``_samples`` gives of each sound; beside the first of some the spectra of all of these.
+    pairs: Sequence[tuple[Raw, str]], operation: DecodeSound, spectrum: LogMelSpectrum, count: int
+) -> Generator[tuple[Any, tuple[NDArray[np.int16], NDArray[np.float32]] | None], None, None]:
+    """The size and digest of each sound; beside the first of ``count`` the samples and the spectra of all of these.
 
-    A thread reads some sounds and makes their spectra: where one thread read for the others, they waited for it.
+    A thread reads so many sounds and makes their spectra: where one thread read for the others, they waited for it.
+    They wait for Python's lock too, which each copy gives up and asks for again: so samples of some are one array.
     """
 
-    def some(few: Sequence[tuple[Raw, str]]) -> tuple[list[Any], NDArray[np.float32]]:
+    def some(few: Sequence[tuple[Raw, str]]) -> tuple[list[Any], tuple[NDArray[np.int16], NDArray[np.float32]]]:
         found = [_or_unreadable(partial(_samples, operation), one) for one in few]
-        return found, spectra_of_sounds(spectrum, [one[0] for one in found if not isinstance(one, Unreadable)])
+        waves = [one[0] for one in found if not isinstance(one, Unreadable)]
+        alone = [one if isinstance(one, Unreadable) else (None, *one[1:]) for one in found]
+        joined = np.concatenate(waves) if waves else np.empty(0, dtype=np.int16)
+        return alone, (joined, spectra_of_sounds(spectrum, waves))
 
-    pieces = [pairs[begin : begin + TOGETHER] for begin in range(0, len(pairs), TOGETHER)]
+    pieces = [pairs[begin : begin + count] for begin in range(0, len(pairs), count)]
     lists = (pieces[begin : begin + cores()] for begin in range(0, len(pieces), cores()))
     with one_thread(), contextlib.closing(lists_ahead(some, lists)) as made:
-        for found, spectra in (piece for one in made for piece in one):
+        for found, together in (piece for one in made for piece in one):
             for place, result in enumerate(found):
-                yield result, None if place else spectra
+                yield result, None if place else together
 
 
 def _samples(operation: DecodeSound, raw: Raw) -> tuple[NDArray[np.int16] | None, int, bytes]:

@@ -69,7 +69,8 @@ def _together(
         inside = wave[: (count - 1) * hop + size - before]
         line[start + before : start + before + len(inside)] = inside
     parts = torch.from_numpy(line).as_strided((int(starts[-1]), size), (hop, 1))
-    weighed = torch.zeros(len(parts), 2 * (len(filters) - 1), dtype=torch.float32)
+    weighed = torch.empty(len(parts), 2 * (len(filters) - 1), dtype=torch.float32)
+    weighed[:, size:] = 0
     torch.mul(parts, torch.from_numpy(window / np.float32(FULL_SCALE)), out=weighed[:, :size])  # a power of two: exact
     squares = torch.view_as_real(torch.fft.rfft(weighed)).square_()
     found = torch.mm(squares[..., 0] + squares[..., 1], torch.from_numpy(filters)).clamp_min_(FLOOR).log_().numpy()
