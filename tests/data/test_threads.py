@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from netwright.data.threads import AHEAD, TRIED, in_threads_if_slow, lists_ahead
+from netwright.data.threads import AHEAD, TRIED, cores, in_threads, in_threads_if_slow, lists_ahead
 
 
 def slow(number: int) -> int:
@@ -78,3 +78,27 @@ def test_quick_items_stay_on_one_thread(pause: float, count: int) -> None:
         assert threads <= {threading.get_ident()}
     elif pause:
         assert len(threads) > 1
+
+
+@pytest.mark.parametrize("count", [0, 3, 8, 9, 40])
+def test_results_are_in_order(count: int) -> None:
+    assert list(in_threads(str, range(count))) == [str(one) for one in range(count)]
+
+
+@pytest.mark.parametrize(("waiting", "most"), [(True, cores() + 4), (False, cores() + 1)])
+def test_what_waits_is_done_by_more_threads(waiting: bool, most: int) -> None:
+    """What reads from a disk waits; what works all the time gains nothing from more threads than cores."""
+    seen = set()
+
+    def work(item: int) -> int:
+        seen.add(threading.get_ident())
+        if waiting:
+            time.sleep(0.002)
+        else:
+            sum(range(20_000))
+        return item
+
+    list(in_threads(work, range(300)))
+    assert len(seen - {threading.get_ident()}) <= most
+    if waiting:
+        assert len(seen) > cores() + 2
