@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,10 @@ def split_off(
     Raises:
         DataError: A class has one sample, or there are too few groups or samples.
     """
+    drawn = random.getstate()  # what sklearn imports draws from it
     from sklearn.model_selection import GroupShuffleSplit, train_test_split  # late: a second, for data that are split
+
+    random.setstate(drawn)
 
     everything = np.arange(len(targets))
     if groups is not None:
