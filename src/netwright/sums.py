@@ -75,9 +75,7 @@ class Sums:
         if metrics:
             self._add(metrics)
 
-    def update_each(
-        self, losses: list[float], count: int, metrics: Mapping[str, tuple[list[float], list[float]]]
-    ) -> None:
+    def update_each(self, losses: list[float], count: int, metrics: Mapping[str, Pair]) -> None:
         """Add batches one after the other, as ``update`` does each, on the CPU."""
         partial = self._partial or self._begun()
         for loss in losses:

@@ -20,7 +20,7 @@ from netwright.batch import Batch, Strip
 from netwright.data import tensors
 from netwright.data.augment import augment as augment_images
 from netwright.data.augment_sound import augment_sounds
-from netwright.data.chunks import gathers_rows, row_batches, row_strips, singly
+from netwright.data.chunks import each_by_itself, gathers_rows, row_batches, row_strips
 from netwright.data.dataset import Data
 from netwright.data.order import permutation
 from netwright.data.ragged import by_length
@@ -46,24 +46,6 @@ def steps_per_epoch(data: Data, batch_size: int) -> int:
     if isinstance(data.train, LoaderSource):
         return len(data.train.loader)
     return -(-len(data.train) // batch_size)
-
-
-def train_batches(
-    data: Data,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    augment: tuple[str, ...],
-    workers: int,
-    skip: int = 0,
-    device: torch.device | None = None,
-) -> Iterator[Batch]:
-    """The batches of ``train_strips``, each by itself; what is asked for is told there."""
-    found = train_strips(
-        data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, workers=workers, skip=skip, device=device
-    )
-    return singly(found)
 
 
 def train_strips(
@@ -105,6 +87,9 @@ def train_strips(
     for batch in _read(data, source, parts, skip=skip, workers=workers, seed=seed, epoch=epoch):
         changed = _augmented(data, batch, augment, seed=seed, epoch=epoch) if augment else batch.inputs
         yield Batch(ready(changed), batch.targets, batch.sample_ids)
+
+
+train_batches = each_by_itself(train_strips)
 
 
 def eval_batches(data: Data, split: str, *, batch_size: int, workers: int) -> Generator[Batch, None, None]:

@@ -7,8 +7,10 @@ many batches as fit into the processor's cache. The batches are those that gathe
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import ParamSpec
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ CHUNK_BYTES = 1 << 18
 # at such places too.
 ALIGNED_BYTES = 64
 
+Asked = ParamSpec("Asked")
 Gathered = tuple[dict[str, Tensor], Targets]
 
 
@@ -40,11 +43,6 @@ def gathers_rows(source: Source) -> bool:
     return isinstance(source, TensorSource | SeriesSource | StreamSource)
 
 
-def row_batches(gather: Callable[[NDArray[np.int64]], Gathered], parts: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-    """The batches of ``row_strips``, each by itself."""
-    return singly(row_strips(gather, parts))
-
-
 def singly(found: Generator[Strip | Batch, None, None]) -> Generator[Batch, None, None]:
     """The batches of strips, and those between them."""
     with contextlib.closing(found):
@@ -53,6 +51,18 @@ def singly(found: Generator[Strip | Batch, None, None]) -> Generator[Batch, None
                 yield from one
             else:
                 yield one
+
+
+def each_by_itself(
+    strips: Callable[Asked, Generator[Strip | Batch, None, None]],
+) -> Callable[Asked, Generator[Batch, None, None]]:
+    """What gives the same batches, each by itself, and is asked in the same way."""
+
+    @functools.wraps(strips)
+    def batches(*given: Asked.args, **more: Asked.kwargs) -> Generator[Batch, None, None]:
+        return singly(strips(*given, **more))
+
+    return batches
 
 
 def row_strips(
@@ -79,6 +89,9 @@ def row_strips(
         inputs, targets = gather(_joined(some, size, step))
         wanted = _numpy(targets) if isinstance(targets, dict) else targets.numpy()
         yield Strip(_numpy(inputs), wanted, some, step)
+
+
+row_batches = each_by_itself(row_strips)
 
 
 def _numpy(tensors: dict[str, Tensor]) -> dict[str, NDArray[np.generic]]:

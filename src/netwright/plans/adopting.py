@@ -83,5 +83,5 @@ def _some(session: Session) -> list[Batch]:
         workers=0,
         device=session.state.device,
     )
-    with contextlib.closing(found) as batches:  # type: ignore[type-var]
+    with contextlib.closing(found) as batches:
         return [batch.to(session.state.device) for batch in itertools.islice(batches, LOOKED_AT)]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from netwright.batch import Batch, Strip
 from netwright.outcome import Outcome
 from netwright.plans.compiled import library
-from netwright.plans.dense_code import Code, Given, Operation
+from netwright.plans.dense_code import ALIGNED, NOWHERE, Code, Given, Operation
 from netwright.plans.dense_operations import translate
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.recording import arguments, backward_graph
@@ -32,9 +32,6 @@ from netwright.sums import Sums
 
 SOURCE = Path(__file__).with_name("dense.cpp")
 KINDS = {torch.optim.SGD: 0, torch.optim.Adam: 1, torch.optim.AdamW: 2}
-# What a kernel's place in memory begins at.
-ALIGNED = 16  # floats
-NOWHERE = -1
 OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
 # What of an optimizer's state lies where a ``Moved`` names it.
 HOLDS = {"step": "step", "exp_avg": "first", "exp_avg_sq": "second", "momentum_buffer": "first"}
@@ -212,8 +209,7 @@ class Dense(Program):
         if not self._fits(state, batch):
             return None
         made = self._room()
-        for (place, _), value in zip(self.code.given, made, strict=True):
-            self.at[place] = value.data_ptr()
+        self._give(made)
         for place, mask, keep in self.masks:
             self.at[place] = mask.bernoulli_(keep).data_ptr()
         update = self.update
@@ -250,8 +246,7 @@ class Dense(Program):
             ),
             *(Stride(at, value[0].nbytes) for (at, _), value in zip(code.given, made, strict=True)),
         ]
-        for (at, _), value in zip(code.given, made, strict=True):
-            self.at[at] = value.data_ptr()
+        self._give(made)
         moving, update = (Stride * len(strides))(*strides), self.update
         flat = (ctypes.c_double * (count * len(self.rates)))(*(rate for each in rates for rate in each))
         update.updates, update.moving = count, len(strides)
@@ -286,6 +281,11 @@ class Dense(Program):
             self.at[place] = value.data_ptr()
         return True
 
+    def _give(self, made: list[Tensor]) -> None:
+        """Note where that lies which an update gives."""
+        for (place, _), value in zip(self.code.given, made, strict=True):
+            self.at[place] = value.data_ptr()
+
     def _room(self) -> list[Tensor]:
         """New memory for what the next update gives, which others may keep; made for several updates at once."""
         if not self.rooms:
@@ -304,7 +304,7 @@ class Dense(Program):
         places = dict(zip(found, self.code.weights, strict=True))
         read = {place for one in self.code.operations for place in (one.a, one.b, one.d)}
         tensors = {places[name]: one for name, one in found.items() if places[name] in read}
-        place = len(self.code.begins) - len(OF_ADAM) * len(self.moved)
+        place = self.code.states
         for moved, gradient, (name, group), slots in zip(
             self.moved, self.code.gradients, self.layout.trained, self.layout.slots, strict=True
         ):

@@ -21,8 +21,10 @@ KINDS = (
     "sum_rows", "mean_columns", "sum", "log_softmax", "log_softmax_back", "picked", "picked_back", "squares",
     "squares_back",
 )  # fmt: skip
+# What a kernel's place in memory begins at.
 ALIGNED = 16  # floats
 NOWHERE = -1
+SLOTS = 3  # at most, of an optimizer's state for a parameter
 
 
 class Operation(ctypes.Structure):
@@ -75,6 +77,7 @@ class Code:
         begins: For each place where it begins in the program's own memory, in floats; None where others own it.
         floats: Of that memory; ``deepest`` inner size of a product.
         weights: Places of parameters and buffers; ``brought`` of what a batch brings.
+        states: The first of the places of the optimizer's state.
         given: Places that get memory of their own in each update, with their shapes: the loss, the outputs where they
             are asked for, and what metrics are made of.
         drawn: Places of what dropout leaves, with shapes and the share that is kept, in the order of drawing.
@@ -90,6 +93,7 @@ class Code:
     deepest: int = 1
     weights: tuple[int, ...] = ()
     brought: tuple[int, ...] = ()
+    states: int = 0
     given: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     drawn: list[tuple[int, tuple[int, ...], float]] = field(default_factory=list)
     constants: dict[int, tuple[float, int]] = field(default_factory=dict)
@@ -133,7 +137,8 @@ class Translator:
         many = len(self._layout.weights)
         self.code.weights = tuple(one.place for one in inputs[:many])
         self.code.brought = tuple(one.place for one in inputs[many:])
-        for _ in range(3 * len(self._layout.trained)):  # of the optimizer's state
+        self.code.states = len(self.code.begins)
+        for _ in range(SLOTS * len(self._layout.trained)):
             self.place(None)
         return self.code
 
