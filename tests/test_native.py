@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from netwright.native import COMPILERS, NoKernelsError, is_built, library
+from netwright.native import COMPILERS, NoKernelsError, begin, is_built, library
 
 compiled_here = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler is here")
 
@@ -32,6 +33,25 @@ def test_kernels_are_compiled_once(source: Path, tmp_path: Path) -> None:
     library.cache_clear()
     assert library(source, "NUMBER=3").number() == 3
     assert kept.stat().st_mtime_ns == before
+
+
+@compiled_here
+def test_kernels_that_are_begun_are_waited_for(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not compiled once more; those that cannot be are left to whoever asks for them."""
+    library.cache_clear()
+    compiler, calls = tmp_path / "compiler", tmp_path / "calls"
+    compiler.write_text(f'#!/bin/sh\necho >>{calls}\nsleep 0.3\nexec {shutil.which("g++") or "c++"} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    begin(source, "NUMBER=8")
+    while not calls.exists():
+        time.sleep(0.01)
+    assert library(source, "NUMBER=8").number() == 8
+    begin(source, "NUMBER=8")
+    assert len(calls.read_text().splitlines()) == 1
+    begin(source)  # which does not compile
+    with pytest.raises(NoKernelsError, match="NUMBER"):
+        library(source)
 
 
 @compiled_here

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ FLAGS = (
 COMPILERS = ("g++", "clang++", "c++")
 PATIENCE_S = 60
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+COMPILING = threading.Lock()  # one after the other, so that whoever waits finds what was asked for before it
 DIGEST = 32  # bytes at the end of what is kept: a file that was cut off would end the process when it is loaded
 
 
@@ -42,7 +44,8 @@ def library(source: Path, *macros: str) -> ctypes.CDLL:
         NoKernelsError: There is no compiler, or it does not compile it, and what it says.
     """
     try:
-        return _library(source, *macros)
+        with COMPILING:
+            return _library(source, *macros)
     except (OSError, RuntimeError, ValueError) as error:  # no home, no room, an unheard-of CXX
         raise NoKernelsError(f"the kernels of {source.name} cannot be made: {error}") from error
 
@@ -58,6 +61,19 @@ def _library(source: Path, *macros: str) -> ctypes.CDLL:
             if _keep(kept, made.read_bytes()):
                 made = kept
         return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
+
+
+def begin(source: Path, *macros: str) -> None:
+    """Compile the functions of a file beside what else is done, where that is to be done."""
+    if is_built(source, *macros):
+        return
+
+    def compiled() -> None:
+        with contextlib.suppress(NoKernelsError):  # whoever asks for them is told
+            library(source, *macros)
+
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        threading.Thread(target=compiled, name="netwright-kernels", daemon=True).start()
 
 
 def is_built(source: Path, *macros: str) -> bool:

@@ -28,7 +28,7 @@ from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_random
 from netwright.packing import unpack_state
-from netwright.plans.adopting import adopt
+from netwright.plans.adopting import adopt, begin
 from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
 from netwright.randomness import seed_all
@@ -70,6 +70,7 @@ def train(
     progress = progress or Silent()
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
+        begin(model, settings)
         session = prepare(model, data, settings, given or Given())
         around.enter_context(memory_kept(session.state.device.type))
         found = check_before(session, given or Given(), progress)

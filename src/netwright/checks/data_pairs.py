@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from netwright.checks.catalogue import finding
 from netwright.checks.data_near import Near, clustered, near_of
 from netwright.checks.data_rows import bits, classes_in, data_of, named_inputs, share
+from netwright.checks.loading import loading
 from netwright.checks.runner import Check
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
@@ -125,8 +126,9 @@ def _structure(subject: Subject, near: Near) -> str | None:
         return None
     labels = near.targets.astype(int)
     usual = float(np.bincount(labels).max() / len(labels))
-    from sklearn.ensemble import ExtraTreesClassifier  # late, since it takes a second and more
-    from sklearn.model_selection import cross_val_score
+    with loading():
+        from sklearn.ensemble import ExtraTreesClassifier
+        from sklearn.model_selection import cross_val_score
 
     forest = ExtraTreesClassifier(60, random_state=0, n_jobs=1)
     found = float(cross_val_score(forest, near.rows, labels, cv=3).mean())

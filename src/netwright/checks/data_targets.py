@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from netwright.checks.catalogue import finding
 from netwright.checks.data_rows import classes_in, column_names, data_of, share, table_of
+from netwright.checks.loading import loading
 from netwright.checks.runner import Check
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
@@ -196,17 +197,31 @@ def _alone(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> t
             return None
         score = float(np.corrcoef(column, target)[0, 1] ** 2)
         return (score, True) if score > LEAK else None
-    classes = len(np.unique(target))
-    from sklearn.tree import DecisionTreeClassifier  # late, since it takes a second and more
+    leaves, least = max(3, 2 * min(len(np.unique(target)), 20)), min(LEAK, 1 - 1.5 / len(column))
+    if np.mean([_at_most(column[part], target[part], leaves) for part in (half, ~half)]) < least:
+        return None
+    with loading():
+        from sklearn.tree import DecisionTreeClassifier
 
-    tree = DecisionTreeClassifier(max_leaf_nodes=max(3, 2 * min(classes, 20)), random_state=0)
+    tree = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
     scores = []
     for part in (half, ~half):
         tree.fit(column[part, None], target[part])
         scores.append(float(tree.score(column[~part, None], target[~part])))
     score = float(np.mean(scores))
     # a threshold on a smooth column is how many made-up tasks are made: only a gap, or equal values, tell of a copy
-    return (score, _apart(column, target)) if score >= min(LEAK, 1 - 1.5 / len(column)) else None
+    return (score, _apart(column, target)) if score >= least else None
+
+
+def _at_most(column: NDArray[np.float64], target: NDArray[Any], intervals: int) -> float:
+    """A share that no rule of so many intervals of a column's values, each with its class, gets more of right.
+
+    Without what it gets wrong, classes change along the column at the ends of its intervals alone, and each sample put
+    back adds two changes at the most.
+    """
+    along = target[np.argsort(column)]
+    changes = int((along[1:] != along[:-1]).sum())
+    return 1 - max(0, changes - (intervals - 1)) / (2 * len(along))
 
 
 def _apart(column: NDArray[np.float64], target: NDArray[Any]) -> bool:
@@ -277,9 +292,10 @@ def _told(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> tu
     """What a cubic curve and what categories tell of other samples' targets: accuracy, or share of the variance."""
     scaled = (column - column.mean()) / column.std()
     curve = np.stack([scaled, scaled**2, scaled**3], axis=1)
-    from sklearn.linear_model import LinearRegression, LogisticRegression
-    from sklearn.model_selection import cross_val_predict
-    from sklearn.preprocessing import OneHotEncoder
+    with loading():
+        from sklearn.linear_model import LinearRegression, LogisticRegression
+        from sklearn.model_selection import cross_val_predict
+        from sklearn.preprocessing import OneHotEncoder
 
     hot = OneHotEncoder(sparse_output=False).fit_transform(column[:, None])
     model = LogisticRegression(max_iter=200) if labels else LinearRegression()

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netwright.checks import loading
 from netwright.checks.catalogue import CODES, fold, in_order
 from netwright.checks.held import held_output
 from netwright.checks.sourcecode import Sources
@@ -29,6 +30,8 @@ from netwright.randomness import random_state, set_random_state
 from netwright.records import CheckReport, Finding
 
 USUAL_S = 10.0  # of all checks together, for which each one's ``most_s`` is meant
+AGAIN_S = 0.1  # until it is asked again whether an import is over
+MOST_IMPORTS_S = 5.0  # after these an import is stopped too
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
         if left < 0.05:
             missed.setdefault("the time was over", []).append(check.what)
             continue
-        began = time.perf_counter()
+        began, loaded = time.perf_counter(), loading.spent()
         most = min(left, check.most_s * max(1.0, subject.budget.seconds / USUAL_S))  # more where more was asked for
         try:
             with time_limit(most), warnings.catch_warnings():
@@ -83,7 +86,9 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
             missed.setdefault("it needs more memory than there is", []).append(check.what)
         except Exception as error:
             missed.setdefault(f"it failed with {type(error).__name__}: {first_line(error)}", []).append(check.what)
-        spent[check.what] = time.perf_counter() - began
+        loaded = loading.spent() - loaded
+        spent[check.what] = time.perf_counter() - began - loaded
+        subject.budget.started += loaded
     subject.cache["spent"] = spent
     kept, silenced = silence(found, subject.sources, skip)
     return CheckReport(
@@ -118,13 +123,19 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     over = False
 
-    def stop(number: int, frame: Any) -> None:
-        if not over:
-            raise TimeUpError
-
     # A timer of the person's, as a watchdog, or of a limit around this one waits meanwhile and then goes on.
     left, again = signal.setitimer(signal.ITIMER_REAL, 0)
-    began = time.monotonic()
+    began, around = time.monotonic(), loading.imports(sys._getframe())
+
+    def stop(number: int, frame: Any) -> None:
+        if over:
+            return
+        # A library that is left half loaded stays broken, often for as long as the process lives.
+        late = time.monotonic() - began - seconds
+        if late > MOST_IMPORTS_S or loading.imports(frame) <= around:
+            raise TimeUpError
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, 1.0)
+
     before = signal.signal(signal.SIGALRM, stop)
     told = sys.unraisablehook
     sys.unraisablehook = lambda caught: None if isinstance(caught.exc_value, TimeUpError) else told(caught)

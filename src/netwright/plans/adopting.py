@@ -7,17 +7,27 @@ import itertools
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from netwright.batch import Batch
 from netwright.data.batches import train_batches, undisturbed
 from netwright.data.sources import LoaderSource
+from netwright.plans import kernels
 from netwright.plans.choosing import Chosen, Trials, choose
 from netwright.plans.threads import chosen_threads
-from netwright.records import Choice, Plan
+from netwright.records import Choice, Plan, Settings
 from netwright.session import Session
 
 LOOKED_AT = 8  # batches
 OWN_LOADER = "a loader of your own is not read ahead"
+
+
+def begin(model: nn.Module, settings: Settings) -> None:
+    """Begin with what a plan may take long to make, before anything else of a run is."""
+    on_cpu = settings.device == "cpu" or (settings.device is None and not torch.cuda.is_available())
+    known = not any(map(nn.parameter.is_lazy, model.parameters()))
+    if on_cpu and known and settings.plan in ("auto", "kernels"):
+        kernels.begin(model)
 
 
 def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None = None) -> Session:

@@ -5,7 +5,8 @@ Whatever they do not know stays with torch's kernels. Of networks of dense layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from torch import nn
 from torch.fx import GraphModule
@@ -39,11 +40,24 @@ def may_save(model: nn.Module) -> Shares | None:
 
 def are_built(model: nn.Module) -> bool:
     """Whether no kernel that a module may need is to be compiled."""
+    return all(native.is_built(*one) for one in _needed(model))
+
+
+def begin(model: nn.Module) -> None:
+    """Compile what a module may need beside what else is done, as to load torch's compiler and to check the module."""
+    for one in _needed(model):
+        native.begin(*one)
+
+
+def _needed(model: nn.Module) -> Iterator[tuple[Any, ...]]:
+    """Sources of kernels that a module may need, with their macros."""
     if is_dense(model):
-        return native.is_built(DENSE)
-    layers = not _has(model, nn.LSTM, nn.GRU) or native.is_built(recurrent_kernels.SOURCE)
+        yield (DENSE,)
+        return
+    if _has(model, nn.LSTM, nn.GRU):
+        yield (recurrent_kernels.SOURCE,)
     lanes = {winograd.lanes_for(*one.shape[1::-1]) for one in model.parameters() if winograd.takes(one.shape)}
-    return layers and all(native.is_built(winograd.SOURCE, *winograd.macros(one)) for one in lanes)
+    yield from ((winograd.SOURCE, *winograd.macros(one)) for one in sorted(lanes))
 
 
 def kernels(state: TrainState, batch: Batch) -> Callable[[], Program]:
