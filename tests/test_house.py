@@ -70,8 +70,8 @@ HIDING = {"load", "save", "eval", "exec", "system", "popen", "unsafe_load", "ful
 REVIEWED = {
     "subprocess": {"shipping/asked.py", "serving/supervising.py", "journal.py", "assets.py", "native.py"},
     "ctypes": {
-        "allocation.py", "native.py", "data/picture_kernels.py", "plans/compiled.py", "plans/recurrent_kernels.py",
-        "plans/winograd.py", "plans/dense.py", "plans/dense_code.py",
+        "allocation.py", "native.py", "data/picture_kernels.py", "data/spectra_kernels.py", "plans/compiled.py",
+        "plans/recurrent_kernels.py", "plans/winograd.py", "plans/dense.py", "plans/dense_code.py",
     },
     "import_module": {
         "errors.py", "__init__.py", "data/__init__.py", "checks/runner.py", "references.py", "answering/alone/run.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,9 +89,9 @@ def test_sounds_are_read_many_at_a_time_and_long_ones_few(folder: Path, monkeypa
     (folder / "low" / "00.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4, b"WAVE"))
     held: list[int] = []
 
-    def counted(operation: LogMelSpectrum, waves: list[NDArray[np.int16]]) -> NDArray[np.float32]:
+    def counted(operation: LogMelSpectrum, waves: list[NDArray[np.int16]], **more: Any) -> NDArray[np.float32]:
         held.append(len(waves))
-        return spectra.spectra_of_sounds(operation, waves)
+        return spectra.spectra_of_sounds(operation, waves, **more)
 
     monkeypatch.setattr(sound_source, "spectra_of_sounds", counted)
     options = {"mel_bands": 12, "val_fraction": 0, "test_fraction": 0, "max_unreadable": 0.2}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netwright.data.ragged import Ragged
-from netwright.data.spectra import one_thread, spectra_of_sounds
+from netwright.data.spectra import kernel_for, one_thread, spectra_of_sounds
 from netwright.data.threads import cores, in_threads_if_slow, lists_ahead, watched
 from netwright.errors import DataError
 from netwright.log_mel import LogMelSpectrum, count_frames, log_mel
@@ -238,7 +238,8 @@ def decode_all(
     if spectrum is not None and in_memory:
         spectra = np.empty((expected // spectrum.hop + len(raws), spectrum.num_bands), dtype=np.float32)
         few = max(1, min(TOGETHER, TOGETHER_SAMPLES * len(raws) // max(1, expected)))
-        results = _with_spectra(pairs, operation, spectrum, few)
+        make = partial(spectra_of_sounds, spectrum, kernel=kernel_for(spectrum, expected // spectrum.hop))
+        results = _with_spectra(pairs, operation, make, few)
     else:
         call = partial(_samples if in_memory else _size_alone, operation)
         results = ((found, None) for found in in_threads_if_slow(partial(_or_unreadable, call), pairs))
@@ -277,7 +278,10 @@ def _put(some: NDArray[Any], into: NDArray[Any], at: int) -> NDArray[Any]:
 
 
 def _with_spectra(
-    pairs: Sequence[tuple[Raw, str]], operation: DecodeSound, spectrum: LogMelSpectrum, count: int
+    pairs: Sequence[tuple[Raw, str]],
+    operation: DecodeSound,
+    make: Callable[[Sequence[NDArray[np.int16]]], NDArray[np.float32]],
+    count: int,
 ) -> Generator[tuple[Any, tuple[NDArray[np.int16], NDArray[np.float32]] | None], None, None]:
     """The size and digest of each sound; beside the first of ``count`` the samples and the spectra of all of these.
 
@@ -290,7 +294,7 @@ def _with_spectra(
         waves = [one[0] for one in found if not isinstance(one, Unreadable)]
         alone = [one if isinstance(one, Unreadable) else (None, *one[1:]) for one in found]
         joined = np.concatenate(waves) if waves else np.empty(0, dtype=np.int16)
-        return alone, (joined, spectra_of_sounds(spectrum, waves))
+        return alone, (joined, make(waves))
 
     pieces = [pairs[begin : begin + count] for begin in range(0, len(pairs), count)]
     lists = (pieces[begin : begin + cores()] for begin in range(0, len(pieces), cores()))

@@ -1,6 +1,6 @@
-"""Log-mel spectra of many sounds, for training: what ``log_mel.log_mel`` makes of each, in half its time.
+"""Log-mel spectra of many sounds, for training: what ``log_mel.log_mel`` makes of each, in a part of its time.
 
-Both agree to rounding: here the transforms are torch's, and some sounds lie behind one another. Threads of our own,
+They agree to rounding: here a kernel makes them, or torch does, of some sounds behind one another. Threads of our own,
 which read the sounds too, make them; torch's, which wait for each other in each operation, took twenty times as long
 where other programs have the processor too.
 """
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from netwright.data.spectra_kernels import SpectraKernel, spectra_kernel
 from netwright.log_mel import FLOOR, LogMelSpectrum, count_frames, fixed, log_mel
 from netwright.sounds import FULL_SCALE, as_waves
 
 # Samples that are transformed together: eight sounds of a second, whose frames fit into a usual second-level cache.
 AT_ONCE = 1 << 17
+# Ten minutes of sound, whose spectra torch makes in a fifth of a second; to compile the kernel once takes one.
+LEAST_FRAMES = 60_000
 
 
 @contextlib.contextmanager
@@ -32,16 +35,33 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def spectra_of_sounds(operation: LogMelSpectrum, waves: Sequence[NDArray[np.int16]]) -> NDArray[np.float32]:
+def kernel_for(operation: LogMelSpectrum, frames: int) -> SpectraKernel | None:
+    """The kernel for so many spectra in all, where there is one, and they are worth compiling it.
+
+    That is for each data set the same whatever was compiled before, so that its spectra are, to the last bit.
+    """
+    return spectra_kernel(operation) if frames >= LEAST_FRAMES else None
+
+
+def spectra_of_sounds(
+    operation: LogMelSpectrum, waves: Sequence[NDArray[np.int16]], kernel: SpectraKernel | None = None
+) -> NDArray[np.float32]:
     """The spectra of some sounds, end to end, float32 (frames, M); of a long one they are made in pieces.
 
     Args:
         operation: How they are made.
         waves: int16 (T,), T at least 1.
+        kernel: What makes them; None for torch.
     """
     frames = count_frames(operation, np.asarray([len(one) for one in waves], dtype=np.int64))
     out = np.empty((int(frames.sum()), operation.num_bands), dtype=np.float32)
     begin, place = 0, 0
+    if kernel is not None:
+        room = kernel.room()
+        for wave, count in zip(waves, frames.tolist(), strict=True):
+            kernel(wave, out[place : place + count], room)
+            place += count
+        return out
     while begin < len(waves):
         end, held = begin + 1, len(waves[begin])
         while end < len(waves) and held + len(waves[end]) <= AT_ONCE:
