@@ -6,8 +6,8 @@
 All samples of the loops by hand lie on the device, preprocessed. The captured graph holds a whole update, forward,
 backward and AdamW; batches are copied into its inputs. Networks of pictures run in bfloat16, channels last, the MLP in
 float32. netwright is given arrays in the machine's memory and takes the plan that it finds best for so short a run, or
-is told to compile its update, or to do it plainly; of its run, without the evaluation after it, the epochs after the
-first are timed, as of the others.
+is told to compile its update, or to do it plainly, channel after channel; of its run, without the evaluation after it,
+the epochs after the first are timed, as of the others.
 """
 
 from __future__ import annotations
