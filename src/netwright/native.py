@@ -16,7 +16,9 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 FLAGS = (
     "-x", "c++", "-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
@@ -25,7 +27,6 @@ FLAGS = (
 COMPILERS = ("g++", "clang++", "c++")
 PATIENCE_S = 60
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-COMPILING = threading.Lock()  # one after the other, so that whoever waits finds what was asked for before it
 DIGEST = 32  # bytes at the end of what is kept: a file that was cut off would end the process when it is loaded
 
 
@@ -33,9 +34,14 @@ class NoKernelsError(Exception):
     """Kernels cannot be compiled here, and why."""
 
 
-@functools.cache
+# By source and macros what was made in this process, or is being made.
+MADE: dict[tuple[Any, ...], Future[ctypes.CDLL | NoKernelsError]] = {}
+
+
 def library(source: Path, *macros: str) -> ctypes.CDLL:
     """The functions of a file that includes none but headers beside it; they release Python's lock while they run.
+
+    They are compiled once a process, and waited for where that was begun.
 
     Args:
         macros: As ``LANES=8``.
@@ -43,11 +49,59 @@ def library(source: Path, *macros: str) -> ctypes.CDLL:
     Raises:
         NoKernelsError: There is no compiler, or it does not compile it, and what it says.
     """
-    try:
-        with COMPILING:
-            return _library(source, *macros)
-    except (OSError, RuntimeError, ValueError) as error:  # no home, no room, an unheard-of CXX
-        raise NoKernelsError(f"the kernels of {source.name} cannot be made: {error}") from error
+    found = _made((source, *macros)).result()
+    if isinstance(found, NoKernelsError):
+        raise found
+    return found
+
+
+def begin(source: Path, *macros: str) -> None:
+    """Compile the functions of a file beside what else is done, where that is to be done."""
+    if not is_built(source, *macros):
+        _made((source, *macros), beside=True)
+
+
+def wait(source: Path, *macros: str) -> None:
+    """Come back when nothing that was begun of this is under way, so that no compiler works beside what is timed."""
+    if (begun := MADE.get((source, *macros))) is not None:
+        begun.result()
+
+
+def _made(asked: tuple[Any, ...], *, beside: bool = False) -> Future[ctypes.CDLL | NoKernelsError]:
+    """What comes, or will come, of compiling; a thread of its own does it where it is asked for ``beside``."""
+    mine: Future[ctypes.CDLL | NoKernelsError] = Future()
+    found = MADE.setdefault(asked, mine)  # which one thread alone does
+    if found is not mine:
+        return found
+
+    def make() -> None:
+        try:
+            mine.set_result(_library(*asked))
+        except NoKernelsError as error:
+            mine.set_result(error)
+        except (OSError, RuntimeError, ValueError) as error:  # no home, no room, an unheard-of CXX
+            mine.set_result(NoKernelsError(f"the kernels of {asked[0].name} cannot be made: {error}"))
+        except BaseException:
+            MADE.pop(asked, None)
+            mine.set_result(NoKernelsError(f"making the kernels of {asked[0].name} was broken off"))
+            raise
+
+    if beside:
+        with contextlib.suppress(RuntimeError):  # no thread can be started
+            threading.Thread(target=make, name="netwright-kernels", daemon=True).start()
+            return mine
+    make()
+    return mine
+
+
+def _forget_unfinished() -> None:
+    """In a process that was forked off, no thread goes on with what was begun."""
+    for asked in [asked for asked, one in MADE.items() if not one.done()]:
+        del MADE[asked]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_unfinished)
 
 
 def _library(source: Path, *macros: str) -> ctypes.CDLL:
@@ -61,19 +115,6 @@ def _library(source: Path, *macros: str) -> ctypes.CDLL:
             if _keep(kept, made.read_bytes()):
                 made = kept
         return ctypes.CDLL(str(made))  # which stays in memory after its file is gone
-
-
-def begin(source: Path, *macros: str) -> None:
-    """Compile the functions of a file beside what else is done, where that is to be done."""
-    if is_built(source, *macros):
-        return
-
-    def compiled() -> None:
-        with contextlib.suppress(NoKernelsError):  # whoever asks for them is told
-            library(source, *macros)
-
-    with contextlib.suppress(RuntimeError):  # no thread can be started
-        threading.Thread(target=compiled, name="netwright-kernels", daemon=True).start()
 
 
 def is_built(source: Path, *macros: str) -> bool:

@@ -70,7 +70,7 @@ def train(
     progress = progress or Silent()
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
-        begin(model, settings)
+        begin(model, data, settings, given or Given())
         session = prepare(model, data, settings, given or Given())
         around.enter_context(memory_kept(session.state.device.type))
         found = check_before(session, given or Given(), progress)

@@ -32,7 +32,8 @@ def _anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     def forget() -> None:
         if making.cache_info().currsize:  # what is being made would be remembered later
             making().result()
-        for one in (native.library, making, kernels_among):
+        native.MADE.clear()
+        for one in (making, kernels_among):
             one.cache_clear()
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))

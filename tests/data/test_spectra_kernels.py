@@ -15,7 +15,7 @@ import netwright as nw
 from netwright.data import sound_source, spectra, spectra_kernels
 from netwright.data.spectra_kernels import SpectraKernel, spectra_kernel
 from netwright.log_mel import LogMelSpectrum, fixed, log_mel, usual
-from netwright.native import COMPILERS, library
+from netwright.native import COMPILERS, MADE
 from netwright.sounds import as_waves
 
 compiled_here = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler is here")
@@ -84,10 +84,38 @@ def test_many_threads_make_the_same() -> None:
 @compiled_here
 def test_what_it_does_not_take_is_refused() -> None:
     kernel = SpectraKernel(usual(16_000, 40))
-    out, room = np.empty((10, 40), dtype=np.float32), kernel.room()
-    for wave, to in ((noise(3_200)[::2], out), (as_waves(noise(1_600)), out), (noise(1_600), out.T[:, ::2])):
+    wave, out, room = noise(1_600), np.zeros((10, 40), dtype=np.float32), kernel.room()
+    fixed_out = out.copy()
+    fixed_out.flags.writeable = False
+    refused = [
+        (noise(3_200)[::2], out, room),
+        (as_waves(wave), out, room),
+        (wave, np.zeros((20, 40), dtype=np.float32)[::2], room),
+        (wave, out[:, :39].copy(), room),
+        (wave, out[:9], room),
+        (wave, out.astype(np.float64), room),
+        (wave, fixed_out, room),
+        (wave, out, room[1:]),
+    ]
+    for given in refused:
         with pytest.raises(ValueError, match="16 bits"):
-            kernel(wave, to, room)
+            kernel(*given)
+    assert not out.any()
+    kernel(wave, out, room)
+    assert out.any()
+
+
+@compiled_here
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.window}-{one.hop}-{one.num_bands}")
+def test_nothing_else_is_written(operation: LogMelSpectrum) -> None:
+    kernel, wave = SpectraKernel(operation), noise(1_234)
+    frames = -(-len(wave) // operation.hop)
+    whole = np.full((frames + 2, operation.num_bands), 7, dtype=np.float32)
+    memory = np.full(len(kernel.room()) + 16, 7, dtype=np.float32)
+    kernel(wave, whole[1:-1], memory[8:-8])
+    assert (whole[[0, -1]] == 7).all()
+    assert (memory[:8] == 7).all()
+    assert (memory[-8:] == 7).all()
 
 
 @compiled_here
@@ -100,16 +128,19 @@ def test_tiny_and_huge_windows_are_left_to_others(window: int) -> None:
 def test_without_a_compiler_torch_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    library.cache_clear()
+    MADE.clear()
     spectra_kernel.cache_clear()
     try:
         assert spectra_kernel(usual(16_000, 40)) is None
     finally:
+        MADE.clear()
         spectra_kernel.cache_clear()
 
 
 @compiled_here
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    spectra_kernel.cache_clear()
+    assert spectra_kernel(usual(16_000, 40)) is not None
     monkeypatch.setattr(spectra_kernels, "_turns", lambda points: np.zeros((points, 3, 2), dtype=np.float32))
     spectra_kernel.cache_clear()
     try:

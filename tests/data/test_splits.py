@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -166,3 +169,19 @@ def test_one_ignored_sample_is_no_class() -> None:
     """It is not asked to be in each split."""
     data = nd.load((np.zeros((101, 3), dtype="float32"), np.array([0] * 50 + [1] * 50 + [-100])))
     assert sum(split.count for split in data.spec.splits.values()) == 101
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "from netwright.data.splits import split_off; split_off(np.arange(20) % 2, 0.2, seed=0, classes=['a', 'b'])",
+        "import netwright; netwright.load('digits')",
+    ],
+)
+def test_what_is_loaded_for_it_draws_nothing(call: str) -> None:
+    """Parts of scikit-learn draw from Python's generator when they are imported, in a new process."""
+    code = (
+        "import random, sys; import numpy as np; import torch; random.seed(3); before = random.getstate()\n"
+        f"{call}\nassert 'sklearn' in sys.modules\nsys.exit(random.getstate() != before)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netwright.native import COMPILERS, library
+from netwright.native import COMPILERS, MADE
 from netwright.plans import comparing
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
@@ -157,9 +157,10 @@ def test_without_a_compiler_the_plain_update_stays(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    library.cache_clear()
+    MADE.clear()
     module._compiled.cache_clear()
     state, batches = made(Pictures())
     chosen = choose(state, batches, steps=1_000_000, asked="kernels")
+    MADE.clear()
     assert chosen.program is None
     assert "no C++ compiler" in chosen.choice.reason

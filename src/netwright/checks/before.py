@@ -1,6 +1,7 @@
 """Check a run that was made ready, just before its first update: errors stop it, warnings are told.
 
-The time that this takes is bounded by what an epoch takes; ``netwright check`` takes its time and looks for more.
+The time that this takes is bounded by what an epoch takes, but for libraries that are loaded; ``netwright check`` takes
+its time and looks for more.
 """
 
 from __future__ import annotations

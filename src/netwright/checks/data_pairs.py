@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from netwright.checks.catalogue import finding
 from netwright.checks.data_near import Near, clustered, near_of
 from netwright.checks.data_rows import bits, classes_in, data_of, named_inputs, share
-from netwright.checks.loading import loading
 from netwright.checks.runner import Check
 from netwright.checks.subject import NotCheckedError, Subject
 from netwright.records import Finding
@@ -126,7 +125,7 @@ def _structure(subject: Subject, near: Near) -> str | None:
         return None
     labels = near.targets.astype(int)
     usual = float(np.bincount(labels).max() / len(labels))
-    with loading():
+    with subject.budget.loading():
         from sklearn.ensemble import ExtraTreesClassifier
         from sklearn.model_selection import cross_val_score
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from netwright.checks.catalogue import finding
 from netwright.checks.data_rows import classes_in, column_names, data_of, share, table_of
-from netwright.checks.loading import loading
 from netwright.checks.runner import Check
-from netwright.checks.subject import NotCheckedError, Subject
+from netwright.checks.subject import Budget, NotCheckedError, Subject
 from netwright.records import Finding
 
 IMBALANCE = 0.9  # share of the largest class: 9 to 1
@@ -139,7 +138,7 @@ def columns(subject: Subject) -> Iterator[Finding]:
     if labels is None and (numbers.shape[1] != 1 or numbers.dtype.kind != "f"):
         return
     target = labels if labels is not None else numbers[:, 0].astype(np.float64)
-    yield from _leaks(name, values, names, target, labels is not None)
+    yield from _leaks(subject.budget, name, values, names, target, labels is not None)
     yield from _codes(subject, name, values, names, target, labels is not None)
 
 
@@ -167,12 +166,13 @@ def _many_alike(values: NDArray[np.float64], same: NDArray[np.int64]) -> bool:
 
 
 def _leaks(
-    name: str, values: NDArray[np.float64], names: list[str], target: NDArray[Any], labels: bool
+    budget: Budget, name: str, values: NDArray[np.float64], names: list[str], target: NDArray[Any], labels: bool
 ) -> Iterator[Finding]:
     usual = float(np.unique(target, return_counts=True)[1].max() / len(target)) if labels else 0.0
     if usual > 0.97 or (not labels and float(target.std()) == 0):
         return
-    found = [(at, told) for at in range(values.shape[1]) if (told := _alone(values[:, at], target, labels)) is not None]
+    each = ((at, _alone(budget, values[:, at], target, labels)) for at in range(values.shape[1]))
+    found = [(at, told) for at, told in each if told is not None]
     if not found or len(found) > max(1, values.shape[1] // 4):
         return  # where many columns do, the task is easy
     at, (score, apart) = found[0]
@@ -189,7 +189,9 @@ def _leaks(
     )
 
 
-def _alone(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> tuple[float, bool] | None:
+def _alone(
+    budget: Budget, column: NDArray[np.float64], target: NDArray[Any], labels: bool
+) -> tuple[float, bool] | None:
     """How well a column alone tells the target of other samples, and whether its classes lie apart in it."""
     half = np.arange(len(column)) % 2 == 0
     if not labels:
@@ -198,9 +200,9 @@ def _alone(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> t
         score = float(np.corrcoef(column, target)[0, 1] ** 2)
         return (score, True) if score > LEAK else None
     leaves, least = max(3, 2 * min(len(np.unique(target)), 20)), min(LEAK, 1 - 1.5 / len(column))
-    if np.mean([_at_most(column[part], target[part], leaves) for part in (half, ~half)]) < least:
+    if np.mean([_at_most(column[part], target[part], leaves) for part in (half, ~half)]) < least - 1e-9:
         return None
-    with loading():
+    with budget.loading():
         from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
@@ -251,7 +253,7 @@ def _codes(
         few = CODES_FROM <= len(kinds) <= CODES_TO and float(np.median(counts)) >= 6
         if not few or not _evenly(kinds) or values.shape[1] > 60 or _is_index(subject, name, at):
             continue
-        smooth, apart = _told(column, target, labels)
+        smooth, apart = _told(subject.budget, column, target, labels)
         if apart - smooth < GAIN:
             continue
         means = np.asarray([_mean(target[place == one], labels, target) for one in range(len(kinds))])
@@ -288,11 +290,11 @@ def _neighbours_alike(means: NDArray[np.float64]) -> bool:
     return step < 0.6 * whole
 
 
-def _told(column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> tuple[float, float]:
+def _told(budget: Budget, column: NDArray[np.float64], target: NDArray[Any], labels: bool) -> tuple[float, float]:
     """What a cubic curve and what categories tell of other samples' targets: accuracy, or share of the variance."""
     scaled = (column - column.mean()) / column.std()
     curve = np.stack([scaled, scaled**2, scaled**3], axis=1)
-    with loading():
+    with budget.loading():
         from sklearn.linear_model import LinearRegression, LogisticRegression
         from sklearn.model_selection import cross_val_predict
         from sklearn.preprocessing import OneHotEncoder

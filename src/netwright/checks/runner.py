@@ -16,12 +16,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
 
-from netwright.checks import loading
 from netwright.checks.catalogue import CODES, fold, in_order
 from netwright.checks.held import held_output
 from netwright.checks.sourcecode import Sources
@@ -29,6 +29,7 @@ from netwright.checks.subject import NotCheckedError, Subject, first_line
 from netwright.randomness import random_state, set_random_state
 from netwright.records import CheckReport, Finding
 
+IMPORTING = "<frozen importlib._bootstrap>"  # where the frames of an import are from
 USUAL_S = 10.0  # of all checks together, for which each one's ``most_s`` is meant
 AGAIN_S = 0.1  # until it is asked again whether an import is over
 MOST_IMPORTS_S = 5.0  # after these an import is stopped too
@@ -71,7 +72,7 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
         if left < 0.05:
             missed.setdefault("the time was over", []).append(check.what)
             continue
-        began, loaded = time.perf_counter(), loading.spent()
+        began, started = time.perf_counter(), subject.budget.started
         most = min(left, check.most_s * max(1.0, subject.budget.seconds / USUAL_S))  # more where more was asked for
         try:
             with time_limit(most), warnings.catch_warnings():
@@ -86,9 +87,7 @@ def run_checks(subject: Subject, checks: Iterable[Check], *, skip: frozenset[str
             missed.setdefault("it needs more memory than there is", []).append(check.what)
         except Exception as error:
             missed.setdefault(f"it failed with {type(error).__name__}: {first_line(error)}", []).append(check.what)
-        loaded = loading.spent() - loaded
-        spent[check.what] = time.perf_counter() - began - loaded
-        subject.budget.started += loaded
+        spent[check.what] = time.perf_counter() - began - (subject.budget.started - started)
     subject.cache["spent"] = spent
     kept, silenced = silence(found, subject.sources, skip)
     return CheckReport(
@@ -121,18 +120,19 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    over = False
+    over, struck = False, 0.0
 
     # A timer of the person's, as a watchdog, or of a limit around this one waits meanwhile and then goes on.
     left, again = signal.setitimer(signal.ITIMER_REAL, 0)
-    began, around = time.monotonic(), loading.imports(sys._getframe())
+    began, around = time.monotonic(), _imports(sys._getframe())
 
     def stop(number: int, frame: Any) -> None:
+        nonlocal struck
         if over:
             return
+        struck = struck or time.monotonic()
         # A library that is left half loaded stays broken, often for as long as the process lives.
-        late = time.monotonic() - began - seconds
-        if late > MOST_IMPORTS_S or loading.imports(frame) <= around:
+        if time.monotonic() - struck > MOST_IMPORTS_S or _imports(frame) <= around:
             raise TimeUpError
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S, 1.0)
 
@@ -153,6 +153,15 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.signal(signal.SIGALRM, before)
         if left:
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001), again)
+
+
+def _imports(frame: FrameType | None) -> int:
+    """How many imports are under way where this frame runs."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename == IMPORTING
+        frame = frame.f_back
+    return found
 
 
 def load_compiler() -> None:

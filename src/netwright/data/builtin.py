@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from netwright.data.download import fetch, store
 from netwright.data.sources import RawData, RawSplit
 from netwright.errors import DataError
+from netwright.randomness import python_undrawn
 from netwright.records import Choice, LoadOptions
 
 DIGITS = tuple("0123456789")
@@ -191,7 +192,8 @@ def read_cifar(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def _digits() -> RawData:
-    from sklearn.datasets import load_digits
+    with python_undrawn():
+        from sklearn.datasets import load_digits
 
     found = load_digits()
     images = np.rint(found.images * (255 / 16)).astype(np.uint8)  # they come as 0 to 16

@@ -7,7 +7,6 @@ many batches as fit into the processor's cache. The batches are those that gathe
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Generator, Sequence
 from typing import ParamSpec
@@ -58,10 +57,10 @@ def each_by_itself(
 ) -> Callable[Asked, Generator[Batch, None, None]]:
     """What gives the same batches, each by itself, and is asked in the same way."""
 
-    @functools.wraps(strips)
     def batches(*given: Asked.args, **more: Asked.kwargs) -> Generator[Batch, None, None]:
         return singly(strips(*given, **more))
 
+    batches.__doc__ = strips.__doc__
     return batches
 
 

@@ -38,7 +38,8 @@ def one_thread() -> Iterator[None]:
 def kernel_for(operation: LogMelSpectrum, frames: int) -> SpectraKernel | None:
     """The kernel for so many spectra in all, where there is one, and they are worth compiling it.
 
-    That is for each data set the same whatever was compiled before, so that its spectra are, to the last bit.
+    Whether they are does not depend on what was compiled before: where a compiler stays, a data set's spectra are the
+    same each time, to the last bit.
     """
     return spectra_kernel(operation) if frames >= LEAST_FRAMES else None
 
@@ -46,12 +47,12 @@ def kernel_for(operation: LogMelSpectrum, frames: int) -> SpectraKernel | None:
 def spectra_of_sounds(
     operation: LogMelSpectrum, waves: Sequence[NDArray[np.int16]], kernel: SpectraKernel | None = None
 ) -> NDArray[np.float32]:
-    """The spectra of some sounds, end to end, float32 (frames, M); of a long one they are made in pieces.
+    """The spectra of some sounds, end to end, float32 (frames, M).
 
     Args:
         operation: How they are made.
         waves: int16 (T,), T at least 1.
-        kernel: What makes them; None for torch.
+        kernel: What makes them; None for torch, or for NumPy where one is long.
     """
     frames = count_frames(operation, np.asarray([len(one) for one in waves], dtype=np.int64))
     out = np.empty((int(frames.sum()), operation.num_bands), dtype=np.float32)

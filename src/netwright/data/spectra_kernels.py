@@ -74,9 +74,15 @@ class SpectraKernel:
         Args:
             wave: int16 (T,), without gaps, T at least 1.
             out: Where they are put, float32 (F, M), without gaps.
+            room: As ``room()`` gives it.
+
+        Raises:
+            ValueError: They are not so; the kernel would write past them.
         """
-        if not (wave.flags.c_contiguous and out.flags.c_contiguous and wave.dtype == np.int16):
-            raise ValueError("a kernel takes samples of 16 bits, and arrays without gaps")
+        whole = wave.flags.c_contiguous and out.flags.carray and room.flags.carray
+        fits = out.shape == (-(-len(wave) // self._plan.hop), self._plan.bands) and len(room) == self._room
+        if not (whole and fits and wave.dtype == np.int16 and out.dtype == room.dtype == np.float32):
+            raise ValueError("a kernel takes samples of 16 bits, and room for its spectra, without gaps")
         frames, before = len(out), self._plan.window // 2
         self._log_mel(self._plan, wave.ctypes.data, len(wave), frames, before, room.ctypes.data, out.ctypes.data)
 

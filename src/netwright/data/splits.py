@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
+from netwright.randomness import python_undrawn
 
 Indices = NDArray[np.int64]
 
@@ -37,10 +37,8 @@ def split_off(
     Raises:
         DataError: A class has one sample, or there are too few groups or samples.
     """
-    drawn = random.getstate()  # what sklearn imports draws from it
-    from sklearn.model_selection import GroupShuffleSplit, train_test_split  # late: a second, for data that are split
-
-    random.setstate(drawn)
+    with python_undrawn():  # late: a second, for data that are split
+        from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
     everything = np.arange(len(targets))
     if groups is not None:

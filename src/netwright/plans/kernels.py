@@ -25,7 +25,7 @@ Shares = tuple[float, float, float]
 # Measured with 32 to 512 units, one thread: of a GRU's update 28 to 86 %, of an LSTM's 2 to 45 %. Of updates with
 # convolutions of 32 to 512 channels 30 to 50 %.
 OF_GRU, OF_LSTM, OF_CONVOLUTIONS = (0.7, 0.6, 0.4), (0.4, 0.3, 0.25), (0.1, 0.3, 0.3)
-OF_DENSE = (0.85, 0.6, 0.0)  # of 1 ms nine tenths; by one thread, which long updates are not worth
+OF_DENSE = (0.85, 0.6, 0.0)  # of 20-64-64-3, some 1 ms, nine tenths; by one thread, which long updates are not worth
 
 
 def may_save(model: nn.Module) -> Shares | None:
@@ -47,6 +47,12 @@ def begin(model: nn.Module) -> None:
     """Compile what a module may need beside what else is done, as to load torch's compiler and to check the module."""
     for one in _needed(model):
         native.begin(*one)
+
+
+def wait(model: nn.Module) -> None:
+    """Come back when what was begun for a module is done."""
+    for one in _needed(model):
+        native.wait(*one)
 
 
 def _needed(model: nn.Module) -> Iterator[tuple[Any, ...]]:
