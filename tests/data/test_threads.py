@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -85,20 +86,24 @@ def test_results_are_in_order(count: int) -> None:
     assert list(in_threads(str, range(count))) == [str(one) for one in range(count)]
 
 
-@pytest.mark.parametrize(("waiting", "most"), [(True, cores() + 4), (False, cores() + 1)])
-def test_what_waits_is_done_by_more_threads(waiting: bool, most: int) -> None:
-    """What reads from a disk waits; what works all the time gains nothing from more threads than cores."""
+def test_what_waits_is_done_by_more_threads() -> None:
+    """As what reads from a disk does."""
+    assert cores() + 1 < threads_for(lambda: time.sleep(0.002)) <= cores() + 4
+
+
+def test_what_works_all_the_time_is_done_by_one_thread_more_than_there_are_cores() -> None:
+    """More gain nothing. Where others have the processor work looks like waiting, so one of some tries tells."""
+    assert any(threads_for(lambda: sum(range(20_000))) <= cores() + 1 for _ in range(50))
+
+
+def threads_for(work: Callable[[], object]) -> int:
+    """How many do three hundred pieces of work, beside the one that asks."""
     seen = set()
 
-    def work(item: int) -> int:
+    def call(item: int) -> int:
         seen.add(threading.get_ident())
-        if waiting:
-            time.sleep(0.002)
-        else:
-            sum(range(20_000))
+        work()
         return item
 
-    list(in_threads(work, range(300)))
-    assert len(seen - {threading.get_ident()}) <= most
-    if waiting:
-        assert len(seen) > cores() + 2
+    assert list(in_threads(call, range(300))) == list(range(300))
+    return len(seen - {threading.get_ident()})
