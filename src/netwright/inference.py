@@ -26,9 +26,10 @@ from netwright.errors import CheckpointError, DataError, ModelError, RunError, U
 from netwright.evaluation import Predictions
 from netwright.layout import channels_last, has_convolutions, takes_channels_last
 from netwright.models import fingerprint, load_model, parse_arguments
+from netwright.randomness import unchanged_random
 from netwright.records import DataSpec, RunSpec
 from netwright.run import Run, open_run
-from netwright.session import bind_to, evaluating, probe_outputs, unchanged_random
+from netwright.session import bind_to, evaluating, probe_outputs
 from netwright.sums import Sums
 from netwright.tasks import Objective, Task, find_task
 from netwright.tasks.transcription import Transcription

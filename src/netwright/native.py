@@ -39,7 +39,7 @@ MADE: dict[tuple[Any, ...], Future[ctypes.CDLL | NoKernelsError]] = {}
 
 
 def library(source: Path, *macros: str) -> ctypes.CDLL:
-    """The functions of a file that includes none but headers beside it; they release Python's lock while they run.
+    """The functions of a file, whose headers lie beside or above it; they release Python's lock while they run.
 
     They are compiled once a process, and waited for where that was begun.
 
@@ -160,7 +160,8 @@ def _kept(compiler: list[str], source: Path, macros: Sequence[str]) -> Path:
     """Where the kernels of this source, compiler and processor are kept."""
     about = Path(compiler[0]).resolve()
     by = (str(about), about.stat().st_mtime_ns, about.stat().st_size)
-    shared = tuple(one.read_bytes() for one in sorted(source.parent.glob("*.h")))
+    folders = source.parents[:2]  # where headers are from
+    shared = tuple(one.read_bytes() for folder in folders for one in sorted(folder.glob("*.h")))
     parts = (source.read_bytes(), shared, FLAGS, tuple(macros), compiler, by, _processor())
     return cache_folder() / "kernels" / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
 

@@ -22,9 +22,9 @@ from netwright.data.tables import as_fields
 from netwright.errors import UsageError
 from netwright.evaluation import Predictions
 from netwright.inference import Trained, answering, fit_task
+from netwright.randomness import unchanged_random
 from netwright.records import DataSpec
 from netwright.results import Prediction
-from netwright.session import unchanged_random
 from netwright.tasks import Calibrated
 from netwright.words import Words, sentence
 

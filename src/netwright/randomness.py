@@ -44,10 +44,10 @@ def seed_all(seed: int) -> None:
 
 
 @contextlib.contextmanager
-def python_undrawn() -> Iterator[None]:
-    """Python's generator is after it as before: for imports, since some of scikit-learn's draw from it."""
-    drawn = random.getstate()
+def unchanged_random(device: torch.device) -> Iterator[None]:
+    """Random generators as they were, after."""
+    before = random_state(device)
     try:
         yield
     finally:
-        random.setstate(drawn)
+        set_random_state(before, device)

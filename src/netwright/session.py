@@ -26,7 +26,7 @@ from netwright.layout import with_layout
 from netwright.models import load_function
 from netwright.optim import needs_closure
 from netwright.planning import plan as make_plan
-from netwright.randomness import random_state, seed_all, set_random_state
+from netwright.randomness import seed_all, unchanged_random
 from netwright.records import Choice, DataSpec, Plan, Settings
 from netwright.step import Recipe, TrainState, make_state
 from netwright.sums import Tally
@@ -218,16 +218,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextlib.contextmanager
-def unchanged_random(device: torch.device) -> Iterator[None]:
-    """Random generators as they were, after."""
-    before = random_state(device)
-    try:
-        yield
-    finally:
-        set_random_state(before, device)
 
 
 def _objective(

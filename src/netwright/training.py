@@ -66,14 +66,13 @@ def train(
         NetwrightError: Something cannot work; said before the first update where it can be.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    settings = settings or Settings()
-    progress = progress or Silent()
+    settings, given, progress = settings or Settings(), given or Given(), progress or Silent()
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
-        begin(model, data, settings, given or Given())
-        session = prepare(model, data, settings, given or Given())
+        begin(model, data, settings, given)
+        session = prepare(model, data, settings, given)
         around.enter_context(memory_kept(session.state.device.type))
-        found = check_before(session, given or Given(), progress)
+        found = check_before(session, given, progress)
         session = adopt(session)
         folder = start_run(
             session,
@@ -81,7 +80,7 @@ def train(
             found=found,
             reference=reference,
             arguments=arguments or {},
-            given=tuple(sorted(given.names())) if given is not None else (),
+            given=tuple(sorted(given.names())),
         )
         for line in describe_choices((*data.spec.choices, *session.plan.choices)):
             progress.say(line)

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ from torch import nn
 from netwright.checks.catalogue import CODES, fold, in_order
 from netwright.checks.held import held_output
 from netwright.checks.sourcecode import Sources
-from netwright.checks.subject import NotCheckedError, Subject, first_line
+from netwright.checks.subject import NotCheckedError, Subject, first_line, has_timer
 from netwright.randomness import random_state, set_random_state
 from netwright.records import CheckReport, Finding
 
@@ -115,8 +114,8 @@ def silence(found: Iterable[Finding], sources: Sources, skip: frozenset[str]) ->
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Stop what runs inside after so long, where signals can be had: in the main thread, not on Windows."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    """Stop what runs inside after so long, where there is a timer."""
+    if not has_timer():
         yield
         return
 

@@ -33,6 +33,11 @@ class NotCheckedError(Exception):
     """Why a check could not be done, as a sentence for the person."""
 
 
+def has_timer() -> bool:
+    """Whether signals can be had that end what takes too long: in the main thread, not on Windows."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
 @dataclass(slots=True)
 class Budget:
     """Time that all checks share."""
@@ -47,9 +52,8 @@ class Budget:
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Import a large library inside: a limit waits meanwhile, and the time that it takes is none of the checks'."""
-        began, left, again = time.perf_counter(), 0.0, 0.0
-        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-            left, again = signal.setitimer(signal.ITIMER_REAL, 0)
+        began = time.perf_counter()
+        left, again = signal.setitimer(signal.ITIMER_REAL, 0) if has_timer() else (0.0, 0.0)
         try:
             yield
         finally:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from netwright.data.download import fetch, store
 from netwright.data.sources import RawData, RawSplit
 from netwright.errors import DataError
-from netwright.randomness import python_undrawn
+from netwright.randomness import unchanged_random
 from netwright.records import Choice, LoadOptions
 
 DIGITS = tuple("0123456789")
@@ -192,7 +193,7 @@ def read_cifar(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def _digits() -> RawData:
-    with python_undrawn():
+    with unchanged_random(torch.device("cpu")):
         from sklearn.datasets import load_digits
 
     found = load_digits()

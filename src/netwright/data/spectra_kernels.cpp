@@ -1,14 +1,17 @@
-// Log-mel spectra of sounds of 16 bits: windows, Fourier transforms, mel bands, logarithms. No header is included.
+// Log-mel spectra of sounds of 16 bits: windows, Fourier transforms, mel bands, logarithms.
 //
 // Eight frames are done side by side, one in each lane of a vector, so that a transform needs no shuffles. That of N
 // real numbers is one of N / 2 complex ones, in place, by factors of 4 (a last one of 2), the even samples as real and
 // the odd ones as imaginary parts: Cooley & Tukey 1965, Math. Comput. 19:297; the split of its result: Press et al.,
-// "Numerical Recipes", 12.3. The logarithm is Cephes' logf (Moshier), to a unit in the last place.
+// "Numerical Recipes", 12.3.
+
+#include "../logarithm.h"
 
 enum { LANES = 8 };
 typedef float Vec __attribute__((vector_size(32)));
 typedef float Loose __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int Whole __attribute__((vector_size(32)));
+typedef unsigned Bits __attribute__((vector_size(32)));
 typedef short Samples __attribute__((vector_size(16), aligned(2), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -119,27 +122,6 @@ INLINE void powers_of(const Plan &plan, const Vec *numbers, Vec *powers) {
     }
 }
 
-INLINE Vec logarithm(Vec x) {  // of normal numbers above 0
-    Whole bits = (Whole)x;
-    Whole power = (bits >> 23) - 126;
-    Vec part = (Vec)((bits & 0x007fffff) | 0x3f000000);  // 0.5 to 1
-    Whole small = part < 0.707106781186547524f;          // -1 where it is so
-    power += small;
-    part += (Vec)((Whole)part & small);
-    Vec z = part - 1.0f, e = __builtin_convertvector(power, Vec);
-    Vec p = z * 7.0376836292e-2f - 1.1514610310e-1f;
-    p = p * z + 1.1676998740e-1f;
-    p = p * z - 1.2420140846e-1f;
-    p = p * z + 1.4249322787e-1f;
-    p = p * z - 1.6668057665e-1f;
-    p = p * z + 2.0000714765e-1f;
-    p = p * z - 2.4999993993e-1f;
-    p = p * z + 3.3333331174e-1f;
-    Vec square = z * z;
-    p = p * z * square + e * -2.12194440e-4f - 0.5f * square;
-    return z + p + e * 0.693359375f;
-}
-
 // Bins of all bands, and their logarithms, to a row of `bands` numbers for each frame.
 static void bands_of(const Plan &plan, const Vec *powers, long frames, float *out) {
     const float *share = plan.shares;
@@ -160,7 +142,7 @@ static void bands_of(const Plan &plan, const Vec *powers, long frames, float *ou
             }
             sum += more;
             Vec least = plan.floor - (Vec){};
-            rows[i] = logarithm(sum > least ? sum : least);
+            rows[i] = logarithm_by<Bits>(sum > least ? sum : least);
         }
         transpose(rows);
         for (long frame = 0; frame < frames; frame++) {

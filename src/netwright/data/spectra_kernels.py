@@ -8,12 +8,11 @@ from __future__ import annotations
 import ctypes
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netwright.log_mel import FLOOR, LogMelSpectrum, count_frames, fixed, log_mel
+from netwright.log_mel import FLOOR, LogMelSpectrum, fixed, log_mel
 from netwright.native import NoKernelsError, library
 from netwright.sounds import FULL_SCALE, as_waves
 
@@ -56,7 +55,6 @@ class SpectraKernel:
             "shares": np.concatenate([one[a : a + n] for one, a, n in zip(filters.T, first, count, strict=True)]),
         }
         places = {name: one.ctypes.data for name, one in self._held.items()}
-        self._operation = operation
         self._plan = _Plan(len(window), operation.hop, points, operation.num_bands, floor=FLOOR, **places)
         self._room = (3 * points + len(window) + LANES + 2) * LANES
         number, place = ctypes.c_long, ctypes.c_void_p
@@ -102,12 +100,13 @@ def spectra_kernel(operation: LogMelSpectrum) -> SpectraKernel | None:
 
 def _agrees(kernel: SpectraKernel, operation: LogMelSpectrum) -> bool:
     """Whether a sound of noise and a tone gives what ``log_mel`` gives."""
-    random: Any = np.random.default_rng(0)
     times = np.arange(3 * operation.window + operation.hop // 2)
-    wave = (random.normal(size=len(times)) * 2_000 + 9_000 * np.sin(times / 7)).astype(np.int16)
-    out = np.empty((int(count_frames(operation, np.asarray(len(wave)))), operation.num_bands), dtype=np.float32)
+    noise = np.random.default_rng(0).normal(size=len(times))
+    wave = (noise * 2_000 + 9_000 * np.sin(times / 7)).astype(np.int16)
+    wanted = log_mel(operation, as_waves(wave))
+    out = np.empty_like(wanted)
     kernel(wave, out, kernel.room())
-    return bool(np.abs(out - log_mel(operation, as_waves(wave))).max() < APART)
+    return bool(np.abs(out - wanted).max() < APART)
 
 
 def _turns(points: int) -> NDArray[np.float32]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from netwright.errors import DataError
-from netwright.randomness import python_undrawn
+from netwright.randomness import unchanged_random
 
 Indices = NDArray[np.int64]
 
@@ -37,7 +38,8 @@ def split_off(
     Raises:
         DataError: A class has one sample, or there are too few groups or samples.
     """
-    with python_undrawn():  # late: a second, for data that are split
+    # Late: a second, for data that are split; some of what it imports draws from Python's generator.
+    with unchanged_random(torch.device("cpu")):
         from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
     everything = np.arange(len(targets))

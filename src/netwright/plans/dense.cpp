@@ -3,6 +3,7 @@
 //
 // An operation names what it reads and writes by places in a table of addresses.
 
+#include "../logarithm.h"
 #include "vectors.h"
 
 enum { ROWS = 6, WIDE = 2 * LANES };  // of a tile of a product: 12 vectors of sums
@@ -121,24 +122,7 @@ static float sum(const float *a, long size) {
     return sum_of(found);
 }
 
-// The natural logarithm, as Cephes' logf, of what is at least 1; what is no number stays so.
-INLINE Vec logarithm(Vec x) {
-    Bits bits = (Bits)x;
-    Vec whole = __builtin_convertvector(bits >> 23, Vec) - 127.0f, m = (Vec)((bits & 0x7fffffu) | 0x3f800000u);
-    Vec above = m > all(1.41421356f) ? all(1.0f) : (Vec){};
-    Vec t = m * (1.0f - 0.5f * above) - 1.0f;
-    whole += above;
-    Vec p = t * 7.0376836292e-2f - 1.1514610310e-1f;
-    p = p * t + 1.1676998740e-1f;
-    p = p * t - 1.2420140846e-1f;
-    p = p * t + 1.4249322787e-1f;
-    p = p * t - 1.6668057665e-1f;
-    p = p * t + 2.0000714765e-1f;
-    p = p * t - 2.4999993993e-1f;
-    p = p * t + 3.3333331174e-1f;
-    Vec small = p * t * t * t - whole * 2.12194440e-4f - 0.5f * t * t;
-    return t + small + whole * 0.693359375f + (x - x);
-}
+INLINE Vec logarithm(Vec x) { return logarithm_by<Bits>(x); }
 
 // A column of a few rows, of matrices that have few columns: these are worked on by rows side by side.
 enum { FEW = 8 };

@@ -26,8 +26,9 @@ from netwright.plans.adopting import OWN_LOADER, adopt, some_batches, with_threa
 from netwright.plans.choosing import Trials, Way, alike, candidates
 from netwright.plans.comparing import copied, threads_as_before, time_beside, time_steps
 from netwright.plans.tracing import NoProgramError, refuse
+from netwright.randomness import unchanged_random
 from netwright.records import Candidate, PlanReport, Settings
-from netwright.session import Session, prepare, unchanged_random
+from netwright.session import Session, prepare
 
 Say = Callable[[str], None]
 TIMED_S = 0.5  # for the plain update, each time

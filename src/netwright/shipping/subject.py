@@ -21,7 +21,8 @@ from netwright.data.raw import read_input
 from netwright.errors import CertificateError
 from netwright.inference import Trained, fit_task
 from netwright.predicting import fields_of
-from netwright.session import evaluating, unchanged_random
+from netwright.randomness import unchanged_random
+from netwright.session import evaluating
 from netwright.shipping.bundle import first_batch, scored, stored
 from netwright.shipping.compare import LARGE, column_of
 from netwright.tasks import Task
