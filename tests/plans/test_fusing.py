@@ -15,7 +15,7 @@ from netwright.data.batches import train_batches
 from netwright.given import Given
 from netwright.plans.choosing import LEAST_GAIN, LEAST_GAIN_FUSED, Trials, choose
 from netwright.plans.comparing import Measured, copied
-from netwright.plans.fusing import fused
+from netwright.plans.fusing import Fused, fused
 from netwright.plans.tracing import NoProgramError, like
 from netwright.records import Settings
 from netwright.session import prepare
@@ -140,3 +140,49 @@ def test_the_faster_plan_is_taken_where_it_is_faster_by_its_margin(
     assert " an update instead of 1 ms" in chosen.choice.reason
     assert not chosen.choice.asked
     assert choose(state, batches, steps=10**9, asked="eager", trials=trials).program is None
+
+
+def of_changing_size(optimizer: Any = None) -> tuple[TrainState, list[Batch]]:
+    """As ``made``, with pictures of another size in each batch."""
+    state, batches = made(optimizer)
+    for place, batch in enumerate(batches):
+        (name,) = batch.inputs
+        batch.inputs[name] = nn.functional.interpolate(batch.inputs[name], size=6 + place)
+    return state, batches
+
+
+def test_batches_that_differ_in_shape_leave_the_plan_that_calls_the_module() -> None:
+    """It does the plain update of each, all but its kernel's roundings; others are refused with the reason."""
+    state, batches = of_changing_size()
+    chosen = choose(state, batches, steps=100, asked="fused")
+    assert chosen.choice.value == "fused"
+    plain, other = copied(state), copied(state)
+    other.program = chosen.program
+    for batch in batches:
+        for one in (plain, other):
+            train_step(one, batch)
+    for one, two in zip(plain.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+    refused = choose(state, batches, steps=100, asked="recorded").choice
+    assert (refused.value, "batches differ in shape" in refused.reason) == ("eager", True)
+    trials = Trials(plain=1e-3, done={"fused": (fused(state, batches[0]), Measured(5e-4, 1e-3), 1.0)})
+    found = choose(state, batches, steps=10**9, asked="auto", trials=trials).choice
+    assert found.value == "fused"
+    assert found.reason.endswith("no other plan: batches differ in shape")
+    assert choose(*of_changing_size(torch.optim.RMSprop), steps=10**9, asked="auto").choice.value == "eager"
+
+
+def test_hooks_are_called_as_before() -> None:
+    """Of the module and of a gradient, once an update."""
+    state, batches = made()
+    called: list[str] = []
+    state.model.conv.register_forward_hook(lambda *given: called.append("forward"))  # type: ignore[operator]
+    state.model.out.register_full_backward_hook(lambda *given: called.append("backward"))  # type: ignore[operator]
+    state.model.out.weight.register_hook(lambda gradient: called.append("gradient"))  # type: ignore[operator]
+    refused = choose(state, batches, steps=100, asked="recorded").choice
+    assert (refused.value, "the module has hooks" in refused.reason) == ("eager", True)
+    state.program = choose(state, batches, steps=100, asked="fused").program
+    called.clear()
+    train_step(state, batches[0])
+    assert isinstance(state.program, Fused)
+    assert sorted(called) == ["backward", "forward", "gradient"]

@@ -1,7 +1,7 @@
 """What a model scored: each number with its interval, beside what simple methods score, with doubts in plain words.
 
-Runs on NumPy, SciPy and scikit-learn; predictions come in as arrays. Knows nothing of modules, of the run folder or of
-words on a screen.
+Runs on NumPy, SciPy and scikit-learn, some baselines on torch; predictions come in as arrays. Knows nothing of modules,
+of the run folder or of words on a screen.
 """
 
 from netwright.evaluation.baselines import baselines

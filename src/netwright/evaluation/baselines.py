@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 
 from netwright.errors import DataError
 from netwright.evaluation.sound_baselines import BANDS, MAX_SOUNDS, band_answers
@@ -281,6 +279,8 @@ def _logistic(train: _Samples, other: _Samples, task: Task) -> NDArray[Any]:
 
     Steps are capped on purpose: it need not converge to be a yardstick.
     """
+    import torch
+
     del task
     labels, codes = np.unique(train.targets, return_inverse=True)
     features, targets = torch.from_numpy(train.features), torch.from_numpy(codes)
@@ -292,7 +292,7 @@ def _logistic(train: _Samples, other: _Samples, task: Task) -> NDArray[Any]:
 
         def closure() -> torch.Tensor:
             solver.zero_grad()
-            loss = cross_entropy(torch.addmm(bias, features, weight), targets)
+            loss = torch.nn.functional.cross_entropy(torch.addmm(bias, features, weight), targets)
             loss = loss + weight.square().sum() / (2 * inverse_penalty)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -313,6 +313,8 @@ def _ridge(train: _Samples, other: _Samples, task: Task) -> NDArray[Any]:
 
 
 def _nearest(train: _Samples, other: _Samples, task: Task) -> NDArray[Any]:
+    import torch
+
     known = torch.from_numpy(train.features)
     count = 1 if task == "classification" else min(NEIGHBOURS, len(train.targets))
     near = [

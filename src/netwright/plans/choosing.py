@@ -19,6 +19,7 @@ from netwright.plans.comparing import (
     copied,
     in_units,
     made,
+    shapes_of,
     threads_as_before,
     time_steps,
     try_plan,
@@ -58,6 +59,7 @@ class Way:
             one is overhead, much of a long one arithmetic.
         least: Share of an update that it must be faster by.
         part_of: Ways that do all that this one does; where one of them is taken, this one is not tried.
+        calls: It calls module and loss as the plain update does, hooks included, with batches of any shape.
     """
 
     make: Make
@@ -65,6 +67,7 @@ class Way:
     saves: tuple[float, float, float]
     least: float = LEAST_GAIN
     part_of: tuple[str, ...] = ()
+    calls: bool = False
 
     def pays(self, seconds: float, steps: int) -> bool:
         """Whether it is expected to save what it costs to try, where an update takes so long."""
@@ -131,7 +134,7 @@ def choose(
 
     Args:
         state: At the start of the run.
-        batches: Some of training, of one shape where there are such.
+        batches: Some of training.
         asked: auto, eager, or the name of a way.
         trials: What was tried already.
         begun: Of the run that is resumed, with this plan: it was compared then, and is not judged anew.
@@ -141,11 +144,12 @@ def choose(
     forced = asked != "auto"
     drawn = random_state(state.device)
     try:
-        refuse(state)
+        usable = usable_ways(state, batches)
         if begun is not None:
-            return _as_begun(state, alike(batches), begun)
-        wanted = asked if forced else None
-        return _fastest(state, alike(batches), steps=steps, wanted=wanted, trials=trials or Trials())
+            return _as_begun(state, usable, begun)
+        if forced:
+            return _forced(state, usable, asked, trials or Trials())
+        return _fastest(state, usable, steps=steps, trials=trials or Trials())
     except NoProgramError as reason:
         return _plain(f"{asked} was asked for: {reason}" if forced else str(reason), asked=forced)
     except Exception as error:  # as memory that is full: what the module itself raises, training will tell
@@ -166,17 +170,47 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         found = {
             **({"kernels": Way(kernels, cost, saves)} if saves else {}),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "kernels")),
+            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, ("recorded", "kernels"), calls=True),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
     return found
 
 
-def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str | None, trials: Trials) -> Chosen:
-    known = candidates(state, batches)
-    if wanted is not None:
-        return _forced(state, batches, wanted, known, trials)
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """The ways that will do for a state and its batches, the batches to try them by, and why no others will do."""
+
+    ways: Mapping[str, Way]
+    batches: list[Batch]
+    others: str = ""
+
+
+def usable_ways(state: TrainState, batches: list[Batch]) -> Usable:
+    """Which ways may be tried: of batches that differ in shape, or a module with hooks, those that call it.
+
+    Raises:
+        NoProgramError: None, and why.
+    """
+    refuse(state, called=True)
+    if len(batches) < 2:
+        raise NoProgramError("there are fewer than two batches to try it by")
+    same = _alike(batches)
+    known = candidates(state, same or batches)
+    try:
+        refuse(state)
+        if same:
+            return Usable(known, same)
+        others = "batches differ in shape"
+    except NoProgramError as reason:
+        others = str(reason)
+    if calling := {name: way for name, way in known.items() if way.calls}:
+        return Usable(calling, same or batches, others)
+    raise NoProgramError(others)
+
+
+def _fastest(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -> Chosen:
+    known, batches = usable.ways, usable.batches
     trial = copied(state)
     began = time.perf_counter()
     train_step(trial, batches[0])
@@ -187,7 +221,8 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
     if not any(way.pays(plain, steps) for way in known.values()):
         whole = f"{in_units(plain)} an update, {steps * plain:.0f} s in all"
         return _plain(f"{whole}: less than another plan would pay for")
-    share, chosen, said = 1.0, None, []
+    share, chosen = 1.0, None
+    said = [usable.others] if usable.others else []
     for name, way in known.items():
         taken = "" if chosen is None else chosen.choice.value
         if taken in way.part_of or not way.pays(share * plain, steps):
@@ -198,53 +233,48 @@ def _fastest(state: TrainState, batches: list[Batch], *, steps: int, wanted: str
             said.append(f"{name}: {reason}")
             continue
         if measured.share < (1 - way.least) * share:
-            choice = Choice(name="plan", value=name, reason=_told(measured, cost))
+            choice = Choice(name="plan", value=name, reason=_told(measured, cost, usable.others))
             share, chosen = measured.share, Chosen(new(), choice)
         else:
             said.append(f"{name} takes {in_units(measured.seconds)} an update instead of {in_units(measured.plain)}")
     return chosen or _plain("; ".join(said) or f"{in_units(plain)} an update")
 
 
-def _forced(state: TrainState, batches: list[Batch], name: str, known: Mapping[str, Way], trials: Trials) -> Chosen:
+def _forced(state: TrainState, usable: Usable, name: str, trials: Trials) -> Chosen:
     """The plan that was asked for, whatever it gains."""
-    new, measured, cost = trials.of(name, state, batches, _way(state, name, known).make)
+    new, measured, cost = trials.of(name, state, usable.batches, _way(state, name, usable).make)
     return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
 
 
-def _as_begun(state: TrainState, batches: list[Batch], begun: Choice) -> Chosen:
+def _as_begun(state: TrainState, usable: Usable, begun: Choice) -> Chosen:
     """The plan of the run that is resumed, made without a trial."""
-    way = _way(state, begun.value, candidates(state, batches))
+    way = _way(state, begun.value, usable)
     with threads_as_before():
-        new = made(state, batches, way.make)
+        new = made(state, usable.batches, way.make)
     return Chosen(new(), begun)
 
 
-def _way(state: TrainState, name: str, known: Mapping[str, Way]) -> Way:
-    if name not in known:
-        raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {', '.join(known)} are")
-    return known[name]
+def _way(state: TrainState, name: str, usable: Usable) -> Way:
+    if name in usable.ways:
+        return usable.ways[name]
+    known = ", ".join(usable.ways)
+    raise NoProgramError(usable.others or f"there is no such plan for this module on {state.device.type}; {known} are")
 
 
-def _told(measured: Measured, cost: float) -> str:
+def _told(measured: Measured, cost: float, others: str = "") -> str:
     return (
         f"{in_units(measured.seconds)} an update instead of {in_units(measured.plain)}; made in {cost:.0f} s; after "
         f"{COMPARED} updates parameters part by {measured.apart:.0e} of the way they went"
-    )
+    ) + (f"; no other plan: {others}" if others else "")
 
 
 def _plain(reason: str, *, asked: bool = False) -> Chosen:
     return Chosen(None, Choice(name="plan", value="eager", reason=reason, asked=asked))
 
 
-def alike(batches: list[Batch]) -> list[Batch]:
-    """Those of the commonest shape.
-
-    Raises:
-        NoProgramError: There are not two of one.
-    """
-    shapes = [tuple(one.shape for one in batch.inputs.values()) for batch in batches]
-    commonest = max(shapes, key=shapes.count, default=None)
+def _alike(batches: list[Batch]) -> list[Batch]:
+    """Those of the commonest shape; none where there are not two of one."""
+    shapes = [shapes_of(batch) for batch in batches]
+    commonest = max(shapes, key=shapes.count)
     found = [batch for batch, shape in zip(batches, shapes, strict=True) if shape == commonest]
-    if len(found) < 2:
-        raise NoProgramError("batches differ in shape")
-    return found
+    return found if len(found) > 1 else []

@@ -77,6 +77,7 @@ def copied(state: TrainState) -> TrainState:
 def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: float = TIMED_S) -> list[float]:
     """For each state the median of seconds an update, of ``TIMED`` or as many as ``most`` seconds allow.
 
+    Where batches differ in shape, each is timed once at least.
     They go on in turns, so that what else the machine does meanwhile befalls all of them alike.
     """
     for state in states:
@@ -85,12 +86,18 @@ def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: floa
         _rest(state)
     taken: list[list[float]] = [[] for _ in states]
     turn, began = 1, time.perf_counter()
-    while len(taken[0]) < TIMED or (time.perf_counter() - began < most * len(states) and len(taken[0]) < 500):
+    least = TIMED if len(set(map(shapes_of, batches))) == 1 else max(TIMED, len(batches))
+    while len(taken[0]) < least or (time.perf_counter() - began < most * len(states) and len(taken[0]) < 500):
         for state, found in zip(states, taken, strict=True):
             found += [_seconds(state, batches[(len(found) + place) % len(batches)]) for place in range(turn)]
             _rest(state)
         turn = TURN if taken[0][0] < LONG_S else LONG_TURN
     return [statistics.median(found) for found in taken]
+
+
+def shapes_of(batch: Batch) -> tuple[torch.Size, ...]:
+    """Of a batch's inputs."""
+    return tuple(one.shape for one in batch.inputs.values())
 
 
 def _rest(state: TrainState) -> None:

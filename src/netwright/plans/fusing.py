@@ -43,7 +43,7 @@ def fused(state: TrainState, batch: Batch) -> Callable[[], Fused]:
         NoProgramError: There is no such kernel for its optimizer or its parameters.
     """
     del batch  # any will do
-    refuse(state)
+    refuse(state, called=True)
     move = move_of(state.optimizer)
     if isinstance(move, str):
         raise NoProgramError(move)

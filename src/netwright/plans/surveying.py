@@ -23,9 +23,9 @@ from netwright.data.sources import LoaderSource
 from netwright.errors import ModelError
 from netwright.given import Given
 from netwright.plans.adopting import OWN_LOADER, adopt, some_batches, with_threads
-from netwright.plans.choosing import Trials, Way, alike, candidates
+from netwright.plans.choosing import Trials, Way, candidates, usable_ways
 from netwright.plans.comparing import copied, threads_as_before, time_beside, time_steps
-from netwright.plans.tracing import NoProgramError, refuse
+from netwright.plans.tracing import NoProgramError
 from netwright.randomness import unchanged_random
 from netwright.records import Candidate, PlanReport, Settings
 from netwright.session import Session, prepare
@@ -102,17 +102,20 @@ def _tried(session: Session, batches: list[Batch], trials: Trials, say: Say) -> 
     say(f"eager: timing the plain update on {len(batches)} batches of {session.batch_size}")
     trials.plain = _plain_seconds(session, batches)
     try:
-        refuse(state)
-        same = alike(batches)
+        usable = usable_ways(state, batches)
     except NoProgramError as reason:
         others = _none(names, str(reason))
     else:
-        known = candidates(state, same)
-        for name, way in known.items():
+        for name, way in usable.ways.items():
             say(f"{name}: making it, which is expected to take some {max(1, round(way.cost))} s")
-            _try(session, name, way, same, trials)
-        others = [_candidate(name, way, trials) for name, way in known.items()]
-        others += _elsewhere(known)
+            _try(session, name, way, usable.batches, trials)
+        others = [
+            _candidate(name, usable.ways[name], trials)
+            if name in usable.ways
+            else Candidate(name=name, reason=usable.others)
+            for name in names
+        ]
+        others += _elsewhere(names)
     return [Candidate(name="eager", seconds=trials.plain, cost_s=0.0, apart=0.0), *others]
 
 

@@ -102,22 +102,26 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def refuse(state: TrainState) -> Rule:
+def refuse(state: TrainState, *, called: bool = False) -> Rule:
     """The optimizer's rule.
+
+    Args:
+        called: Module and loss are called as in the plain update, and with them their hooks.
 
     Raises:
         NoProgramError: The update cannot be one program, whatever the module does.
     """
     recipe = state.recipe
+    modules, parameters = tuple(state.model.modules()), tuple(state.model.parameters())
     reasons = {
         "a step of your own is run as you wrote it": recipe.step_fn is not None,
         "gradients are gathered over several micro-batches": recipe.micro_batches > 1,
         "float16 scales its loss as it goes": state.scaler is not None,
         f"{type(state.optimizer).__name__} asks for the loss itself": state.closure,
-        "the module has hooks": any(getattr(one, name) for one in state.model.modules() for name in HOOKS),
-        "a gradient has hooks": any(getattr(one, name, 0) for one in state.model.parameters() for name in OF_TENSORS),
-        "a parameter is sparse or complex": any(one.is_sparse or one.is_complex() for one in state.model.parameters()),
-        "an embedding gives sparse gradients": any(getattr(one, "sparse", False) for one in state.model.modules()),
+        "the module has hooks": not called and any(getattr(one, name) for one in modules for name in HOOKS),
+        "a gradient has hooks": not called and any(getattr(one, name, 0) for one in parameters for name in OF_TENSORS),
+        "a parameter is sparse or complex": any(one.is_sparse or one.is_complex() for one in parameters),
+        "an embedding gives sparse gradients": any(getattr(one, "sparse", False) for one in modules),
         "clipping counts gradients that the optimizer does not hold": recipe.max_grad_norm is not None
         and any(one.requires_grad for one in state.others),
         "the loss has parameters of its own": _has_parameters(recipe.objective.loss_fn),

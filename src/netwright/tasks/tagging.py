@@ -21,7 +21,7 @@ from netwright.evaluation.tag_baselines import tag_baselines
 from netwright.evaluation.tagging import headline, score_tagging
 from netwright.evaluation.worst_tags import worst_sentences
 from netwright.metrics.answers import tag_answer
-from netwright.metrics.entities import BEGIN, END, INSIDE, Scheme, find_scheme
+from netwright.metrics.entities import BEGIN, END, INSIDE, OUTSIDE, Scheme, find_scheme
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
@@ -113,7 +113,7 @@ class Tagging:
         kept = targets >= 0
         found: Running = {"accuracy": (((preds == targets) & kept).sum(), kept.sum())}
         if self.scheme is not None:
-            tables = _on(targets.device, tuple(self.scheme.places.tolist()), tuple(self.scheme.type_ids.tolist()))
+            tables = _tables(targets.device, tuple(self.scheme.places.tolist()), tuple(self.scheme.type_ids.tolist()))
             found["entity_f1"] = _entity_f1(preds, targets, kept, *tables)
         return found
 
@@ -185,33 +185,31 @@ def _real(batch: Batch) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _on(device: torch.device, places: tuple[int, ...], types: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Place and type of each tag, on a device: copied once, since a copy at each update would wait for the device."""
-    return torch.tensor(places, device=device), torch.tensor(types, device=device)
+def _tables(device: torch.device, places: tuple[int, ...], types: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each tag, and last of none, whether it is of an entity, and of which type; of each two, whether they part.
+
+    Two tags in a row part where the second one does not go on with an entity of the first. Kept on the device, since a
+    copy at each update would wait for it.
+    """
+    place, kind = torch.tensor((*places, OUTSIDE), device=device), torch.tensor((*types, -1), device=device)
+    opens, goes_on = (place == BEGIN) | (place == INSIDE), (place == INSIDE) | (place == END)
+    return place != OUTSIDE, kind, ~(opens[:, None] & goes_on & (kind[:, None] == kind))
 
 
 def _entity_f1(
-    preds: Tensor, targets: Tensor, kept: Tensor, places: Tensor, types: Tensor
-) -> tuple[Tensor, Tensor | int]:
+    preds: Tensor, targets: Tensor, kept: Tensor, inside: Tensor, types: Tensor, part: Tensor
+) -> tuple[Tensor, Tensor]:
     """Twice the entities found, and those there and answered; on the device, without a look at a number.
 
     The same entities as ``find_entities`` gives: an entity is found where both end at a word, began at the same one,
     and are of one type.
     """
-    begins, ends, kinds = [], [], []
-    for tags in (targets, preds):
-        place = torch.where(kept, places[tags.clamp_min(0)], 0)
-        kind = torch.where(kept, types[tags.clamp_min(0)], -1)
-        before, kind_before = place.roll(1, 1), kind.roll(1, 1)
-        before[:, 0], kind_before[:, 0] = 0, -1
-        carries = ((place == INSIDE) | (place == END)) & ((before == BEGIN) | (before == INSIDE))
-        carries &= kind == kind_before
-        steps = torch.arange(place.shape[1], device=place.device).expand_as(place)
-        first = (place != 0) & ~carries
-        begins.append(torch.where(first, steps, -1).cummax(1).values)
-        followed = torch.zeros_like(carries)
-        followed[:, :-1] = carries[:, 1:]
-        ends.append((place != 0) & ~followed)
-        kinds.append(kind)
-    hits = ends[0] & ends[1] & (begins[0] == begins[1]) & (kinds[0] == kinds[1])
-    return 2 * hits.sum(), ends[0].sum() + ends[1].sum()
+    tags = torch.where(kept, torch.stack((targets, preds)), len(inside) - 1)  # (2, B, T)
+    parted = part.take(torch.add(tags[..., 1:], tags[..., :-1], alpha=len(inside)))
+    kind, last = types.take(tags), inside.take(tags)
+    first = last.clone()
+    first[..., 1:] &= parted
+    last[..., :-1] &= parted
+    begin = torch.where(first, torch.arange(tags.shape[-1], device=tags.device), -1).cummax(-1).values
+    hits = last[0] & last[1] & (begin[0] == begin[1]) & (kind[0] == kind[1])
+    return 2 * hits.sum(), last.sum()
