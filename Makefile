@@ -52,8 +52,7 @@ soak: $(STAMP) try-assets
 	NETWRIGHT_SOAK_S=3600 NETWRIGHT_FUZZ=1000000 $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 # The scripts of training speed, and what some are asked for beside --write; gpu says so where there is none.
-SPEED := tabular overhead mnist fast_mnist never_worse jpegs speech text lstm scaling cifar gpu
-SPEED_ARGS_tabular := --whole
+SPEED := tabular tabular_whole overhead mnist fast_mnist never_worse jpegs speech text lstm scaling cifar gpu
 SPEED_ARGS_mnist := --accuracy
 
 #: make bench  start-up, the tutorial network on MNIST, training speed beside rivals; hours. BENCH_ARGS=--quick tries it out
