@@ -72,7 +72,9 @@ def main() -> int:
     with scratch() as folder:
         make_table(folder / "table.npz", rows)
         options = {"file": str(folder / "table.npz"), "epochs": 4}
-        (plain,) = race(__file__, CONTESTANTS[:1], options, repeats=1)[BASE]
+        plain = race(__file__, CONTESTANTS[:1], options, repeats=1)[BASE][-1]
+        if "failed" in plain:
+            sys.exit(f"{BASE} did not run: {plain['failed']}")
         epoch_s = -(-rows // 64) * per_step_us(plain) / 1e6
         for goal in (0.5, 1) if asked.quick else (6, 60):
             epochs = max(2, round(goal / epoch_s))

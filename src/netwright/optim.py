@@ -99,20 +99,24 @@ def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
             parameter.grad = None
 
 
-def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """As ``step``, without what torch puts around it where there is neither a hook nor a profiler."""
-    step: Any = getattr(optimizer.step, "__func__", None)
-    if (
-        getattr(step, "__code__", None) is not AROUND_STEP  # somebody has put a step of their own in its place
+def is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step has hooks, or is another one that somebody has put in its place."""
+    return bool(
+        getattr(getattr(optimizer.step, "__func__", None), "__code__", None) is not AROUND_STEP
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or hooks._global_optimizer_pre_hooks
         or hooks._global_optimizer_post_hooks
-        or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
-    ):
+    )
+
+
+def take_step(optimizer: torch.optim.Optimizer) -> None:
+    """As ``step``, without what torch puts around it where there is neither a hook nor a profiler."""
+    if is_watched(optimizer) or torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         optimizer.step()
     else:
-        step.__wrapped__(optimizer)
+        step: Any = optimizer.step
+        step.__func__.__wrapped__(optimizer)
 
 
 def constant(step: int, *, total_steps: int) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import types
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import netwright as nw
 from netwright.batch import Batch
@@ -65,7 +67,7 @@ def test_all_parameters_are_moved_as_the_optimizer_moves_them() -> None:
         other = copied(state)
         for held in other.optimizer.state.values():
             held |= {key: one.contiguous() for key, one in held.items() if isinstance(one, Tensor)}
-        other.program = fused(other, batches[0])()
+        other.program = fused(other)()
         assert not other.model.conv.weight.is_contiguous()
         for batch in batches:
             train_step(state, batch)
@@ -80,7 +82,7 @@ def test_checkpoints_are_those_of_the_plain_update() -> None:
     """The same options and names of state, so that either goes on with the other's."""
     state, batches = made()
     plain = copy.deepcopy(state)
-    state.program = fused(state, batches[0])()
+    state.program = fused(state)()
     for batch in batches[:2]:
         train_step(state, batch)
         train_step(plain, batch)
@@ -102,7 +104,7 @@ def test_what_cannot_be_fused_is_said(optimizer: Any, words: str) -> None:
     """And the run goes on with the plain update."""
     state, batches = made(optimizer)
     with pytest.raises(NoProgramError, match=words):
-        fused(state, batches[0])
+        fused(state)
     chosen = choose(state, batches, steps=100, asked="fused")
     assert (chosen.program, chosen.choice.value) == (None, "eager")
     assert words in chosen.choice.reason
@@ -114,7 +116,7 @@ def test_parameters_with_gaps_are_left_to_the_optimizer() -> None:
     state.model.unused = nn.Parameter(torch.ones(3, 2)[:, 0])  # type: ignore[assignment]
     state.optimizer.add_param_group({"params": [state.model.unused]})
     with pytest.raises(NoProgramError, match="gaps"):
-        fused(state, batches[0])
+        fused(state)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_the_faster_plan_is_taken_where_it_is_faster_by_its_margin(
 ) -> None:
     """Over what was found before, so that no clock is asked; the reason tells both times."""
     state, batches = made()
-    new = fused(state, batches[0])
+    new = fused(state)
     trials = Trials(plain=1e-3, done={"recorded": NoProgramError("not here")})
     for name, found in (("fused", fused_ms), ("compiled", compiled_ms)):
         trials.done[name] = new, Measured(found * 1e-3, 1e-3), 1.0
@@ -165,15 +167,15 @@ def test_batches_that_differ_in_shape_leave_the_plan_that_calls_the_module() -> 
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
     refused = choose(state, batches, steps=100, asked="recorded").choice
     assert (refused.value, "batches differ in shape" in refused.reason) == ("eager", True)
-    trials = Trials(plain=1e-3, done={"fused": (fused(state, batches[0]), Measured(5e-4, 1e-3), 1.0)})
+    trials = Trials(plain=1e-3, done={"fused": (fused(state), Measured(5e-4, 1e-3), 1.0)})
     found = choose(state, batches, steps=10**9, asked="auto", trials=trials).choice
     assert found.value == "fused"
     assert found.reason.endswith("no other plan: batches differ in shape")
     assert choose(*of_changing_size(torch.optim.RMSprop), steps=10**9, asked="auto").choice.value == "eager"
 
 
-def test_hooks_are_called_as_before() -> None:
-    """Of the module and of a gradient, once an update."""
+def test_hooks_are_called_as_before_and_never_to_try_a_plan() -> None:
+    """Of the module and of a gradient, once an update: they may reach what is no part of a copy."""
     state, batches = made()
     called: list[str] = []
     state.model.conv.register_forward_hook(lambda *given: called.append("forward"))  # type: ignore[operator]
@@ -181,8 +183,43 @@ def test_hooks_are_called_as_before() -> None:
     state.model.out.weight.register_hook(lambda gradient: called.append("gradient"))  # type: ignore[operator]
     refused = choose(state, batches, steps=100, asked="recorded").choice
     assert (refused.value, "the module has hooks" in refused.reason) == ("eager", True)
-    state.program = choose(state, batches, steps=100, asked="fused").program
-    called.clear()
+    few = choose(state, batches, steps=100, asked="auto").choice
+    assert (few.value, few.reason.startswith("the module has hooks; 100 updates")) == ("eager", True)
+    chosen = choose(state, batches, steps=10**9, asked="auto")
+    assert chosen.choice.value == "fused"
+    assert chosen.choice.reason.startswith("the optimizer's step takes ")
+    assert chosen.choice.reason.endswith("no other plan: the module has hooks")
+    assert called == []
+    state.program = chosen.program
     train_step(state, batches[0])
     assert isinstance(state.program, Fused)
     assert sorted(called) == ["backward", "forward", "gradient"]
+
+
+def test_hooks_of_the_step_are_called_also_where_they_come_late() -> None:
+    """Those that are there before leave the optimizer's own step."""
+    state, batches = made()
+    state.program = fused(state)()
+    train_step(state, batches[0])
+    called: list[str] = []
+    handle = register_optimizer_step_post_hook(lambda *given: called.append("step"))
+    try:
+        train_step(state, batches[1])
+        assert called == ["step"]
+        with pytest.raises(NoProgramError, match="step has hooks"):
+            fused(state)
+    finally:
+        handle.remove()
+    state.optimizer.step = types.MethodType(type(state.optimizer).step, state.optimizer)  # type: ignore[method-assign]
+    fused(state)  # which is the same one
+    state.optimizer.step = lambda closure=None: None  # type: ignore[assignment, method-assign]
+    with pytest.raises(NoProgramError, match="one of your own"):
+        fused(state)
+
+
+def test_a_kernel_that_does_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a torch whose fused kernel went wrong."""
+    state, batches = made(torch.optim.SGD)
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda parameters, *given, **options: parameters[0].add_(1.0))
+    chosen = choose(state, batches, steps=10**9, asked="fused")
+    assert (chosen.program, "parameters part by" in chosen.choice.reason) == (None, True)

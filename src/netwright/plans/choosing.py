@@ -24,7 +24,7 @@ from netwright.plans.comparing import (
     time_steps,
     try_plan,
 )
-from netwright.plans.fusing import fused
+from netwright.plans.fusing import fused, try_moves
 from netwright.plans.kernels import are_built, kernels, may_save
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
@@ -38,15 +38,15 @@ from netwright.step import Program, TrainState, train_step
 CAPTURE_S = 0.6  # what recording is expected to take, before anything is known of it
 COMPILE_S = 12.0
 AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to compare it
-FUSE_S = 0.5  # to time it
+FUSE_S = 0.3  # to compare and to time it
 RECORD_S = 0.6
 SPLIT_S = 0.5
 KERNELS_S, BUILD_S = 0.3, 1.0  # to make and to compare it; to compile its kernels, where they were not before
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
-# The fused update is the plain one but for one kernel, which is never slower: what is to be told apart is noise alone.
-LEAST_GAIN_FUSED = 0.03
+LEAST_GAIN_FUSED = 0.01  # it is the plain update but for one kernel, which is timed by itself
+LEAST_UNTIMED = 1_000  # updates of a run whose module is not called to time one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +54,20 @@ class Way:
     """A plan that may be tried.
 
     Attributes:
+        make: What makes it; None of the way that calls module and loss as the plain update does, hooks included, with
+            batches of any shape: only the optimizer's step is another one.
         cost: Seconds that it is expected to take to be made.
         saves: Shares of an update that it may save: of one below 1 ms, below 4 ms, and of a longer one. Much of a short
             one is overhead, much of a long one arithmetic.
         least: Share of an update that it must be faster by.
         part_of: Ways that do all that this one does; where one of them is taken, this one is not tried.
-        calls: It calls module and loss as the plain update does, hooks included, with batches of any shape.
     """
 
-    make: Make
+    make: Make | None
     cost: float
     saves: tuple[float, float, float]
     least: float = LEAST_GAIN
     part_of: tuple[str, ...] = ()
-    calls: bool = False
 
     def pays(self, seconds: float, steps: int) -> bool:
         """Whether it is expected to save what it costs to try, where an update takes so long."""
@@ -91,8 +91,10 @@ class Trials:
     plain: float | None = None
     done: dict[str, tuple[New, Measured, float] | NoProgramError] = field(default_factory=dict)
 
-    def of(self, name: str, state: TrainState, batches: list[Batch], make: Make) -> tuple[New, Measured, float]:
+    def of(self, name: str, state: TrainState, batches: list[Batch], way: Way) -> tuple[New, Measured, float]:
         """What makes a plan's programs, their time, and the seconds that it took to make.
+
+        Where no plain update was timed, times are those of the optimizer's step alone.
 
         Raises:
             NoProgramError: As ``try_plan``; also where trying it raised anything else, as memory that is full.
@@ -100,8 +102,11 @@ class Trials:
         if name not in self.done:
             try:
                 with threads_as_before():  # also where it raises
-                    self.done[name] = try_plan(state, batches, make)
-                if make is compiled:
+                    if way.make is None:
+                        self.done[name] = self._by_its_step(state)
+                    else:
+                        self.done[name] = try_plan(state, batches, way.make)
+                if way.make is compiled:
                     remember(name, state, batches[0])
             except NoProgramError as reason:
                 self.done[name] = reason
@@ -111,6 +116,13 @@ class Trials:
         if isinstance(found, NoProgramError):
             raise found
         return found
+
+    def _by_its_step(self, state: TrainState) -> tuple[New, Measured, float]:
+        began = time.perf_counter()
+        moves = try_moves(state)
+        plain = self.plain or moves.step
+        measured = Measured(plain - moves.step + moves.kernel, plain, moves.apart)
+        return fused(state), measured, time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,7 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
         found = {
             **({"kernels": Way(kernels, cost, saves)} if saves else {}),
             "recorded": Way(recorded, RECORD_S, (0.4, 0.25, 0.1)),
-            "fused": Way(fused, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, ("recorded", "kernels"), calls=True),
+            "fused": Way(None, FUSE_S, (0.25, 0.15, 0.05), LEAST_GAIN_FUSED, part_of=("recorded", "kernels")),
             "split": Way(split, SPLIT_S, (0.0, 0.1, 0.2)),
             **found,
         }
@@ -179,15 +191,25 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """The ways that will do for a state and its batches, the batches to try them by, and why no others will do."""
+    """The ways that will do for a state and its batches.
+
+    Attributes:
+        ways: By name.
+        batches: To try them by.
+        others: Why the other ones of the device will not do.
+        names: Of all of the device.
+        hooked: The module is not called to try a way: its hooks may reach what is no part of a copy.
+    """
 
     ways: Mapping[str, Way]
     batches: list[Batch]
     others: str = ""
+    names: tuple[str, ...] = ()
+    hooked: bool = False
 
 
 def usable_ways(state: TrainState, batches: list[Batch]) -> Usable:
-    """Which ways may be tried: of batches that differ in shape, or a module with hooks, those that call it.
+    """Which ways may be tried: of batches that differ in shape, or a module with hooks, the one that calls it.
 
     Raises:
         NoProgramError: None, and why.
@@ -197,30 +219,35 @@ def usable_ways(state: TrainState, batches: list[Batch]) -> Usable:
         raise NoProgramError("there are fewer than two batches to try it by")
     same = _alike(batches)
     known = candidates(state, same or batches)
+    hooked = False
     try:
         refuse(state)
-        if same:
-            return Usable(known, same)
-        others = "batches differ in shape"
+        others = "" if same else "batches differ in shape"
     except NoProgramError as reason:
-        others = str(reason)
-    if calling := {name: way for name, way in known.items() if way.calls}:
-        return Usable(calling, same or batches, others)
-    raise NoProgramError(others)
+        others, hooked = str(reason), True
+    ways = {name: way for name, way in known.items() if way.make is None} if others else known
+    largest_first = sorted(batches, key=lambda one: -sum(value.numel() for value in one.inputs.values()))
+    return Usable(ways, same or largest_first, others, tuple(known), hooked)
 
 
 def _fastest(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -> Chosen:
     known, batches = usable.ways, usable.batches
+    if not known:
+        return _plain(usable.others)
+    if usable.hooked:
+        return _by_its_step(state, usable, steps=steps, trials=trials)
+    why = f"{usable.others}; " if usable.others else ""
     trial = copied(state)
     began = time.perf_counter()
     train_step(trial, batches[0])
     first = time.perf_counter() - began  # longer than the others, so where this does not pay no plan does
     if not any(way.may_pay(first, steps) for way in known.values()):
-        return _plain(f"{steps:,} updates, {steps * first:.1f} s at the most: less than another plan would pay for")
-    plain = trials.plain or time_steps([trial], batches, most=0.0)[0]
+        most = f"{steps:,} updates, {steps * first:.1f} s at the most"
+        return _plain(f"{why}{most}: less than another plan would pay for")
+    plain = trials.plain = trials.plain or time_steps([trial], batches, most=0.0)[0]
     if not any(way.pays(plain, steps) for way in known.values()):
         whole = f"{in_units(plain)} an update, {steps * plain:.0f} s in all"
-        return _plain(f"{whole}: less than another plan would pay for")
+        return _plain(f"{why}{whole}: less than another plan would pay for")
     share, chosen = 1.0, None
     said = [usable.others] if usable.others else []
     for name, way in known.items():
@@ -228,7 +255,7 @@ def _fastest(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -
         if taken in way.part_of or not way.pays(share * plain, steps):
             continue
         try:
-            new, measured, cost = trials.of(name, state, batches, way.make)
+            new, measured, cost = trials.of(name, state, batches, way)
         except NoProgramError as reason:
             said.append(f"{name}: {reason}")
             continue
@@ -240,32 +267,62 @@ def _fastest(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -
     return chosen or _plain("; ".join(said) or f"{in_units(plain)} an update")
 
 
+def _by_its_step(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -> Chosen:
+    """What saves the most of the optimizer's step, which is all that is timed of a module that is not to be called."""
+    if steps < LEAST_UNTIMED:
+        return _plain(f"{usable.others}; {steps:,} updates: less than another plan would pay for")
+    said = [usable.others]
+    for name, way in usable.ways.items():
+        try:
+            new, measured, _ = trials.of(name, state, usable.batches, way)
+        except NoProgramError as reason:
+            said.append(f"{name}: {reason}")
+            continue
+        if steps * (measured.plain - measured.seconds) > WORTH * way.cost:
+            return Chosen(new(), Choice(name="plan", value=name, reason=_told_step(measured, usable.others)))
+        said.append(f"{name}: {_told_step(measured)}")
+    return _plain("; ".join(said))
+
+
 def _forced(state: TrainState, usable: Usable, name: str, trials: Trials) -> Chosen:
     """The plan that was asked for, whatever it gains."""
-    new, measured, cost = trials.of(name, state, usable.batches, _way(state, name, usable).make)
-    return Chosen(new(), Choice(name="plan", value=name, reason=_told(measured, cost), asked=True))
+    way = _way(state, name, usable)
+    new, measured, cost = trials.of(name, state, usable.batches, way)
+    told = _told(measured, cost) if way.make else _told_step(measured)
+    return Chosen(new(), Choice(name="plan", value=name, reason=told, asked=True))
 
 
 def _as_begun(state: TrainState, usable: Usable, begun: Choice) -> Chosen:
     """The plan of the run that is resumed, made without a trial."""
     way = _way(state, begun.value, usable)
     with threads_as_before():
-        new = made(state, usable.batches, way.make)
+        new = fused(state) if way.make is None else made(state, usable.batches, way.make)
     return Chosen(new(), begun)
 
 
 def _way(state: TrainState, name: str, usable: Usable) -> Way:
     if name in usable.ways:
         return usable.ways[name]
-    known = ", ".join(usable.ways)
-    raise NoProgramError(usable.others or f"there is no such plan for this module on {state.device.type}; {known} are")
+    if name in usable.names:
+        raise NoProgramError(usable.others)
+    known = ", ".join(usable.names)
+    raise NoProgramError(f"there is no such plan for this module on {state.device.type}; {known} are")
 
 
 def _told(measured: Measured, cost: float, others: str = "") -> str:
-    return (
-        f"{in_units(measured.seconds)} an update instead of {in_units(measured.plain)}; made in {cost:.0f} s; after "
-        f"{COMPARED} updates parameters part by {measured.apart:.0e} of the way they went"
-    ) + (f"; no other plan: {others}" if others else "")
+    times = f"{in_units(measured.seconds)} an update instead of {in_units(measured.plain)}; made in {cost:.0f} s"
+    return f"{times}; {_told_apart(measured, others)}"
+
+
+def _told_step(measured: Measured, others: str = "") -> str:
+    saved = measured.plain - measured.seconds
+    less = f"{in_units(abs(saved))} {'less' if saved > 0 else 'more'}"
+    return f"the optimizer's step takes {less}; {_told_apart(measured, others)}"
+
+
+def _told_apart(measured: Measured, others: str) -> str:
+    told = f"after {COMPARED} updates parameters part by {measured.apart:.0e} of the way they went"
+    return told + (f"; no other plan: {others}" if others else "")
 
 
 def _plain(reason: str, *, asked: bool = False) -> Chosen:

@@ -146,7 +146,7 @@ def apart(state: TrainState, program: Program, batches: list[Batch]) -> tuple[fl
     for (name, first), second, third in zip(
         plain.model.named_buffers(), other.model.buffers(), nudged.model.buffers(), strict=True
     ):
-        far, rounding, size = (_norm([(first, one)]) for one in (second, third, torch.zeros_like(first)))
+        far, rounding, size = (distance([(first, one)]) for one in (second, third, torch.zeros_like(first)))
         # Each by itself: beside a large table a statistic that stands still would not be seen.
         if not far <= max(TOLERANCE * size, NUDGED * rounding):
             raise NoProgramError(f"{name}, which is no parameter, differs")
@@ -169,8 +169,8 @@ def nudge(state: TrainState, rounds: float = 1.0) -> None:
 def share_of_way(start: Iterable[Tensor], plain: Iterable[Tensor], other: Iterable[Tensor]) -> float:
     """How far two states' parameters part, as a share of the way that the first one's went from the start."""
     plain = list(plain)
-    way = _norm(zip(plain, start, strict=True))
-    return _norm(zip(plain, other, strict=True)) / max(way, 1e-30)
+    way = distance(zip(plain, start, strict=True))
+    return distance(zip(plain, other, strict=True)) / max(way, 1e-30)
 
 
 def allowed(rounding: float) -> float:
@@ -181,6 +181,8 @@ def allowed(rounding: float) -> float:
 def _compare_sums(plain: Sums, other: Sums, nudged: Sums) -> None:
     """Metrics come out the same too: what Python or NumPy counts would be the traced batch's for ever."""
     for name, (total, count) in plain.metrics.items():
+        if not any(float(one) for one in (count, other.held(name)[1], nudged.held(name)[1])):
+            continue  # nothing to count in these batches, as where there is no entity
         value, found, third = (float(one[0] / one[1]) for one in ((total, count), other.held(name), nudged.held(name)))
         if not _near(value, found, third, METRIC_TOLERANCE):
             raise NoProgramError(f"its {name} is {found:.4g} where the plain update has {value:.4g}")
@@ -191,7 +193,8 @@ def _near(plain: float, other: float, nudged: float, tolerance: float) -> bool:
     return abs(plain - other) <= max(tolerance * max(1.0, abs(plain)), NUDGED * abs(plain - nudged))
 
 
-def _norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+def distance(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Euclidean, of all pairs of tensors together."""
     total = 0.0
     for one, other in pairs:
         if one.numel():

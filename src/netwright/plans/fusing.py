@@ -7,6 +7,9 @@ written into checkpoints: these stay those of the plain update.
 
 from __future__ import annotations
 
+import copy
+import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from netwright.batch import Batch
+from netwright.optim import is_watched, take_step
+from netwright.plans.comparing import COMPARED, NUDGED, TOLERANCE, distance
 from netwright.plans.tracing import NoProgramError, refuse
 from netwright.step import Move, Program, StepResult, TrainState, stepwise
 
 Held = Sequence[dict[str, Tensor]]
 # Parameters, their gradients, their states and the group's options; parameters and states are changed.
 Kernel = Callable[[list[Tensor], list[Tensor], Held, Mapping[str, Any]], None]
+TIMED_S, FEWEST = 0.1, 5  # at most so many seconds for both, but at least so many of each
 UNSCALED: Mapping[str, None] = {"grad_scale": None, "found_inf": None}
 
 
@@ -36,18 +42,64 @@ class Fused(Program):
         return stepwise(state, batch, move=self.move)
 
 
-def fused(state: TrainState, batch: Batch) -> Callable[[], Fused]:
+def fused(state: TrainState) -> Callable[[], Fused]:
     """What makes the plan for a state like this one.
 
     Raises:
         NoProgramError: There is no such kernel for its optimizer or its parameters.
     """
-    del batch  # any will do
     refuse(state, called=True)
     move = move_of(state.optimizer)
     if isinstance(move, str):
         raise NoProgramError(move)
     return partial(Fused, move)
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Seconds of the optimizer's step and of the kernel's, and how far parameters part by them."""
+
+    step: float
+    kernel: float
+    apart: float
+
+
+def try_moves(state: TrainState) -> Moves:
+    """Compare and time the optimizer's step and the kernel's, which are all that differs, on copies of the optimizer.
+
+    Gradients are drawn. The module is not called, and so none of its hooks, which may know more than the module.
+
+    Raises:
+        NoProgramError: As ``fused``; or they do not do the same.
+    """
+    move = fused(state)().move
+    plain, other = copy.deepcopy(state.optimizer), copy.deepcopy(state.optimizer)
+    first, second = _parameters(plain), _parameters(other)
+    start = [one.detach().clone() for one in first]
+    generator = torch.Generator(state.device).manual_seed(0)
+    for _ in range(COMPARED):
+        for one, two in zip(first, second, strict=True):
+            one.grad = torch.empty_like(one).normal_(generator=generator)
+            two.grad = one.grad.clone(memory_format=torch.preserve_format)
+        plain.step()
+        move(other)
+    nothing = [torch.zeros_like(one) for one in start]
+    way, far, size = (distance(zip(first, them, strict=True)) for them in (start, second, nothing))
+    rounding = max((torch.finfo(one.dtype).eps for one in first), default=0.0) * size
+    if not far <= max(TOLERANCE * way, NUDGED * rounding):
+        raise NoProgramError(f"parameters part by {far / max(way, 1e-30):.1e} of the way they go")
+    taken: tuple[list[float], list[float]] = ([], [])
+    began = time.perf_counter()
+    while len(taken[0]) < FEWEST or time.perf_counter() - began < TIMED_S:
+        for do, optimizer, found in ((take_step, plain, taken[0]), (move, other, taken[1])):
+            start_s = time.perf_counter()
+            do(optimizer)
+            found.append(time.perf_counter() - start_s)
+    return Moves(statistics.median(taken[0]), statistics.median(taken[1]), far / max(way, 1e-30))
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
 
 
 def move_of(optimizer: torch.optim.Optimizer) -> Move | str:
@@ -67,6 +119,9 @@ def move_of(optimizer: torch.optim.Optimizer) -> Move | str:
 
 @torch.no_grad()
 def _move(kernel: Kernel, optimizer: torch.optim.Optimizer) -> None:
+    if is_watched(optimizer):  # since the plan was made
+        take_step(optimizer)
+        return
     moved: list[tuple[list[Tensor], list[Tensor], Held, Mapping[str, Any]]] = []
     for group in optimizer.param_groups:
         parameters = [one for one in group["params"] if one.grad is not None]

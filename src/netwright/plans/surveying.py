@@ -138,7 +138,9 @@ def _plain_seconds(session: Session, batches: list[Batch]) -> float:
 def _try(session: Session, name: str, way: Way, batches: list[Batch], trials: Trials) -> None:
     """Time a plan beside the plain update, twice: what else the machine does only makes them longer."""
     try:
-        new, measured, cost = trials.of(name, session.state, batches, way.make)
+        new, measured, cost = trials.of(name, session.state, batches, way)
+        if way.make is None:  # its own part is timed by itself
+            return
         with threads_as_before():
             plain, seconds = time_beside(session.state, new, batches)
     except NoProgramError:

@@ -58,7 +58,7 @@ def chosen_threads(
         return None
     drawn = random_state(state.device)
     try:
-        refuse(state, called=True)
+        refuse(state)
         trial = copied(state)
         with threads_as_before():
             torch.set_num_threads(1)  # several take milliseconds for what one does in a tenth, where a core is busy

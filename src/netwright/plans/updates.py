@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netwright.optim import is_watched
+
 Options = Mapping[str, Any]
 # New parameter and state, of the parameter, its gradient, its state, the rate (float64, 0-d) and the group's options.
 Update = Callable[[Tensor, Tensor, dict[str, Tensor], Tensor, Options], tuple[Tensor, dict[str, Tensor]]]
@@ -81,9 +83,8 @@ def rule_of(optimizer: torch.optim.Optimizer) -> Rule | str:
     rule = RULES.get(kind)
     if rule is None:
         return f"the update of {kind.__name__} is not one that can be put into a program"
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-    if any(hooks):
-        return "the optimizer has hooks"
+    if is_watched(optimizer):
+        return "the optimizer's step has hooks, or is one of your own"
     for group in optimizer.param_groups:
         for name in rule.refused:
             if group.get(name):

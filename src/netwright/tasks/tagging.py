@@ -193,7 +193,7 @@ def _tables(device: torch.device, places: tuple[int, ...], types: tuple[int, ...
     """
     place, kind = torch.tensor((*places, OUTSIDE), device=device), torch.tensor((*types, -1), device=device)
     opens, goes_on = (place == BEGIN) | (place == INSIDE), (place == INSIDE) | (place == END)
-    return place != OUTSIDE, kind, ~(opens[:, None] & goes_on & (kind[:, None] == kind))
+    return place != OUTSIDE, kind, ~(opens[:, None] & goes_on & (kind[:, None] == kind)).flatten()
 
 
 def _entity_f1(
@@ -205,8 +205,8 @@ def _entity_f1(
     and are of one type.
     """
     tags = torch.where(kept, torch.stack((targets, preds)), len(inside) - 1)  # (2, B, T)
-    parted = part.take(torch.add(tags[..., 1:], tags[..., :-1], alpha=len(inside)))
-    kind, last = types.take(tags), inside.take(tags)
+    parted = part[torch.add(tags[..., 1:], tags[..., :-1], alpha=len(inside))]
+    kind, last = types[tags], inside[tags]
     first = last.clone()
     first[..., 1:] &= parted
     last[..., :-1] &= parted
