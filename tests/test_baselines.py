@@ -1,6 +1,7 @@
 """Baselines, worst samples, and how an evaluation looks on a terminal."""
 
 import base64
+import importlib
 import io
 import math
 import time
@@ -12,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 from evaluation_fixture import blobs, classified, data_of, probabilities
@@ -22,6 +25,8 @@ from netwright.evaluation import Predictions, baselines, beside_baselines, score
 from netwright.evaluation.worst import thumbnail
 from netwright.results import Baseline, Evaluation, Score
 from netwright.tables import render_evaluation
+
+fitting: Any = importlib.import_module("netwright.evaluation.baselines")  # the package has a function of that name
 
 
 def test_baselines_of_a_classification() -> None:
@@ -37,6 +42,24 @@ def test_baselines_of_a_classification() -> None:
         assert one.score.low < one.score.value < one.score.high  # type: ignore[operator]
         assert "scored on all 1,000 samples" in one.detail
     assert baselines(data, "test", "classification", seed=0) == tuple(found.values())
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_simplest_answers_are_those_of_scikit_learn(classes: int) -> None:
+    """Which takes two seconds to import; also of samples that lie close beside each other, far from others."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(1_500, 2)).astype(np.float32)
+    inputs[:, 0] = np.linspace(0, 1, 1_500)
+    inputs[0] = 50.0
+    scores = inputs @ generator.normal(size=(2, classes)) + 0.3 * generator.normal(size=(1_500, classes))
+    targets = scores.argmax(1)
+    train, other = (fitting._Samples(inputs[part], targets[part]) for part in (slice(0, 1_000), slice(500, 1_500)))
+    ours = fitting._logistic(train, other, "classification"), fitting._nearest(train, other, "classification")
+    inverse_penalty = fitting.INVERSE_PENALTY * fitting.MAX_TRAIN / 1_000
+    theirs = LogisticRegression(C=inverse_penalty), KNeighborsClassifier(1, algorithm="brute")
+    for answers, model in zip(ours, theirs, strict=True):
+        assert (answers == model.fit(inputs[:1_000], targets[:1_000]).predict(other.features)).mean() >= 0.998
+    assert (ours[1][:500] == targets[500:1_000]).all()  # each finds itself
 
 
 def test_baselines_on_training_data_have_no_neighbour() -> None:

@@ -287,7 +287,8 @@ def _logistic(train: _Samples, other: _Samples, task: Task) -> NDArray[Any]:
     features = train.features
     labels, codes = np.unique(train.targets, return_inverse=True)
     rows, shape = np.arange(len(codes)), (features.shape[1] + 1, len(labels))  # a last row of biases
-    penalty = 1 / (INVERSE_PENALTY * max(len(codes), MAX_TRAIN))  # for the mean over samples
+    # For the mean over samples; of two classes scikit-learn has one vector, whose halves are the two here.
+    penalty = (2 if len(labels) == 2 else 1) / (INVERSE_PENALTY * max(len(codes), MAX_TRAIN))
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(shape).astype(np.float32)
