@@ -103,7 +103,7 @@ class Trials:
             try:
                 with threads_as_before():  # also where it raises
                     if way.make is None:
-                        self.done[name] = self._by_its_step(state)
+                        self.done[name] = self._fused(state)
                     else:
                         self.done[name] = try_plan(state, batches, way.make)
                 if way.make is compiled:
@@ -117,12 +117,13 @@ class Trials:
             raise found
         return found
 
-    def _by_its_step(self, state: TrainState) -> tuple[New, Measured, float]:
+    def _fused(self, state: TrainState) -> tuple[New, Measured, float]:
         began = time.perf_counter()
-        moves = try_moves(state)
+        new = fused(state)
+        moves = try_moves(state.optimizer, new().move)
         plain = self.plain or moves.step
         measured = Measured(plain - moves.step + moves.kernel, plain, moves.apart)
-        return fused(state), measured, time.perf_counter() - began
+        return new, measured, time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +227,7 @@ def usable_ways(state: TrainState, batches: list[Batch]) -> Usable:
     except NoProgramError as reason:
         others, hooked = str(reason), True
     ways = {name: way for name, way in known.items() if way.make is None} if others else known
-    largest_first = sorted(batches, key=lambda one: -sum(value.numel() for value in one.inputs.values()))
-    return Usable(ways, same or largest_first, others, tuple(known), hooked)
+    return Usable(ways, same or sorted(batches, key=_numbers, reverse=True), others, tuple(known), hooked)
 
 
 def _fastest(state: TrainState, usable: Usable, *, steps: int, trials: Trials) -> Chosen:
@@ -327,6 +327,11 @@ def _told_apart(measured: Measured, others: str) -> str:
 
 def _plain(reason: str, *, asked: bool = False) -> Chosen:
     return Chosen(None, Choice(name="plan", value="eager", reason=reason, asked=asked))
+
+
+def _numbers(batch: Batch) -> int:
+    """How many a batch's inputs have."""
+    return sum(value.numel() for value in batch.inputs.values())
 
 
 def _alike(batches: list[Batch]) -> list[Batch]:

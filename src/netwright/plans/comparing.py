@@ -77,8 +77,8 @@ def copied(state: TrainState) -> TrainState:
 def time_steps(states: Sequence[TrainState], batches: list[Batch], *, most: float = TIMED_S) -> list[float]:
     """For each state the median of seconds an update, of ``TIMED`` or as many as ``most`` seconds allow.
 
-    Where batches differ in shape, each is timed once at least.
-    They go on in turns, so that what else the machine does meanwhile befalls all of them alike.
+    They go on in turns, so that what else the machine does meanwhile befalls all of them alike. Where batches differ in
+    shape, each is timed once at least.
     """
     for state in states:
         for batch in batches[:2]:

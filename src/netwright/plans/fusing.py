@@ -64,19 +64,18 @@ class Moves:
     apart: float
 
 
-def try_moves(state: TrainState) -> Moves:
+def try_moves(optimizer: torch.optim.Optimizer, move: Move) -> Moves:
     """Compare and time the optimizer's step and the kernel's, which are all that differs, on copies of the optimizer.
 
     Gradients are drawn. The module is not called, and so none of its hooks, which may know more than the module.
 
     Raises:
-        NoProgramError: As ``fused``; or they do not do the same.
+        NoProgramError: They do not do the same.
     """
-    move = fused(state)().move
-    plain, other = copy.deepcopy(state.optimizer), copy.deepcopy(state.optimizer)
+    plain, other = copy.deepcopy(optimizer), copy.deepcopy(optimizer)
     first, second = _parameters(plain), _parameters(other)
     start = [one.detach().clone() for one in first]
-    generator = torch.Generator(state.device).manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     for _ in range(COMPARED):
         for one, two in zip(first, second, strict=True):
             one.grad = torch.empty_like(one).normal_(generator=generator)
@@ -91,9 +90,9 @@ def try_moves(state: TrainState) -> Moves:
     taken: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
     while len(taken[0]) < FEWEST or time.perf_counter() - began < TIMED_S:
-        for do, optimizer, found in ((take_step, plain, taken[0]), (move, other, taken[1])):
+        for do, its_own, found in ((take_step, plain, taken[0]), (move, other, taken[1])):
             start_s = time.perf_counter()
-            do(optimizer)
+            do(its_own)
             found.append(time.perf_counter() - start_s)
     return Moves(statistics.median(taken[0]), statistics.median(taken[1]), far / max(way, 1e-30))
 
