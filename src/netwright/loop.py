@@ -23,6 +23,7 @@ from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource, Source
 from netwright.given import Given, refuse
 from netwright.layout import plain_layout
+from netwright.optim import compiler_spared
 from netwright.options import make_options
 from netwright.randomness import random_state, set_random_state
 from netwright.records import Settings
@@ -70,7 +71,8 @@ def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, 
     refuse(settings, dict.fromkeys(OF_A_RUN, "a loop of your own, which keeps no run"))
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
-        session = prepare(model, data, settings, given or Given())
+        with compiler_spared():
+            session = prepare(model, data, settings, given or Given())
         around.enter_context(memory_kept(session.state.device.type))
         if settings.plan != "auto":
             session = adopt(session)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +21,11 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 ZERO_GRAD = torch.optim.Optimizer.zero_grad
 # What torch puts around the step of each optimizer: it calls hooks, and tells a profiler of it.
 AROUND_STEP = torch.optim.Optimizer.profile_hook_step(lambda optimizer: None).__code__
+# And within it: gradients are switched off, and torch's compiler is told to stop there.
+WITHOUT_GRADIENTS = hooks._use_grad_for_differentiable(lambda optimizer: None).__code__
+# What torch puts around methods that its compiler is to leave out, and where it then keeps what it calls.
+LEFT_OUT, KEPT_AS = torch._disable_dynamo(lambda: None).__code__, "__dynamo_disable"
+COMPILER = "torch._dynamo"
 # Rates with which each optimizer is commonly started; used only where nothing is asked.
 USUAL_LR = {"SGD": 0.01, "LBFGS": 1.0, "Adadelta": 1.0, "Adagrad": 0.01, "ASGD": 0.01, "Rprop": 0.01, "RMSprop": 0.001}
 
@@ -110,13 +117,42 @@ def is_watched(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """As ``step``, without what torch puts around it where there is neither a hook nor a profiler."""
+def take_step(optimizer: torch.optim.Optimizer, *closure: Callable[[], Any]) -> Any:
+    """As ``step``, without what torch puts around it where there is neither a hook nor a profiler.
+
+    Nor is torch's compiler imported, where nobody has, to be told of the step.
+    """
     if is_watched(optimizer) or torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
-        optimizer.step()
-    else:
-        step: Any = optimizer.step
-        step.__func__.__wrapped__(optimizer)
+        return optimizer.step(*closure)
+    step: Any = optimizer.step
+    step = step.__func__.__wrapped__
+    if COMPILER in sys.modules or getattr(step, "__code__", None) is not WITHOUT_GRADIENTS:
+        return step(optimizer, *closure)
+    with torch.set_grad_enabled(optimizer.defaults["differentiable"]):
+        return step.__wrapped__(optimizer, *closure)
+
+
+@contextlib.contextmanager
+def compiler_spared() -> Iterator[None]:
+    """Inside, an optimizer is made, read and set without torch's compiler being imported, which takes 2 seconds.
+
+    torch imports it there only to have it leave the method out. Where nobody has imported it, it compiles nothing.
+    """
+    own = [] if COMPILER in sys.modules else [one for one in _left_out() if not hasattr(one, KEPT_AS)]
+    for one in own:
+        setattr(one, KEPT_AS, one)
+    try:
+        yield
+    finally:
+        for one in own:
+            if getattr(one, KEPT_AS, None) is one:
+                delattr(one, KEPT_AS)
+
+
+def _left_out() -> list[Callable[..., Any]]:
+    """The methods of optimizers that torch's compiler leaves out, as they are written."""
+    methods = [one for one in vars(torch.optim.Optimizer).values() if getattr(one, "__code__", None) is LEFT_OUT]
+    return [method.__wrapped__ for method in methods]
 
 
 def constant(step: int, *, total_steps: int) -> float:

@@ -343,7 +343,7 @@ def _closure_step(state: TrainState, batch: Batch) -> StepResult:
 
     try:
         with torch.enable_grad():
-            state.optimizer.step(closure)  # type: ignore[arg-type]
+            take_step(state.optimizer, closure)
     except _NotFiniteError:
         return StepResult(first[0].loss, finite=False)
     if not all(bool(one.isfinite().all()) for one in state.parameters):

@@ -27,6 +27,7 @@ from netwright.inference import check_same_model, data_of, eval_batch, is_lazy, 
 from netwright.journal import Journal, describe_choices, start_run
 from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_random
+from netwright.optim import compiler_spared
 from netwright.packing import unpack_state
 from netwright.plans.adopting import adopt, begin
 from netwright.plans.comparing import threads_as_before
@@ -69,6 +70,7 @@ def train(
     settings, given, progress = settings or Settings(), given or Given(), progress or Silent()
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
+        around.enter_context(compiler_spared())
         begin(model, data, settings, given)
         session = prepare(model, data, settings, given)
         around.enter_context(memory_kept(session.state.device.type))
@@ -106,7 +108,7 @@ def resume(
     folder = run if isinstance(run, Run) else open_run(run)
     progress = progress or Silent()
     spec = folder.read_spec()
-    with locked(folder), threads_as_before():
+    with locked(folder), threads_as_before(), compiler_spared():
         _check_given(spec, given or Given(), folder)
         seed_all(spec.settings.seed)
         module = rebuild(folder, spec) if model is None else model

@@ -18,6 +18,7 @@ from torch import nn
 from netwright.checks.catalogue import finding
 from netwright.checks.runner import Check
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick, set_mode
+from netwright.optim import take_step
 from netwright.records import Finding
 
 FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01)  # in the order of their worth, should the time run out
@@ -199,7 +200,7 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             if subject.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), subject.max_grad_norm)
-            optimizer.step()
+            take_step(optimizer)
         except (RuntimeError, TypeError) as error:
             raise NotCheckedError(f"a short training raised {type(error).__name__}") from error
     last = mean_loss(subject, model, batches)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, set_mode
 from netwright.checks.sweep import Short, batches_of, train
+from netwright.optim import take_step
 
 STEPS = 30
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -100,7 +101,7 @@ def guess_loss(subject: Subject, answer: Tensor, inputs: Inputs, targets: Any) -
             return loss
 
         with contextlib.suppress(RuntimeError, NotCheckedError):  # a loss of probabilities ends at 0 and 1
-            optimizer.step(closure)  # type: ignore[no-untyped-call]
+            take_step(optimizer, closure)
     finite = [value for value in found if math.isfinite(value)]
     if not finite:
         raise NotCheckedError("the loss of a constant answer could not be found")

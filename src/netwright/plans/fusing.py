@@ -80,7 +80,7 @@ def try_moves(optimizer: torch.optim.Optimizer, move: Move) -> Moves:
         for one, two in zip(first, second, strict=True):
             one.grad = torch.empty_like(one).normal_(generator=generator)
             two.grad = one.grad.clone(memory_format=torch.preserve_format)
-        plain.step()
+        take_step(plain)
         move(other)
     nothing = [torch.zeros_like(one) for one in start]
     way, far, size = (distance(zip(first, them, strict=True)) for them in (start, second, nothing))
@@ -126,7 +126,7 @@ def _move(kernel: Kernel, optimizer: torch.optim.Optimizer) -> None:
         parameters = [one for one in group["params"] if one.grad is not None]
         states = [optimizer.state[one] for one in parameters]
         if parameters and not all(_begun(one, group) for one in states):
-            optimizer.step()  # which makes the state of those that have none yet
+            take_step(optimizer)  # which makes the state of those that have none yet
             return
         for parameter, held in zip(parameters, states, strict=True):
             for name, value in held.items():

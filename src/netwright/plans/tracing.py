@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.plans.attributes import attributes
+from netwright.plans.operations import NoProgramError as NoProgramError
+from netwright.plans.operations import operations
 from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
 from netwright.randomness import random_state, set_random_state
 from netwright.step import Recipe, TrainState, forward, train_step
@@ -24,10 +26,6 @@ from netwright.step import Recipe, TrainState, forward, train_step
 # Where a module keeps functions that are called beside forward; a program would run them once, while it is made.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
-
-
-class NoProgramError(Exception):
-    """Why an update cannot be one program."""
 
 
 @dataclass(slots=True)
@@ -183,11 +181,10 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
     """
     before, drawn = attributes(state.model), random_state(state.device)
     try:
-        from torch.fx.experimental.proxy_tensor import make_fx
 
         def made() -> torch.fx.GraphModule:
             set_random_state(drawn, state.device)
-            return make_fx(function)(*(one.clone() for one in example))
+            return operations(function, [one.clone() for one in example])
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,0 +1,148 @@
+"""What a function of tensors does, as a graph of torch's operations: those that reach kernels, below autograd.
+
+graph = operations(function, [x, weight])
+graph(x, weight)   # the same operations again, without the function
+
+As ``torch.fx.experimental.proxy_tensor.make_fx`` of real tensors, which imports torch's whole compiler for it; that
+takes 2 seconds, longer than many a training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils.weak import WeakTensorKeyDictionary
+
+ATEN = torch.ops.aten
+# What may stand in a graph beside tensors.
+PLAIN = (int, float, bool, complex, str, torch.dtype, torch.device, torch.memory_format, torch.layout, type(None))
+
+
+class NoProgramError(Exception):
+    """Why an update cannot be one program."""
+
+
+def operations(function: Callable[..., Any], example: list[Tensor]) -> GraphModule:
+    """Call a function once, and list what is done.
+
+    Args:
+        example: Its arguments, which it may change; the graph takes others of their shapes and dtypes. Tensors that it
+            has from elsewhere are constants of the graph.
+
+    Returns:
+        A module that gives what the function gave, tensors in lists, tuples and dictionaries. Of each node
+        ``meta["val"]`` has shape, strides and dtype, without numbers.
+
+    Raises:
+        NoProgramError: It reads a number out of a tensor, so that what it does may be another thing the next time, or
+            calls an operation with what cannot be written down.
+    """
+    recorder = _Recorder()
+    for number, one in enumerate(example):
+        recorder.follow(one, recorder.graph.placeholder(f"arg{number}_1"))
+    with _no_autocast_cache(), recorder:
+        result = function(*example)
+    recorder.graph.output(tree_map(recorder.written, result))
+    return GraphModule(recorder.root, recorder.graph)
+
+
+class _Recorder(TorchDispatchMode):
+    """Sees each operation, does it, and adds it to its graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.graph, self.root = Graph(), nn.Module()
+        self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it
+        self._numbers: Any = WeakTensorKeyDictionary()  # one number each, the same each time, as of torch.tensor(2.0)
+        self._constants: dict[int, str] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it torch imports it
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given, form = tree_flatten((args, kwargs or {}))
+        tensors = [one for one in given if isinstance(one, Tensor)]
+        fixed = bool(tensors) and all(one in self._numbers for one in tensors)
+        if torch.Tag.data_dependent_output in func.tags:
+            if not fixed:
+                raise NoProgramError(f"{func} takes a number out of a tensor, on which the way may depend")
+            return self._from_numbers(func, given, form)
+        lifted = func is ATEN.lift_fresh.default  # what Python's numbers became; a copy, since it may be written to
+        args_written, kwargs_written = tree_unflatten([self.written(one) for one in given], form)
+        target = ATEN.lift_fresh_copy.default if lifted else func
+        name = self.graph._target_to_str(func.overloadpacket.__name__)
+        node = self.graph.create_node("call_function", target, args_written, kwargs_written, name=name)
+        result = func(*args, **(kwargs or {}))
+        self.follow(result, node)
+        for one in tree_flatten(result)[0]:
+            if isinstance(one, Tensor):
+                self._numbers.pop(one, None)
+        if isinstance(result, Tensor) and result.numel() == 1:
+            if lifted:
+                self._numbers[result] = result.clone()
+            elif fixed and torch.Tag.nondeterministic_seeded not in func.tags:
+                self._numbers[result] = self._from_numbers(func, given, form)
+        return result
+
+    def follow(self, result: Any, node: Node) -> None:
+        """Remember which node gave these tensors; each of several has a node of its own."""
+        node.meta["val"] = tree_map(_without_numbers, result)
+        if isinstance(result, Tensor):
+            self._nodes[result] = node
+        elif isinstance(result, (tuple, list)):
+            for place, one in enumerate(result):
+                self.follow(one, self.graph.call_function(operator.getitem, (node, place)))
+
+    def written(self, value: Any) -> Any:
+        """An argument as it stands in the graph.
+
+        Raises:
+            NoProgramError: It cannot.
+        """
+        if not isinstance(value, Tensor):
+            if not isinstance(value, PLAIN):
+                raise NoProgramError(f"an operation is given a {type(value).__name__}, which a program cannot hold")
+            return value
+        node = self._nodes.get(value)
+        if node is not None:
+            return node
+        if type(value) not in (Tensor, nn.Parameter):
+            raise NoProgramError(f"a tensor is a {type(value).__name__}, with operations of its own")
+        if id(value) not in self._constants:
+            self._constants[id(value)] = f"_tensor_constant{len(self._constants)}"
+            setattr(self.root, self._constants[id(value)], value)  # which keeps it, and so its id
+        node = self.graph.get_attr(self._constants[id(value)])
+        node.meta["val"] = _without_numbers(value)
+        return node
+
+    def _from_numbers(self, func: Any, given: list[Any], form: Any) -> Any:
+        """What an operation gives of tensors whose numbers are the same each time."""
+        args, kwargs = tree_unflatten([self._numbers[one] if isinstance(one, Tensor) else one for one in given], form)
+        return func(*args, **kwargs)
+
+
+def _without_numbers(value: Any) -> Any:
+    """A tensor that lies in memory as another does, but holds nothing."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return None if isinstance(value, Tensor) else value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+
+
+@contextlib.contextmanager
+def _no_autocast_cache() -> Iterator[None]:
+    """Inside, autocast casts a weight each time; one that was cast before would be no operation of the function."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
