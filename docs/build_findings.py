@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 import netwright
-from netwright.checks import CHECKS
 from netwright.checks.catalogue import CODES, FOLLOWERS
+from netwright.checks.every import CHECKS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "findings"

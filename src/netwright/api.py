@@ -1,4 +1,7 @@
-"""The verbs, as Python calls them. The command line calls the same ones."""
+"""The verbs, as Python calls them. The command line calls the same ones.
+
+Each loads what it needs when it is called: what can be begun before is, and a verb does not wait for another's.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,32 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 from torch import nn
 
-from netwright import training
 from netwright.answering.bundle import is_bundle
-from netwright.answering.predictor import Predictor
-from netwright.checks.asked import known_codes, refuse_seconds
-from netwright.checks.assemble import SECONDS
-from netwright.checks.assemble import check as check_module
-from netwright.checks.history import check_run
+from netwright.checks.asked import SECONDS, known_codes, refuse_seconds
 from netwright.data import load
 from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
-from netwright.evaluation import Predictions, beside_baselines
-from netwright.generation import continuations, continue_texts
 from netwright.given import Given, OptimizerGiven
-from netwright.inference import data_of, open_trained, predict_split
-from netwright.loop import Step
-from netwright.loop import training_steps as loop_over
-from netwright.optim import Schedule
 from netwright.options import make_options
-from netwright.plans.surveying import survey
-from netwright.predicting import as_list
-from netwright.predicting import predict as predict_inputs
+from netwright.plans import ahead
 from netwright.progress import Progress, choose_progress
 from netwright.records import CheckReport, PlanReport, Sampling, Settings
 from netwright.results import Evaluation, Prediction
 from netwright.run import Run, open_run
-from netwright.step import StepFunction
-from netwright.tasks import Calibrated, LossFunction, NextToken
+
+if TYPE_CHECKING:
+    from netwright.evaluation import Predictions
+    from netwright.loop import Step
+    from netwright.optim import Schedule
+    from netwright.step import StepFunction
+    from netwright.tasks import LossFunction
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run
@@ -81,6 +76,9 @@ def train(  # noqa: PLR0913 - the four objects a person may hand over, and where
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded, settings = _loaded(data, options | names, where="train(skip)")
     progress = progress or choose_progress(sys.stderr)
+    ahead.begin(model, loaded, settings, given)
+    from netwright import training
+
     done = training.train(model, loaded, run=run, given=given, progress=progress, settings=settings)
     finish(done, model, loaded, write_report=report)
     return done
@@ -110,6 +108,8 @@ def resume(  # noqa: PLR0913 - what cannot be read back from the run folder
     folder = run if isinstance(run, Run) else open_run(run)
     progress = progress or choose_progress(sys.stderr)
     loaded = data if data is None or isinstance(data, Data) else load(data)
+    from netwright import training
+
     done = training.resume(folder, model=model, data=loaded, given=given, progress=progress)
     finish(done, model, loaded, write_report=report)
     return done
@@ -134,6 +134,8 @@ def training_steps(
     **options: Any,
 ) -> Iterator[Step]:
     """Train and yield after each update; no files. Arguments as in ``train``."""
+    from netwright.loop import training_steps as loop_over
+
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded = data if isinstance(data, Data) else load(data)
     return loop_over(model, loaded, given=given, **(options | names))
@@ -164,6 +166,8 @@ def evaluate(
     Raises:
         UsageError: There is no such split, or no data.
     """
+    from netwright.inference import data_of, open_trained
+
     loaded = data if data is None or isinstance(data, Data) else load(data)
     if isinstance(subject, nn.Module):
         if loaded is None:
@@ -183,6 +187,11 @@ def assess(
     model: nn.Module, data: Data, split: str | None, *, with_baselines: bool = True, beam: int = 1
 ) -> tuple[Predictions, Evaluation]:
     """Predictions on a split, and what they score."""
+    from netwright.evaluation import beside_baselines
+    from netwright.generation import continuations
+    from netwright.inference import predict_split
+    from netwright.tasks import Calibrated, NextToken
+
     have = [name for name in ("test", "val", "train") if name in data.spec.splits]
     if split is not None and split not in have:
         raise UsageError(
@@ -226,10 +235,19 @@ def predict(
     Raises:
         UsageError: Options of sampling for a run that writes no text.
     """
+    from netwright.predicting import as_list
+
     inputs = as_list(inputs)
     if model is None and not isinstance(run, Run) and is_bundle(Path(run)):
+        from netwright.answering.predictor import Predictor
+
         found = Predictor.open(run).predict(inputs, batch_size=batch_size, beam=beam, **sampling)
         return [Prediction(**one) for one in found]
+    from netwright.generation import continue_texts
+    from netwright.inference import open_trained
+    from netwright.predicting import predict as predict_inputs
+    from netwright.tasks import NextToken
+
     trained = open_trained(run, model)
     if trained.data_spec.task == NextToken.name:
         return continue_texts(trained, inputs, make_options(Sampling, sampling))
@@ -279,6 +297,8 @@ def check(
             cure=f"nw.check({subject.__name__}(), data)" if is_class else "nw.check(net, data)",
         )
     if not isinstance(subject, nn.Module):
+        from netwright.checks.history import check_run
+
         folder = subject if isinstance(subject, Run) else open_run(subject)
         return check_run(folder, skip=known_codes(make_options(Settings, options).skip, where="check(skip)"))
     if data is None:
@@ -289,6 +309,8 @@ def check(
     settings = make_options(Settings, options | names)
     skip = known_codes(settings.skip, where="check(skip)")
     loaded = data if isinstance(data, Data) else load(data)
+    from netwright.checks.assemble import check as check_module
+
     return check_module(subject, loaded, given=given, settings=settings, skip=skip, seconds=seconds)
 
 
@@ -316,6 +338,8 @@ def plan(
         ModelError: The module cannot be copied, or its update fails.
         NetwrightError: As in ``train``, what cannot work.
     """
+    from netwright.plans.surveying import survey
+
     given, names = split_given(loss=loss, optimizer=optimizer, schedule=schedule, step=step)
     loaded, settings = _loaded(data, options | names, where="plan(skip)")
     progress = progress or choose_progress(sys.stderr)
@@ -338,6 +362,8 @@ def finish(
     run: Run, model: nn.Module | None, data: Data | None, *, write_report: bool, lang: Literal["en", "zh"] = "en"
 ) -> Evaluation:
     """Evaluate a finished run and write its report, where the extra for it is there."""
+    from netwright.inference import data_of, open_trained
+
     trained = open_trained(run, model)
     loaded = data_of(run, trained.spec, data)
     predictions, evaluation = assess(trained.model, loaded, None)

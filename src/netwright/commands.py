@@ -82,11 +82,15 @@ def _train(arguments: argparse.Namespace) -> int:
                 got="nothing",
                 cure=f"Give it, as {example}: netwright train net.py:Net --data mnist",
             )
-    from netwright import training
     from netwright.api import finish
+    from netwright.given import Given
+    from netwright.plans import ahead
 
     progress = _progress(arguments)
     model, made_with, data, settings, _ = make(arguments, say=progress.say)
+    ahead.begin(model, data, settings, Given())
+    from netwright import training
+
     run = training.train(
         model,
         data,

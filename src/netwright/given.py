@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,8 +20,10 @@ from netwright.errors import UsageError
 from netwright.models import load_function
 from netwright.optim import Schedule, decayed_groups, find_optimizer, make_optimizer, make_schedule
 from netwright.records import Choice, Plan, Settings
-from netwright.step import StepFunction
-from netwright.tasks import LossFunction
+
+if TYPE_CHECKING:
+    from netwright.step import StepFunction
+    from netwright.tasks import LossFunction
 
 OptimizerGiven = torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._compile import _disable_dynamo
 from torch.optim import optimizer as hooks
 
 from netwright.errors import UsageError, unknown_name
@@ -24,7 +25,7 @@ AROUND_STEP = torch.optim.Optimizer.profile_hook_step(lambda optimizer: None).__
 # And within it: gradients are switched off, and torch's compiler is told to stop there.
 WITHOUT_GRADIENTS = hooks._use_grad_for_differentiable(lambda optimizer: None).__code__
 # What torch puts around methods that its compiler is to leave out, and where it then keeps what it calls.
-LEFT_OUT, KEPT_AS = torch._disable_dynamo(lambda: None).__code__, "__dynamo_disable"
+LEFT_OUT, KEPT_AS = _disable_dynamo(lambda: None).__code__, "__dynamo_disable"
 COMPILER = "torch._dynamo"
 # Rates with which each optimizer is commonly started; used only where nothing is asked.
 USUAL_LR = {"SGD": 0.01, "LBFGS": 1.0, "Adadelta": 1.0, "Adagrad": 0.01, "ASGD": 0.01, "Rprop": 0.01, "RMSprop": 0.001}

@@ -29,7 +29,7 @@ from netwright.layout import plain_layout
 from netwright.loop import current_lr, finish_epoch, run_steps, set_loader_random
 from netwright.optim import compiler_spared
 from netwright.packing import unpack_state
-from netwright.plans.adopting import adopt, begin
+from netwright.plans.adopting import adopt
 from netwright.plans.comparing import threads_as_before
 from netwright.progress import Progress, Silent
 from netwright.randomness import seed_all
@@ -71,7 +71,6 @@ def train(
     with contextlib.ExitStack() as around:
         around.enter_context(threads_as_before())
         around.enter_context(compiler_spared())
-        begin(model, data, settings, given)
         session = prepare(model, data, settings, given)
         around.enter_context(memory_kept(session.state.device.type))
         found = check_before(session, given, progress)

@@ -22,12 +22,13 @@ from netwright.errors import NonFiniteError
 from netwright.given import Given
 from netwright.loop import run_steps
 from netwright.native import COMPILERS
+from netwright.plans import compiled
 from netwright.plans import dense as plan
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import try_plan
 from netwright.plans.dense_code import KINDS
 from netwright.plans.kernels import kernels
-from netwright.plans.tracing import NoProgramError
+from netwright.plans.operations import NoProgramError
 from netwright.progress import Silent
 from netwright.records import Settings
 from netwright.session import Session, prepare
@@ -425,7 +426,7 @@ def test_a_run_resumes_to_the_bit(tmp_path: Path, dropout: float) -> None:
 
 
 def test_the_kinds_of_operations_are_those_of_the_kernels() -> None:
-    source = plan.SOURCE.read_text(encoding="utf-8")
+    source = compiled.DENSE.read_text(encoding="utf-8")
     names = re.search(r"enum Kind \{(.*?)\}", source, re.DOTALL)
     assert names is not None
     assert tuple(name.strip().lower() for name in names[1].split(",")) == KINDS

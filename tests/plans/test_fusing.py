@@ -18,7 +18,8 @@ from netwright.given import Given
 from netwright.plans.choosing import LEAST_GAIN, LEAST_GAIN_FUSED, Trials, choose
 from netwright.plans.comparing import Measured, copied
 from netwright.plans.fusing import Fused, fused
-from netwright.plans.tracing import NoProgramError, like
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import like
 from netwright.records import Settings
 from netwright.session import prepare
 from netwright.step import TrainState, train_step

@@ -22,8 +22,9 @@ from netwright.given import Given
 from netwright.native import cache_folder
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
+from netwright.plans.operations import NoProgramError
 from netwright.plans.program import captured, plainly, program_of
-from netwright.plans.tracing import NoProgramError, _clipped, trace
+from netwright.plans.tracing import _clipped, trace
 from netwright.progress import Silent
 from netwright.records import Settings
 from netwright.session import Session, prepare

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from netwright.given import Given
 from netwright.plans.comparing import copied, try_plan
+from netwright.plans.operations import NoProgramError
 from netwright.plans.recording import recorded
-from netwright.plans.tracing import NoProgramError
 from netwright.randomness import random_state, set_random_state
 from netwright.step import train_step
 from plans.states import of_pictures

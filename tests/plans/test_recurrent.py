@@ -17,8 +17,8 @@ from netwright.plans import recurrent_kernels
 from netwright.plans.choosing import candidates, choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
 from netwright.plans.kernels import kernels
+from netwright.plans.operations import NoProgramError
 from netwright.plans.recurrent import Layers
-from netwright.plans.tracing import NoProgramError
 from netwright.randomness import random_state, set_random_state
 from netwright.step import train_step
 from plans.states import of_pictures

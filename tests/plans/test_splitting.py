@@ -19,8 +19,8 @@ import netwright as nw
 from netwright.given import Given
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, threads_as_before, try_plan
+from netwright.plans.operations import NoProgramError
 from netwright.plans.splitting import split
-from netwright.plans.tracing import NoProgramError
 from netwright.progress import Silent
 from netwright.randomness import random_state, set_random_state
 from netwright.records import Settings

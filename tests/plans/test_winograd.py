@@ -18,7 +18,7 @@ from netwright.plans import comparing
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.kernels import kernels
-from netwright.plans.tracing import NoProgramError
+from netwright.plans.operations import NoProgramError
 from netwright.plans.winograd import ROUNDS, convolve, gradients
 from netwright.records import Choice
 from netwright.step import train_step

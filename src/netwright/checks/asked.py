@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from netwright.checks.catalogue import CODES
 from netwright.errors import UsageError, unknown_name
 
+SECONDS = 10.0  # for all checks, beside what making the module ready takes
 MOST_SECONDS = 3600
 
 

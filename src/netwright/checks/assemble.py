@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.binding import Binding, call, found_in
-from netwright.checks import CHECKS
+from netwright.checks.asked import SECONDS
 from netwright.checks.catalogue import CODES, finding, in_order
+from netwright.checks.every import CHECKS
 from netwright.checks.facts import Samples, optimizer_facts
 from netwright.checks.overridden import replaced_in
 from netwright.checks.refused import code_of, fits_plainly
 from netwright.checks.roles import add_roles
-from netwright.checks.runner import Check, TimeUpError, load_compiler, run_checks, silence, time_limit, untouched
+from netwright.checks.runner import Check, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.sourcecode import Sources, class_place
 from netwright.checks.subject import Budget, Inputs, NotCheckedError, Subject, copy_module
 from netwright.data.batches import train_batches
@@ -34,11 +35,11 @@ from netwright.errors import NetwrightError
 from netwright.given import Given
 from netwright.layout import plain_layout
 from netwright.models import load_model
+from netwright.optim import compiler_spared
 from netwright.records import CheckReport, Settings
 from netwright.session import Session, prepare
 from netwright.tasks.objective import LogOfProbabilities
 
-SECONDS = 10.0  # for all checks, beside what making the module ready takes
 FEW = 7
 MOST_POOL = 256
 MOST_SAMPLES = 2_000
@@ -75,8 +76,7 @@ def check(
     name = name or f"{type(model).__name__} on {data.spec.name}"
     sources = Sources()
     sources.add_classes_of(model)
-    with untouched(model):
-        load_compiler()
+    with untouched(model), compiler_spared():
         try:
             with time_limit(seconds):
                 copied, own = copied_with(model, given)

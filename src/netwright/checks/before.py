@@ -10,8 +10,9 @@ import time
 
 import torch
 
-from netwright.checks import CHECKS
-from netwright.checks.assemble import SECONDS, subject_of
+from netwright.checks.asked import SECONDS
+from netwright.checks.assemble import subject_of
+from netwright.checks.every import CHECKS
 from netwright.checks.runner import run_checks, untouched
 from netwright.checks.shown import line, summary
 from netwright.checks.subject import Budget, NotCheckedError, Subject

@@ -7,7 +7,6 @@ cannot be done. What a person's module raises inside a check becomes such a sent
 from __future__ import annotations
 
 import hashlib
-import importlib
 import signal
 import sys
 import time
@@ -161,11 +160,6 @@ def _imports(frame: FrameType | None) -> int:
         found += frame.f_code.co_filename == IMPORTING
         frame = frame.f_back
     return found
-
-
-def load_compiler() -> None:
-    """Load what optimizers load at their first step: a limit that struck in the middle would leave it broken."""
-    importlib.import_module("torch._dynamo")
 
 
 @contextmanager

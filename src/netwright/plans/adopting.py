@@ -7,35 +7,18 @@ import itertools
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from netwright.batch import Batch
 from netwright.data.batches import train_batches, undisturbed
-from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
-from netwright.given import Given
-from netwright.plans import kernels
+from netwright.plans import ahead
 from netwright.plans.choosing import Chosen, Trials, choose
 from netwright.plans.threads import chosen_threads
-from netwright.records import Choice, Plan, Settings
+from netwright.records import Choice, Plan
 from netwright.session import Session
 
 LOOKED_AT = 8  # batches
-LEAST_UPDATES = 100  # of a run for which a plan is looked for before an update was timed
 OWN_LOADER = "a loader of your own is not read ahead"
-
-
-def begin(model: nn.Module, data: Data, settings: Settings, given: Given) -> None:
-    """Begin with what a plan may take long to make, before anything else of a run is; ``adopt`` waits for it."""
-    if settings.plan not in ("auto", "kernels") or given.step is not None or isinstance(data.train, LoaderSource):
-        return
-    on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if settings.device != "cpu" and (settings.device is not None or on_gpu):
-        return
-    samples = len(data.train) * (settings.epochs or 1)
-    lazy = any(map(nn.parameter.is_lazy, model.parameters()))
-    if samples >= LEAST_UPDATES * (settings.batch_size or 1) and not lazy:
-        kernels.begin(model)
 
 
 def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None = None) -> Session:
@@ -48,7 +31,7 @@ def adopt(session: Session, begun: Plan | None = None, *, trials: Trials | None 
     asked = session.settings.plan if begun is None else begun["plan"]
     batches: list[Batch] = []
     if session.state.device.type == "cpu":
-        kernels.wait(session.model)
+        ahead.wait(session.model)
     if asked != "eager" and not isinstance(session.data.train, LoaderSource):
         session.model.train()
         batches = some_batches(session)

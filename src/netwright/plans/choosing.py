@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netwright.batch import Batch
+from netwright.plans.ahead import are_built
 from netwright.plans.comparing import (
     COMPARED,
     Make,
@@ -25,12 +26,13 @@ from netwright.plans.comparing import (
     try_plan,
 )
 from netwright.plans.fusing import fused, try_moves
-from netwright.plans.kernels import are_built, kernels, may_save
+from netwright.plans.kernels import kernels, may_save
+from netwright.plans.operations import NoProgramError
 from netwright.plans.program import captured, compiled
 from netwright.plans.recording import recorded
 from netwright.plans.remembered import made_before, remember
 from netwright.plans.splitting import split
-from netwright.plans.tracing import NoProgramError, refuse
+from netwright.plans.tracing import refuse
 from netwright.randomness import random_state, set_random_state
 from netwright.records import Choice
 from netwright.step import Program, TrainState, train_step

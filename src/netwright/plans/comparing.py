@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from netwright.batch import Batch
-from netwright.plans.tracing import NoProgramError, like, refuse_moves
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import like, refuse_moves
 from netwright.randomness import random_state, set_random_state
 from netwright.step import Program, TrainState, train_step
 from netwright.sums import Sums

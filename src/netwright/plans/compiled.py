@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 
 from netwright import native
-from netwright.plans.tracing import NoProgramError
+from netwright.plans.operations import NoProgramError
+
+DENSE = Path(__file__).with_name("dense.cpp")  # which is not asked of its own module, that loads more
 
 
 def library(source: Path, *macros: str) -> ctypes.CDLL:

@@ -13,35 +13,29 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from netwright.batch import Batch, Strip
 from netwright.outcome import Outcome
-from netwright.plans.compiled import library
+from netwright.plans.compiled import DENSE, library
 from netwright.plans.dense_code import ALIGNED, NOWHERE, Code, Given, Operation
 from netwright.plans.dense_operations import translate
+from netwright.plans.operations import NoProgramError
 from netwright.plans.program import fit, shapes_of
 from netwright.plans.recording import arguments, backward_graph
-from netwright.plans.tracing import Layout, NoProgramError, layout_of, refuse, tensors_of
+from netwright.plans.tracing import Layout, layout_of, refuse, tensors_of
 from netwright.step import Program, Rates, StepResult, TrainState, add_to_sums
 from netwright.sums import Sums
 
-SOURCE = Path(__file__).with_name("dense.cpp")
 KINDS = {torch.optim.SGD: 0, torch.optim.Adam: 1, torch.optim.AdamW: 2}
 OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
 # What of an optimizer's state lies where a ``Moved`` names it.
 HOLDS = {"step": "step", "exp_avg": "first", "exp_avg_sq": "second", "momentum_buffer": "first"}
 MOST_ROOMS, ROOM_BYTES = 32, 1 << 17  # updates for which memory is made at once
 HELD = 2  # things that are held for ever
-# Layers that may be in such a network; whether what is between them can be done is seen in its operations.
-LAYERS = (
-    nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Dropout, nn.Flatten, nn.Identity,
-    nn.LogSoftmax,
-)  # fmt: skip
 
 
 class Group(ctypes.Structure):
@@ -86,16 +80,10 @@ def _kernels() -> tuple[Callable[[Any], None], int]:
     Raises:
         NoProgramError: It cannot be compiled here.
     """
-    held = library(SOURCE)
+    held = library(DENSE)
     held.dense_updates.argtypes, held.dense_updates.restype = [ctypes.POINTER(Update)], None
     held.dense_wide.argtypes, held.dense_wide.restype = [], ctypes.c_long
     return held.dense_updates, held.dense_wide()
-
-
-def is_dense(model: nn.Module) -> bool:
-    """Whether all layers of a module are such as may be in a network of dense ones, with one of these among them."""
-    leaves = [one for one in model.modules() if next(one.children(), None) is None]
-    return any(type(one) is nn.Linear for one in leaves) and all(type(one) in LAYERS for one in leaves)
 
 
 def dense(state: TrainState, batch: Batch) -> Callable[[], Dense]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from netwright.plans.tracing import Layout, NoProgramError
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import Layout
 
 KINDS = (
     "product", "relu", "relu_back", "tanh", "tanh_back", "sigmoid", "sigmoid_back", "silu", "silu_back", "gelu",

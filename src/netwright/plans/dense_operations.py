@@ -10,7 +10,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from netwright.plans.dense_code import NOWHERE, Code, How, Translator, Value
-from netwright.plans.tracing import Layout, NoProgramError
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import Layout
 
 ATEN = torch.ops.aten
 MEAN, SUM = 1, 2  # as aten numbers reductions

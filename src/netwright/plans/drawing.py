@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from netwright.batch import Batch
-from netwright.plans.tracing import NoProgramError
+from netwright.plans.operations import NoProgramError
 from netwright.randomness import random_state, set_random_state
 from netwright.step import TrainState, forward
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from netwright.batch import Batch
 from netwright.optim import is_watched, take_step
 from netwright.plans.comparing import COMPARED, NUDGED, TOLERANCE, distance
-from netwright.plans.tracing import NoProgramError, refuse
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import refuse
 from netwright.step import Move, Program, StepResult, TrainState, stepwise
 
 Held = Sequence[dict[str, Tensor]]

@@ -5,20 +5,18 @@ Whatever they do not know stays with torch's kernels. Of networks of dense layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from torch import nn
 from torch.fx import GraphModule
 
-from netwright import native
 from netwright.batch import Batch
 from netwright.plans import recurrent_kernels, winograd
-from netwright.plans.dense import SOURCE as DENSE
-from netwright.plans.dense import dense, is_dense
+from netwright.plans.ahead import is_dense, is_recurrent
+from netwright.plans.dense import dense
+from netwright.plans.operations import NoProgramError
 from netwright.plans.recording import record
 from netwright.plans.recurrent import Layers, by_kernels
-from netwright.plans.tracing import NoProgramError
 from netwright.step import Program, TrainState
 
 Shares = tuple[float, float, float]
@@ -32,38 +30,12 @@ def may_save(model: nn.Module) -> Shares | None:
     """Shares of an update, as ``Way.saves`` has them; None where there is nothing that the kernels may do."""
     if is_dense(model):
         return OF_DENSE
-    found = [OF_GRU] if _has(model, nn.GRU) else [OF_LSTM] if _has(model, nn.LSTM) else []
+    found = []
+    if is_recurrent(model):
+        found.append(OF_GRU if any(isinstance(one, nn.GRU) for one in model.modules()) else OF_LSTM)
     if _may_convolve(model):
         found.append(OF_CONVOLUTIONS)
     return max(found, default=None)
-
-
-def are_built(model: nn.Module) -> bool:
-    """Whether no kernel that a module may need is to be compiled."""
-    return all(native.is_built(*one) for one in _needed(model))
-
-
-def begin(model: nn.Module) -> None:
-    """Compile what a module may need beside what else is done, as to load torch's compiler and to check the module."""
-    for one in _needed(model):
-        native.begin(*one)
-
-
-def wait(model: nn.Module) -> None:
-    """Come back when what was begun for a module is done."""
-    for one in _needed(model):
-        native.wait(*one)
-
-
-def _needed(model: nn.Module) -> Iterator[tuple[Any, ...]]:
-    """Sources of kernels that a module may need, with their macros."""
-    if is_dense(model):
-        yield (DENSE,)
-        return
-    if _has(model, nn.LSTM, nn.GRU):
-        yield (recurrent_kernels.SOURCE,)
-    lanes = {winograd.lanes_for(*one.shape[1::-1]) for one in model.parameters() if winograd.takes(one.shape)}
-    yield from ((winograd.SOURCE, *winograd.macros(one)) for one in sorted(lanes))
 
 
 def kernels(state: TrainState, batch: Batch) -> Callable[[], Program]:
@@ -77,7 +49,7 @@ def kernels(state: TrainState, batch: Batch) -> Callable[[], Program]:
     if is_dense(state.model):
         return dense(state, batch)
     layers, convolutions = Layers(), 0
-    if _has(state.model, nn.LSTM, nn.GRU):
+    if is_recurrent(state.model):
         recurrent_kernels.library()
 
     def rewrite(graph: GraphModule) -> float:
@@ -94,14 +66,10 @@ def kernels(state: TrainState, batch: Batch) -> Callable[[], Program]:
 
 def _reasons(model: nn.Module) -> Iterable[str]:
     """Why nothing was done."""
-    if _has(model, nn.LSTM, nn.GRU):
+    if is_recurrent(model):
         yield "no LSTM or GRU is called with float32 tensors of whole sequences"
     if _may_convolve(model):
         yield "no convolution of 3x3 is in float32, with stride 1, channels last and large enough"
-
-
-def _has(model: nn.Module, *kinds: type[nn.Module]) -> bool:
-    return any(isinstance(one, kinds) for one in model.modules())
 
 
 def _may_convolve(model: nn.Module) -> bool:

@@ -54,11 +54,11 @@ def operations(function: Callable[..., Any], example: list[Tensor]) -> GraphModu
     return GraphModule(recorder.root, recorder.graph)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees each operation, does it, and adds it to its graph."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph, self.root = Graph(), nn.Module()
         self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it
         self._numbers: Any = WeakTensorKeyDictionary()  # one number each, the same each time, as of torch.tensor(2.0)

@@ -17,7 +17,8 @@ from torch.fx import GraphModule
 
 from netwright.batch import Batch
 from netwright.native import CACHE, cache_folder
-from netwright.plans.tracing import Layout, NoProgramError, Traced, put_steps_on_device, trace
+from netwright.plans.operations import NoProgramError
+from netwright.plans.tracing import Layout, Traced, put_steps_on_device, trace
 from netwright.step import Program, StepResult, TrainState
 from netwright.sums import Sums
 

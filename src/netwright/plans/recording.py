@@ -22,8 +22,9 @@ from torch.fx import GraphModule, Node
 from netwright.batch import Batch
 from netwright.outcome import Outcome
 from netwright.plans.fusing import move_of
+from netwright.plans.operations import NoProgramError
 from netwright.plans.program import fit, shapes_of
-from netwright.plans.tracing import Layout, NoProgramError, batch_of, graph_of, layout_of, refuse, tensors_of
+from netwright.plans.tracing import Layout, batch_of, graph_of, layout_of, refuse, tensors_of
 from netwright.randomness import random_state, set_random_state
 from netwright.step import Move, Program, StepResult, TrainState, forward, stepwise
 from netwright.sums import Sums

@@ -23,8 +23,9 @@ from netwright.batch import Batch
 from netwright.outcome import Outcome, together
 from netwright.plans.drawing import Draws, Given, Mask, OtherDrawsError, draws_of
 from netwright.plans.fusing import move_of
+from netwright.plans.operations import NoProgramError
 from netwright.plans.recording import gradients_of
-from netwright.plans.tracing import NoProgramError, graph_of, layout_of, refuse, tensors_of
+from netwright.plans.tracing import graph_of, layout_of, refuse, tensors_of
 from netwright.step import Move, Program, StepResult, TrainState, backward_share, forward, gradients, stepwise
 
 LEAST_PART = 4  # samples

@@ -25,7 +25,7 @@ from netwright.given import Given
 from netwright.plans.adopting import OWN_LOADER, adopt, some_batches, with_threads
 from netwright.plans.choosing import Trials, Way, candidates, usable_ways
 from netwright.plans.comparing import copied, threads_as_before, time_beside, time_steps
-from netwright.plans.tracing import NoProgramError
+from netwright.plans.operations import NoProgramError
 from netwright.randomness import unchanged_random
 from netwright.records import Candidate, PlanReport, Settings
 from netwright.session import Session, prepare

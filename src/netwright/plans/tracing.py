@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from netwright.batch import Batch
 from netwright.plans.attributes import attributes
-from netwright.plans.operations import NoProgramError as NoProgramError
-from netwright.plans.operations import operations
+from netwright.plans.operations import NoProgramError, operations
 from netwright.plans.updates import Pairs, Rule, one_by_one, rule_of, together
 from netwright.randomness import random_state, set_random_state
 from netwright.step import Recipe, TrainState, forward, train_step

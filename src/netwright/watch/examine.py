@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from netwright.checks import CHECKS
 from netwright.checks.catalogue import CODES, fold, in_order
-from netwright.checks.runner import USUAL_S, TimeUpError, load_compiler, run_checks, silence, time_limit, untouched
+from netwright.checks.every import CHECKS
+from netwright.checks.runner import USUAL_S, TimeUpError, run_checks, silence, time_limit, untouched
 from netwright.checks.subject import Budget, NotCheckedError, Subject, first_line
 from netwright.records import CheckReport, Finding
 from netwright.watch.borrowed import borrow
@@ -43,7 +43,6 @@ def examine(
     missed: list[str] = []
     silenced: list[str] = []
     with untouched(*(one.module for one in trace.trained())), warnings.catch_warnings():
-        load_compiler()
         warnings.simplefilter("ignore")  # the script has warned of the same already
         subjects = _subjects(trace, budget, missed)
         if not trace.failed:  # of a run that was seen in part, what never happened may still have come

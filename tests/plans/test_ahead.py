@@ -15,7 +15,7 @@ import netwright as nw
 from netwright import native
 from netwright.data.dataset import Data
 from netwright.given import Given
-from netwright.plans import adopting, dense, kernels, recurrent_kernels
+from netwright.plans import ahead, compiled, recurrent_kernels
 from netwright.records import Settings
 
 ROWS, CLASSES = torch.zeros(200, 8), torch.arange(200) % 3
@@ -42,15 +42,15 @@ def anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("make", "source"),
-    [(lambda: nn.Linear(8, 3), dense.SOURCE), (lambda: nn.LSTM(8, 3), recurrent_kernels.SOURCE)],
+    [(lambda: nn.Linear(8, 3), compiled.DENSE), (lambda: nn.LSTM(8, 3), recurrent_kernels.SOURCE)],
 )
 def test_kernels_are_begun_and_waited_for(make: Callable[[], nn.Module], source: Path) -> None:
     if native.is_built(source):
         pytest.skip("no C++ compiler is here")
     model = make()
-    adopting.begin(model, table(), Settings(device="cpu", batch_size=1), Given())
+    ahead.begin(model, table(), Settings(device="cpu", batch_size=1), Given())
     assert list(native.MADE) == [(source,)]
-    kernels.wait(model)
+    ahead.wait(model)
     assert native.is_built(source)
 
 
@@ -70,10 +70,10 @@ def test_nothing_is_begun_that_is_not_used(
     options: dict[str, Any], given: dict[str, Any], data: Callable[[], Data]
 ) -> None:
     settings = Settings(**{"device": "cpu", "batch_size": 1} | options)
-    adopting.begin(nn.Linear(8, 3), data(), settings, Given(**given))
+    ahead.begin(nn.Linear(8, 3), data(), settings, Given(**given))
     assert not native.MADE
 
 
 def test_a_module_whose_shapes_are_not_known_yet_waits() -> None:
-    adopting.begin(nn.LazyLinear(3), table(), Settings(device="cpu", batch_size=1), Given())
+    ahead.begin(nn.LazyLinear(3), table(), Settings(device="cpu", batch_size=1), Given())
     assert not native.MADE
