@@ -23,7 +23,7 @@ from netwright.native import cache_folder
 from netwright.plans.choosing import choose
 from netwright.plans.comparing import copied, try_plan
 from netwright.plans.operations import NoProgramError
-from netwright.plans.program import captured, plainly, program_of
+from netwright.plans.program import captured, compiled, plainly, program_of
 from netwright.plans.tracing import _clipped, trace
 from netwright.progress import Silent
 from netwright.records import Settings
@@ -198,6 +198,30 @@ def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
     assert session.state.sums.count.item() == 32 * 7
 
 
+class Sequences(nn.Module):
+    """An LSTM over four steps of a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(2, 16, num_layers=2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One answer of each."""
+        answer: Tensor = self.out(self.lstm(x.unflatten(1, (4, 2)))[0][:, -1])
+        return answer
+
+
+@cuda
+@pytest.mark.parametrize("make", [captured, compiled], ids=["captured", "compiled"])
+def test_an_lstm_on_a_gpu(make: Any) -> None:
+    """cuDNN's, which lays its weights in one piece of memory."""
+    session = session_of(Sequences())
+    batches = batches_of(session)
+    train_step(session.state, batches[0])
+    _, measured, _ = try_plan(session.state, batches, make)
+    assert measured.apart < 0.01
+
+
 class Counts(Net):
     """Remembers how often it was called."""
 
@@ -246,7 +270,7 @@ def hooked() -> nn.Module:
         (Counts, {}, "calls"),
         (Draws, {}, "Python's random"),
         (NumpyDraws, {}, "NumPy's random"),
-        (Branches, {}, "traced"),
+        (Branches, {}, "takes a number out of a tensor"),
         (hooked, {}, "hooks"),
         (Net, {"optimizer": "LBFGS"}, "LBFGS"),
         (Net, {"optimizer": "Adagrad"}, "Adagrad"),

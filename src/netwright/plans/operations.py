@@ -60,7 +60,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph, self.root = Graph(), nn.Module()
-        self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it
+        self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it; None cannot be told
         self._numbers: Any = WeakTensorKeyDictionary()  # one number each, the same each time, as of torch.tensor(2.0)
         self._constants: dict[int, str] = {}
 
@@ -72,15 +72,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given, form = tree_flatten((args, kwargs or {}))
         tensors = [one for one in given if isinstance(one, Tensor)]
         fixed = bool(tensors) and all(one in self._numbers for one in tensors)
+        if any(isinstance(one, torch.UntypedStorage) for one in given):
+            result = func(*args, **(kwargs or {}))
+            self._nodes[result] = None  # looked at, as by cuDNN for whether weights lie in one piece, but not used
+            return result
         if torch.Tag.data_dependent_output in func.tags:
             if not fixed:
-                raise NoProgramError(f"{func} takes a number out of a tensor, on which the way may depend")
+                raise NoProgramError(f"{func} takes a number out of a tensor, and what is done may depend on it")
             return self._from_numbers(func, given, form)
-        lifted = func is ATEN.lift_fresh.default  # what Python's numbers became; a copy, since it may be written to
+        lifted = func is ATEN.lift_fresh.default  # what Python's numbers became; it may be written to, the constant not
+        func = ATEN.lift_fresh_copy.default if lifted else func
         args_written, kwargs_written = tree_unflatten([self.written(one) for one in given], form)
-        target = ATEN.lift_fresh_copy.default if lifted else func
         name = self.graph._target_to_str(func.overloadpacket.__name__)
-        node = self.graph.create_node("call_function", target, args_written, kwargs_written, name=name)
+        node = self.graph.create_node("call_function", func, args_written, kwargs_written, name=name)
         result = func(*args, **(kwargs or {}))
         self.follow(result, node)
         for one in tree_flatten(result)[0]:
@@ -112,9 +116,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not isinstance(value, PLAIN):
                 raise NoProgramError(f"an operation is given a {type(value).__name__}, which a program cannot hold")
             return value
-        node = self._nodes.get(value)
-        if node is not None:
-            return node
+        if value in self._nodes:
+            if self._nodes[value] is None:
+                raise NoProgramError("a tensor is laid over the memory of another, which a program cannot do")
+            return self._nodes[value]
         if type(value) not in (Tensor, nn.Parameter):
             raise NoProgramError(f"a tensor is a {type(value).__name__}, with operations of its own")
         if id(value) not in self._constants:
