@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+import netwright as nw
 from netwright import optim
-from netwright.optim import compiler_spared, optimizer_names, take_step
+from netwright.optim import bring_state, compiler_spared, optimizer_names, take_step
 
 OTHERS = {"LBFGS", "SparseAdam", "Muon"}  # which want a closure, sparse gradients, matrices
 NOBODY = "a module that nobody has"
@@ -63,6 +64,24 @@ def test_a_step_that_fails_leaves_grad_mode_as_it_was(monkeypatch: pytest.Monkey
     assert torch.is_grad_enabled()
 
 
+def test_an_optimizers_state_stays_where_it_is() -> None:
+    optimizer = torch.optim.Adagrad([nn.Parameter(torch.ones(3))])
+    before = [one["sum"] for one in optimizer.state.values()]
+    bring_state(optimizer)
+    assert [one["sum"] is held for one, held in zip(optimizer.state.values(), before, strict=True)] == [True]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+def test_an_optimizers_state_follows_its_parameters() -> None:
+    """Adagrad has one from the start, made where the parameters were then."""
+    net = nn.Linear(4, 2)
+    x = torch.randn(64, 4)
+    optimizer = torch.optim.Adagrad(net.parameters())
+    for _ in nw.training_steps(net, (x, (x[:, 0] > 0).long()), optimizer=optimizer, batch_size=16, device="cuda"):
+        pass
+    assert {one["sum"].device.type for one in optimizer.state.values()} == {"cuda"}
+
+
 def test_nothing_is_left_in_torch() -> None:
     before = [hasattr(one, optim.KEPT_AS) for one in optim._left_out()]
     with compiler_spared(), compiler_spared():
@@ -81,7 +100,7 @@ def test_the_compiler_is_not_loaded_and_works_afterwards() -> None:
     told = run(
         """
         import sys, torch
-        from netwright.optim import compiler_spared, take_step
+        from netwright.optim import bring_state, compiler_spared, take_step
         weight = torch.nn.Parameter(torch.ones(3))
         with compiler_spared():
             optimizer = torch.optim.AdamW([weight], lr=0.1)

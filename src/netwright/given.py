@@ -18,7 +18,7 @@ from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
 from netwright.errors import UsageError
 from netwright.models import load_function
-from netwright.optim import Schedule, decayed_groups, find_optimizer, make_optimizer, make_schedule
+from netwright.optim import Schedule, bring_state, decayed_groups, find_optimizer, make_optimizer, make_schedule
 from netwright.records import Choice, Plan, Settings
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def build_optimizer(model: nn.Module, decided: Plan, settings: Settings, given: 
         made = load_function(settings.optimizer, where="--optimizer")
     if isinstance(made, torch.optim.Optimizer):
         _check_owner(model, made)
+        bring_state(made)
         return made
     if _is_function(made):
         refuse(settings, dict.fromkeys(("weight_decay", "optimizer_args"), "a function that makes the optimizer"))

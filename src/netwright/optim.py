@@ -97,6 +97,13 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     return isinstance(optimizer, torch.optim.LBFGS) or (closure is not None and closure.default is closure.empty)
 
 
+def bring_state(optimizer: torch.optim.Optimizer) -> None:
+    """Have what an optimizer holds of its parameters where they are now, as after the module was moved to a GPU."""
+    held = [(one, value) for one, state in optimizer.state.items() for name, value in state.items() if name != "step"]
+    if any(isinstance(value, torch.Tensor) and value.device != one.device for one, value in held):
+        optimizer.load_state_dict(optimizer.state_dict())  # which knows where each kind keeps its counts of steps
+
+
 def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
     """As ``zero_grad``, of which torch's own does the same in 7 microseconds: it also tells a profiler of it."""
     if getattr(optimizer.zero_grad, "__func__", None) is not ZERO_GRAD:

@@ -282,8 +282,9 @@ def test_a_first_batch_that_is_not_finite_is_told(tmp_path: Path) -> None:
         session = session_of(mlp(24, out=1), data, optimizer=optimizer)
         with pytest.raises(NoProgramError):
             try_plan(session.state, batches_of(session), kernels)
+        options = {"optimizer": optimizer, "batch_size": 32, "epochs": 1, "plan": "kernels", "device": "cpu"}
         with pytest.raises(NonFiniteError):
-            list(nw.training_steps(mlp(24, out=1), data, optimizer=optimizer, batch_size=32, epochs=1, plan="kernels"))
+            list(nw.training_steps(mlp(24, out=1), data, **options))
 
 
 def first_samples() -> np.ndarray[Any, Any]:
@@ -408,8 +409,9 @@ def test_a_run_resumes_to_the_bit(tmp_path: Path, dropout: float) -> None:
 
         net = mlp(24, between=lambda: nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))
         settings = Settings(
-            epochs=3, batch_size=32, plan="kernels", skip=("all",), checkpoint_every_steps=7, log_every_steps=4
-        )
+            epochs=3, batch_size=32, plan="kernels", skip=("all",), checkpoint_every_steps=7, log_every_steps=4,
+            device="cpu",
+        )  # fmt: skip
         return train(net, table(), run=tmp_path / name, settings=settings, progress=progress)
 
     whole = train("whole", Silent())

@@ -56,7 +56,7 @@ class Net(nn.Module):
 
 def session_of(model: nn.Module, given: Given | None = None, **options: Any) -> Session:
     torch.manual_seed(0)
-    options = {"batch_size": 32, "epochs": 3} | options
+    options = {"batch_size": 32, "epochs": 3, "device": "cpu"} | options
     session = prepare(model, table(), Settings(**options), given or Given())
     session.model.train()
     return session
@@ -116,7 +116,8 @@ def test_another_plans_run_is_the_plain_one_to_a_rounding(tmp_path: Path, other:
     for plan in ("eager", other):
         torch.manual_seed(0)
         net = Net()
-        run = nw.train(net, table(), run=tmp_path / plan, epochs=3, batch_size=32, plan=plan, report=False, skip="all")
+        options = {"epochs": 3, "batch_size": 32, "plan": plan, "skip": "all", "device": "cpu"}
+        run = nw.train(net, table(), run=tmp_path / plan, report=False, **options)
         rows[plan] = [row for row in run.read_metrics() if row["split"] == "train"]
         weights[plan] = net.state_dict()
         told = next(choice for choice in run.read_plan().choices if choice.name == "plan")
@@ -142,7 +143,7 @@ def test_another_plans_run_resumes_to_the_bit(tmp_path: Path, plan: Any) -> None
 
     def begun(name: str, progress: Any) -> nw.Run:
         torch.manual_seed(0)
-        settings = Settings(epochs=3, batch_size=32, plan=plan, skip=("all",))
+        settings = Settings(epochs=3, batch_size=32, plan=plan, skip=("all",), device="cpu")
         from netwright.training import train
 
         return train(Net(), table(), run=tmp_path / name, settings=settings, progress=progress)
@@ -185,7 +186,7 @@ def test_parameters_updated_at_once_are_updated_as_each_alone() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_captured_update_is_the_plain_one(dtype: str) -> None:
     """On a GPU: kernels recorded once, with the random draws of dropout and sums that go on over passes."""
-    session = session_of(Net(), dtype=dtype)
+    session = session_of(Net(), dtype=dtype, device="cuda")
     batches = batches_of(session)
     train_step(session.state, batches[0])
     new, measured, _ = try_plan(session.state, batches, captured)
@@ -215,7 +216,7 @@ class Sequences(nn.Module):
 @pytest.mark.parametrize("make", [captured, compiled], ids=["captured", "compiled"])
 def test_an_lstm_on_a_gpu(make: Any) -> None:
     """cuDNN's, which lays its weights in one piece of memory."""
-    session = session_of(Sequences())
+    session = session_of(Sequences(), device="cuda")
     batches = batches_of(session)
     train_step(session.state, batches[0])
     _, measured, _ = try_plan(session.state, batches, make)

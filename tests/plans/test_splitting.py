@@ -265,7 +265,7 @@ def test_a_run_in_parts_resumes_to_the_bit(tmp_path: Path) -> None:
 
     def begun(name: str, progress: Silent) -> nw.Run:
         torch.manual_seed(0)
-        settings = Settings(epochs=2, batch_size=15, plan="split", skip=("all",), log_every_steps=2)
+        settings = Settings(epochs=2, batch_size=15, plan="split", skip=("all",), log_every_steps=2, device="cpu")
         return train(Pictures(), data, run=tmp_path / name, settings=settings, progress=progress)
 
     whole = begun("whole", Silent())

@@ -62,7 +62,18 @@ def test_each_plan_is_measured_and_the_run_takes_the_one_it_was_asked_for(
 ) -> None:
     """One JSON object on standard output; a table for people has the same words."""
     (tmp_path / "net.py").write_text(NET)
-    command = ["plan", f"{tmp_path}/net.py:Net", "--data", "digits", "--epochs", "2", "--threads", "1"]
+    command = [
+        "plan",
+        f"{tmp_path}/net.py:Net",
+        "--data",
+        "digits",
+        "--epochs",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]
     command += ["--plan", "compiled"]
     assert main([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -97,8 +108,8 @@ def test_the_plan_is_the_one_that_training_takes(tmp_path: Path) -> None:
     data, told = nw.load(rows(), val_fraction=0, test_fraction=0.2), Heard()
     net = small()
     net[4].register_forward_hook(lambda *given: None)
-    report = nw.plan(net, data, epochs=2, progress=told)
-    run = nw.train(net, data, run=tmp_path / "run", epochs=2, report=False, skip="all", progress=Silent())
+    report = nw.plan(net, data, epochs=2, device="cpu", progress=told)
+    run = nw.train(net, data, run=tmp_path / "run", epochs=2, device="cpu", report=False, skip="all", progress=Silent())
     taken = json.loads(run.plan_file.read_text())["choices"]
     planned = json.loads(report.model_dump_json())
     assert taken == [*planned["choices"], planned["plan"]]

@@ -103,11 +103,11 @@ def test_threads_that_were_asked_for_are_the_runs_alone(way: str, tmp_path: Path
 
 def test_a_loop_of_ones_own_takes_the_plan_that_is_asked_for() -> None:
     """Here one whose optimizer is a single kernel; by itself it keeps the plain one."""
-    found = {}
+    found, asked = {}, {"epochs": 1, "optimizer": "AdamW", "device": "cpu"}
     for plan in ("auto", "fused"):
         session = session_of()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-            for _ in nw.training_steps(session.model, session.data, plan=plan, epochs=1, optimizer="AdamW"):
+            for _ in nw.training_steps(session.model, session.data, **asked, plan=plan):
                 pass
         found[plan] = any("_fused_adamw" in one.name for one in seen.events())
     assert found == {"auto": False, "fused": True}

@@ -48,7 +48,7 @@ def operations(function: Callable[..., Any], example: list[Tensor]) -> GraphModu
     recorder = _Recorder()
     for number, one in enumerate(example):
         recorder.follow(one, recorder.graph.placeholder(f"arg{number}_1"))
-    with _no_autocast_cache(), recorder:
+    with _no_autocast_cache(), _weights_left(), recorder:
         result = function(*example)
     recorder.graph.output(tree_map(recorder.written, result))
     return GraphModule(recorder.root, recorder.graph)
@@ -140,6 +140,24 @@ def _without_numbers(value: Any) -> Any:
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
         return None if isinstance(value, Tensor) else value
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+
+
+@contextlib.contextmanager
+def _weights_left() -> Iterator[None]:
+    """Inside, recurrent layers on a GPU do not lay their weights in one piece, which would move those of the example.
+
+    Their kernel does so for itself each time.
+    """
+    flatten = nn.RNNBase.flatten_parameters
+    nn.RNNBase.flatten_parameters = _nothing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.RNNBase.flatten_parameters = flatten  # type: ignore[method-assign]
+
+
+def _nothing(self: nn.RNNBase) -> None:
+    """Leave weights where they are."""
 
 
 @contextlib.contextmanager
