@@ -152,12 +152,19 @@ def test_a_number_that_is_always_the_same_may_be_read() -> None:
     assert graph(torch.ones(3)).tolist() == [6, 6, 6]
 
 
+def added(number: Tensor, x: Tensor) -> Tensor:
+    """The number itself, added to through another look at it."""
+    number.view(1).add_(x.sum())
+    return number
+
+
 @pytest.mark.parametrize(
     "function",
     [
         lambda x: x * x.sum().item(),
         lambda x: x if x.sum() > 0 else -x,
         lambda x: x * torch.tensor(2.0).add_(x.sum()).item(),  # it was fixed, until something was added
+        lambda x: x * added(torch.tensor(2.0), x).item(),
         lambda x: x[: int(x.argmax())],
     ],
 )
@@ -177,6 +184,21 @@ def test_a_tensor_over_the_memory_of_another_is_refused_where_it_is_used() -> No
     assert graph(torch.zeros(3)).tolist() == [3, 3, 3]
     with pytest.raises(NoProgramError, match="laid over the memory of another"):
         operations(lambda x: x + laid(x), [torch.ones(3)])
+
+
+def test_a_tensor_is_laid_over_one_that_was_made() -> None:
+    """As cuDNN's layers write weights side by side under autocast; gradients go through it."""
+
+    def function(x: Tensor) -> Tensor:
+        whole, weight = torch.zeros(5), x.detach().requires_grad_()
+        part = torch.empty(0).set_(whole.untyped_storage(), 1, (3,))  # type: ignore[call-overload]
+        part.copy_(weight)
+        found: Tensor = torch.autograd.grad((part * whole[:3]).sum(), weight)[0]
+        return whole + found.sum()
+
+    graph = operations(function, [torch.ones(3)])
+    x = torch.tensor([1.0, 2, 3])
+    assert graph(x).tolist() == function(x).tolist() == [3, 4, 5, 6, 3]
 
 
 def test_what_cannot_be_written_down_is_refused() -> None:

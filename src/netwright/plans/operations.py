@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
-ATEN = torch.ops.aten
+ATEN, FLATTEN = torch.ops.aten, nn.RNNBase.flatten_parameters
 # What may stand in a graph beside tensors.
 PLAIN = (int, float, bool, complex, str, torch.dtype, torch.device, torch.memory_format, torch.layout, type(None))
 
@@ -60,7 +60,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph, self.root = Graph(), nn.Module()
-        self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it; None cannot be told
+        self._nodes: Any = WeakTensorKeyDictionary()  # of each tensor the node that gave it; None where there is none
         self._numbers: Any = WeakTensorKeyDictionary()  # one number each, the same each time, as of torch.tensor(2.0)
         self._constants: dict[int, str] = {}
 
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         fixed = bool(tensors) and all(one in self._numbers for one in tensors)
         if any(isinstance(one, torch.UntypedStorage) for one in given):
             result = func(*args, **(kwargs or {}))
-            self._nodes[result] = None  # looked at, as by cuDNN for whether weights lie in one piece, but not used
+            self._nodes[result] = self._over_another(result)
             return result
         if torch.Tag.data_dependent_output in func.tags:
             if not fixed:
@@ -87,9 +87,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         node = self.graph.create_node("call_function", func, args_written, kwargs_written, name=name)
         result = func(*args, **(kwargs or {}))
         self.follow(result, node)
-        for one in tree_flatten(result)[0]:
-            if isinstance(one, Tensor):
-                self._numbers.pop(one, None)
+        if func._schema.is_mutable and len(self._numbers):
+            written = {_memory(one) for one in tensors}
+            for one in [one for one in self._numbers if _memory(one) in written]:
+                del self._numbers[one]
         if isinstance(result, Tensor) and result.numel() == 1:
             if lifted:
                 self._numbers[result] = result.clone()
@@ -129,10 +130,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         node.meta["val"] = _without_numbers(value)
         return node
 
+    def _over_another(self, laid: Tensor) -> Node | None:
+        """A tensor over the memory of one that an operation made, as cuDNN's layers write weights side by side."""
+        size, place = laid.untyped_storage().nbytes(), (laid.shape, laid.stride(), laid.storage_offset())
+        for one, node in list(self._nodes.items()):
+            if one is laid or node is None or node.op == "placeholder" or _memory(one) != _memory(laid):
+                continue
+            if one.dtype == laid.dtype and one.is_contiguous() and one.numel() * one.itemsize == size:
+                found = self.graph.call_function(ATEN.as_strided.default, (node, *place))
+                found.meta["val"] = _without_numbers(laid)
+                return found
+        return None
+
     def _from_numbers(self, func: Any, given: list[Any], form: Any) -> Any:
         """What an operation gives of tensors whose numbers are the same each time."""
         args, kwargs = tree_unflatten([self._numbers[one] if isinstance(one, Tensor) else one for one in given], form)
         return func(*args, **kwargs)
+
+
+def _memory(value: Tensor) -> int:
+    """Where a tensor's numbers lie, however it looks at them; 0 of those that are not laid out by strides."""
+    return value.untyped_storage().data_ptr() if value.layout is torch.strided else 0
 
 
 def _without_numbers(value: Any) -> Any:
@@ -148,12 +166,11 @@ def _weights_left() -> Iterator[None]:
 
     Their kernel does so for itself each time.
     """
-    flatten = nn.RNNBase.flatten_parameters
     nn.RNNBase.flatten_parameters = _nothing  # type: ignore[method-assign]
     try:
         yield
     finally:
-        nn.RNNBase.flatten_parameters = flatten  # type: ignore[method-assign]
+        nn.RNNBase.flatten_parameters = FLATTEN  # type: ignore[method-assign]
 
 
 def _nothing(self: nn.RNNBase) -> None:
