@@ -38,12 +38,12 @@ from netwright.records import Choice
 from netwright.step import Program, TrainState, train_step
 
 CAPTURE_S = 0.6  # what recording is expected to take, before anything is known of it
-COMPILE_S = 12.0
-AGAIN_S = 5.0  # where it was compiled before: to trace it, to read it and to compare it
+COMPILE_S = 14.0  # with torch's compiler to load
+AGAIN_S = 6.0  # where it was compiled before: to trace it, to read it and to compare it
 FUSE_S = 0.3  # to compare and to time it
-RECORD_S = 0.6
+RECORD_S = 0.3
 SPLIT_S = 0.5
-KERNELS_S, BUILD_S = 0.3, 1.0  # to make and to compare it; to compile its kernels, where they were not before
+KERNELS_S, BUILD_S = 0.2, 1.0  # to make and to compare it; to compile its kernels, where they were not before
 TRIED = 24  # updates that trying a plan takes beside, as it is compared and timed
 WORTH = 1.5  # times its cost a plan must save
 LEAST_GAIN = 0.05  # share of an update
@@ -177,7 +177,7 @@ def candidates(state: TrainState, batches: list[Batch]) -> dict[str, Way]:
     """The ways that a state's device has, by name, the least costly first."""
     again = bool(batches) and made_before("compiled", state, batches[0])
     if state.device.type == "cuda":
-        cost = AGAIN_S if again else 2 * COMPILE_S
+        cost = AGAIN_S if again else 1.5 * COMPILE_S
         return {"captured": Way(captured, CAPTURE_S, (0.7, 0.4, 0.1)), "compiled": Way(compiled, cost, (0.7, 0.4, 0.1))}
     found = {"compiled": Way(compiled, AGAIN_S if again else COMPILE_S, (0.7, 0.4, 0.1))}
     if state.device.type == "cpu":
