@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "netwright"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 MOST_LINES = 400
-MOST_LINES_IN_ALL = 73_500  # with export, its runtime, the server and its page; kernels for dense layers; tracing of our own
+MOST_LINES_IN_ALL = 73_500  # with export, its runtime, the server and its page; kernels for dense layers; own tracing
 
 # Floors: a module may import from floors below its own, and inside its own package. Lowest first.
 FLOORS = (

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 import netwright as nw
 from netwright import optim
-from netwright.optim import bring_state, compiler_spared, optimizer_names, take_step
+from netwright.optim import bring_state, optimizer_names, take_step
 
 OTHERS = {"LBFGS", "SparseAdam", "Muon"}  # which want a closure, sparse gradients, matrices
 NOBODY = "a module that nobody has"
@@ -71,6 +72,23 @@ def test_an_optimizers_state_stays_where_it_is() -> None:
     assert [one["sum"] is held for one, held in zip(optimizer.state.values(), before, strict=True)] == [True]
 
 
+def test_what_an_optimizer_of_ones_own_keeps_is_left_to_it() -> None:
+    class Counting(torch.optim.SGD):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, lr=0.1)
+            self.state["updates"] = 0  # type: ignore[index]
+
+        def step(self, closure: Any = None) -> Any:
+            self.state["updates"] += 1  # type: ignore[index,operator]
+            return super().step(closure)
+
+    net, x = nn.Linear(4, 2), torch.randn(64, 4)
+    optimizer = Counting(net.parameters())
+    for _ in nw.training_steps(net, (x, (x[:, 0] > 0).long()), optimizer=optimizer, batch_size=16, epochs=1):
+        pass
+    assert optimizer.state["updates"] == 3  # type: ignore[index,comparison-overlap]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 def test_an_optimizers_state_follows_its_parameters() -> None:
     """Adagrad has one from the start, made where the parameters were then."""
@@ -83,11 +101,38 @@ def test_an_optimizers_state_follows_its_parameters() -> None:
 
 
 def test_nothing_is_left_in_torch() -> None:
-    before = [hasattr(one, optim.KEPT_AS) for one in optim._left_out()]
-    with compiler_spared(), compiler_spared():
-        torch.optim.SGD([nn.Parameter(torch.ones(3))])
-    assert [hasattr(one, optim.KEPT_AS) for one in optim._left_out()] == before
-    assert len(before) >= 4, "torch keeps what its compiler leaves out in another way now"
+    """In a process of its own: where torch's compiler is loaded, nothing is put there at all."""
+    told = run(
+        """
+        import torch
+        from netwright import optim
+        def marked():
+            return [hasattr(one, optim.KEPT_AS) for one in optim._left_out()]
+        print(marked())
+        with optim.compiler_spared():
+            with optim.compiler_spared():
+                torch.optim.SGD([torch.nn.Parameter(torch.ones(3))])
+            print(marked())
+        print(marked())
+        """
+    )
+    assert told.splitlines() == [str([value] * 4) for value in (False, True, False)], "or torch has others now"
+
+
+def test_a_step_that_calls_another_ones_is_known() -> None:
+    told = run(
+        """
+        import torch
+        from netwright.optim import compiler_spared, needs_compiler
+        class Own(torch.optim.Adam):
+            def step(self, closure=None):
+                return super().step(closure)
+        weight = torch.nn.Parameter(torch.ones(3))
+        with compiler_spared():
+            print([needs_compiler(kind([weight])) for kind in (torch.optim.Adam, torch.optim.SGD, Own)])
+        """
+    )
+    assert told.splitlines() == ["[False, False, True]"]
 
 
 def run(script: str) -> str:

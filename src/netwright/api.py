@@ -17,12 +17,14 @@ from safetensors.numpy import save as to_safetensors
 from torch import nn
 
 from netwright.answering.bundle import is_bundle
+from netwright.batch import LossFunction, Step, StepFunction
 from netwright.checks.asked import SECONDS, known_codes, refuse_seconds
 from netwright.data import load
 from netwright.data.dataset import Data
 from netwright.disk import atomic_write_bytes
 from netwright.errors import UsageError
 from netwright.given import Given, OptimizerGiven
+from netwright.optim import Schedule
 from netwright.options import make_options
 from netwright.plans import ahead
 from netwright.progress import Progress, choose_progress
@@ -32,10 +34,6 @@ from netwright.run import Run, open_run
 
 if TYPE_CHECKING:
     from netwright.evaluation import Predictions
-    from netwright.loop import Step
-    from netwright.optim import Schedule
-    from netwright.step import StepFunction
-    from netwright.tasks import LossFunction
 
 
 def train(  # noqa: PLR0913 - the four objects a person may hand over, and where to put the run

@@ -1,4 +1,7 @@
-"""One batch: inputs by name, targets, sample ids; and several, one behind the other. Knows not where they came from."""
+"""One batch: inputs by name, targets, sample ids; several, one behind the other; and what is done with one.
+
+Knows not where they came from.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +122,26 @@ def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(values, dict):
         return {name: change(value) for name, value in values.items()}
     return None if values is None else change(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update, as the loop yields it.
+
+    Attributes:
+        index: Updates done so far, this one included.
+        epoch: The pass it belongs to, from 1.
+        loss: 0-d tensor on the device; None where a resumed run only has its evaluation left.
+        epoch_end: Whether this was the last update of its pass.
+    """
+
+    index: int
+    epoch: int
+    loss: Tensor | None
+    lr: float
+    epoch_end: bool
+    batch: Batch | None = None
+
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+StepFunction = Callable[[nn.Module, Batch], Tensor]

@@ -9,21 +9,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
+from netwright.batch import LossFunction, StepFunction
 from netwright.data.dataset import Data
 from netwright.data.sources import LoaderSource
 from netwright.errors import UsageError
 from netwright.models import load_function
 from netwright.optim import Schedule, bring_state, decayed_groups, find_optimizer, make_optimizer, make_schedule
 from netwright.records import Choice, Plan, Settings
-
-if TYPE_CHECKING:
-    from netwright.step import StepFunction
-    from netwright.tasks import LossFunction
 
 OptimizerGiven = torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netwright.allocation import memory_kept
-from netwright.batch import Batch, Strip
+from netwright.batch import Batch, Step, Strip
 from netwright.blame import blame
 from netwright.data.batches import train_strips
 from netwright.data.chunks import singly
@@ -33,25 +32,6 @@ from netwright.sums import Sums
 
 # Options of what is done around the loop.
 OF_A_RUN = ("checkpoint_every_steps", "ema_decay", "keep", "log_every_steps", "monitor", "patience")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One update, as the loop yields it.
-
-    Attributes:
-        index: Updates done so far, this one included.
-        epoch: The pass it belongs to, from 1.
-        loss: 0-d tensor on the device; None where a resumed run only has its evaluation left.
-        epoch_end: Whether this was the last update of its pass.
-    """
-
-    index: int
-    epoch: int
-    loss: Tensor | None
-    lr: float
-    epoch_end: bool
-    batch: Batch | None = None
 
 
 def training_steps(model: nn.Module, data: Data, *, given: Given | None = None, **options: Any) -> Iterator[Step]:

@@ -98,10 +98,14 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def bring_state(optimizer: torch.optim.Optimizer) -> None:
-    """Have what an optimizer holds of its parameters where they are now, as after the module was moved to a GPU."""
-    held = [(one, value) for one, state in optimizer.state.items() for name, value in state.items() if name != "step"]
-    if any(isinstance(value, torch.Tensor) and value.device != one.device for one, value in held):
-        optimizer.load_state_dict(optimizer.state_dict())  # which knows where each kind keeps its counts of steps
+    """Have what an optimizer of torch's holds of its parameters where they are now, as after a move to a GPU.
+
+    Others may keep theirs elsewhere on purpose.
+    """
+    for one, held in optimizer.state.items() if type(optimizer) in optimizer_names().values() else ():
+        for name, value in held.items():
+            if isinstance(value, torch.Tensor) and name != "step":  # torch counts on the CPU, but where it was asked to
+                held[name] = value.to(one.device)
 
 
 def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -128,7 +132,7 @@ def is_watched(optimizer: torch.optim.Optimizer) -> bool:
 def take_step(optimizer: torch.optim.Optimizer, *closure: Callable[[], Any]) -> Any:
     """As ``step``, without what torch puts around it where there is neither a hook nor a profiler.
 
-    Nor is torch's compiler imported, where nobody has, to be told of the step.
+    Nor is torch's compiler imported, where nobody has, to be told of the step; unless that calls another one's.
     """
     if is_watched(optimizer) or torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         return optimizer.step(*closure)
@@ -138,6 +142,12 @@ def take_step(optimizer: torch.optim.Optimizer, *closure: Callable[[], Any]) -> 
         return step(optimizer, *closure)
     with torch.set_grad_enabled(optimizer.defaults["differentiable"]):
         return step.__wrapped__(optimizer, *closure)
+
+
+def needs_compiler(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``take_step`` has torch import its compiler, which it has not yet: of steps that call another's."""
+    step = getattr(getattr(optimizer.step, "__func__", None), "__wrapped__", None)
+    return COMPILER not in sys.modules and getattr(step, "__code__", None) is not WITHOUT_GRADIENTS
 
 
 @contextlib.contextmanager

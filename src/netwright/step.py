@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netwright.batch import Batch, Strip
+from netwright.batch import Batch, StepFunction, Strip
 from netwright.binding import Binding, ask, in_full
 from netwright.gradients import Gradients
 from netwright.optim import Schedule, forget_gradients, needs_closure, take_step
@@ -24,7 +24,6 @@ from netwright.sums import Sums, Tally
 from netwright.tasks import Objective, Task
 
 UNCHANGED = contextlib.nullcontext()
-StepFunction = Callable[[nn.Module, Batch], Tensor]
 # What an optimizer's step does: parameters and state are changed by the gradients that are there.
 Move = Callable[[torch.optim.Optimizer], object]
 

@@ -152,10 +152,39 @@ def test_a_number_that_is_always_the_same_may_be_read() -> None:
     assert graph(torch.ones(3)).tolist() == [6, 6, 6]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda number: number.add_(0.5),
+        lambda number: number.mul_(torch.tensor(3.0)),
+        lambda number: number.fill_(4.0),
+        lambda number: number.zero_(),
+        lambda number: number.copy_(torch.tensor(3.0)),
+        lambda number: number.view(1).add_(1),
+    ],
+)
+def test_a_number_may_be_changed_by_others_that_are_always_the_same(change: Callable[[Tensor], Any]) -> None:
+    def function(x: Tensor) -> Tensor:
+        number = torch.tensor(1.0)
+        change(number)
+        return x * number
+
+    graph = operations(function, [torch.ones(3)])
+    x = torch.full((3,), 2.0)
+    assert [graph(x).tolist() for _ in range(2)] == [function(x).tolist()] * 2
+
+
 def added(number: Tensor, x: Tensor) -> Tensor:
     """The number itself, added to through another look at it."""
     number.view(1).add_(x.sum())
     return number
+
+
+def fixed_until_laid(x: Tensor) -> Tensor:
+    """It was fixed, until it was laid over other memory."""
+    other = x * 2
+    number = torch.tensor([2.0]).set_(other.untyped_storage(), 0, (1,))  # type: ignore[call-overload]
+    return other * number.item()
 
 
 @pytest.mark.parametrize(
@@ -166,6 +195,9 @@ def added(number: Tensor, x: Tensor) -> Tensor:
         lambda x: x * torch.tensor(2.0).add_(x.sum()).item(),  # it was fixed, until something was added
         lambda x: x * added(torch.tensor(2.0), x).item(),
         lambda x: x[: int(x.argmax())],
+        fixed_until_laid,
+        torch.inference_mode()(lambda x: x if x.abs().max() > 50 else -x),
+        torch.inference_mode()(lambda x: x * torch.allclose(x, -x)),
     ],
 )
 def test_a_number_that_is_read_is_refused(function: Callable[[Tensor], Tensor]) -> None:
@@ -236,3 +268,60 @@ def test_a_weight_that_autocast_has_cast_before_is_cast_in_the_graph() -> None:
         assert torch.is_autocast_cache_enabled()
     assert calls(graph).count("aten._to_copy.default") == 2
     assert graph(torch.ones(1, 3), torch.full((3, 3), 2.0)).tolist() == [[6, 6, 6]]
+
+
+def test_operations_in_inference_mode_are_those_below_autograd() -> None:
+    layer = nn.Linear(3, 2)
+
+    def function(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = layer(x).softmax(1)
+        return found
+
+    graph = operations(function, [torch.ones(4, 3)])
+    assert "aten.linear.default" not in calls(graph)
+    x = torch.randn(4, 3)
+    assert torch.equal(graph(x), function(x))
+
+
+def test_sizes_that_depend_on_numbers_are_seen_in_inference_mode() -> None:
+    function = torch.inference_mode()(lambda x: x * torch.where(x > 0)[0].shape[0])
+    graph = operations(function, [torch.ones(3)])
+    assert "aten.nonzero.default" in calls(graph), "which a plan refuses, as its size is another each time"
+
+
+def test_a_mark_for_a_profiler_is_passed_over() -> None:
+    def function(x: Tensor) -> Tensor:
+        with torch.profiler.record_function("here"):
+            return x + 1
+
+    graph = operations(function, [torch.ones(3)])
+    assert calls(graph) == ["aten.add.Tensor"]
+
+
+def test_what_a_person_has_compiled_is_compiled_afterwards() -> None:
+    """It refuses to be recorded, and does not forget that it is to be compiled."""
+    ran = []
+
+    def backend(graph: Any, example: Any) -> Any:
+        def run(*given: Any) -> Any:
+            ran.append(1)
+            return graph(*given)
+
+        return run
+
+    body = torch.compile(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), backend=backend, fullgraph=True)
+    with pytest.raises(RuntimeError, match="dynamo-optimized"):
+        operations(lambda x: body(x).sum(), [torch.ones(2, 3)])
+    for _ in range(3):
+        body(torch.ones(2, 3))
+    assert len(ran) == 3
+
+
+def test_a_method_that_somebody_put_in_the_place_of_torchs_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(self: nn.RNNBase) -> None:
+        """Do nothing."""
+
+    monkeypatch.setattr(nn.RNNBase, "flatten_parameters", own)
+    operations(lambda x: x + 1, [torch.ones(3)])
+    assert nn.RNNBase.flatten_parameters is own

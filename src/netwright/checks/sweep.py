@@ -18,7 +18,7 @@ from torch import nn
 from netwright.checks.catalogue import finding
 from netwright.checks.runner import Check
 from netwright.checks.subject import Inputs, NotCheckedError, Subject, pick, set_mode
-from netwright.optim import take_step
+from netwright.optim import needs_compiler, take_step
 from netwright.records import Finding
 
 FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01)  # in the order of their worth, should the time run out
@@ -104,6 +104,9 @@ def _sweep(subject: Subject) -> Sweep:
     if any(group.options.get("maximize") for group in facts.groups):
         raise NotCheckedError("the optimizer maximizes")
     batches = batches_of(subject)
+    if needs_compiler(subject.optimizer_for(subject.fresh(train=True), _peak(subject))):
+        with subject.budget.loading():
+            from torch import _dynamo  # noqa: F401 - so that the first step does not
     began = time.perf_counter()
     train(subject, batches, factor=1.0, steps=2)
     step_s = max((time.perf_counter() - began) / 4, 1e-4)

@@ -3,8 +3,9 @@
 graph = operations(function, [x, weight])
 graph(x, weight)   # the same operations again, without the function
 
-As ``torch.fx.experimental.proxy_tensor.make_fx`` of real tensors, which imports torch's whole compiler for it; that
-takes 2 seconds, longer than many a training.
+Much as ``torch.fx.experimental.proxy_tensor.make_fx`` does with real tensors, which imports torch's whole compiler for
+it; that takes 2 seconds, longer than many a training. Operations of higher order, as ``flex_attention``, are refused.
+Numbers that leave torch by ``tolist`` or ``numpy`` are not seen, here as there.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
+from torch.fx import _symbolic_trace as symbolic
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
-ATEN, FLATTEN = torch.ops.aten, nn.RNNBase.flatten_parameters
+ATEN, SEEDED = torch.ops.aten, torch.Tag.nondeterministic_seeded
 # What may stand in a graph beside tensors.
 PLAIN = (int, float, bool, complex, str, torch.dtype, torch.device, torch.memory_format, torch.layout, type(None))
 
@@ -42,13 +44,13 @@ def operations(function: Callable[..., Any], example: list[Tensor]) -> GraphModu
         ``meta["val"]`` has shape, strides and dtype, without numbers.
 
     Raises:
-        NoProgramError: It reads a number out of a tensor, so that what it does may be another thing the next time, or
-            calls an operation with what cannot be written down.
+        NoProgramError: An operation takes a number out of a tensor, so that what is done may be another thing the next
+            time, or is given what cannot be written down.
     """
     recorder = _Recorder()
     for number, one in enumerate(example):
         recorder.follow(one, recorder.graph.placeholder(f"arg{number}_1"))
-    with _no_autocast_cache(), _weights_left(), recorder:
+    with _no_autocast_cache(), _weights_left(), _told_to_compiled(), recorder:
         result = function(*example)
     recorder.graph.output(tree_map(recorder.written, result))
     return GraphModule(recorder.root, recorder.graph)
@@ -69,34 +71,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False  # to skip it torch imports it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given, form = tree_flatten((args, kwargs or {}))
+        kwargs = kwargs or {}
+        given, form = tree_flatten((args, kwargs))
         tensors = [one for one in given if isinstance(one, Tensor)]
-        fixed = bool(tensors) and all(one in self._numbers for one in tensors)
+        if func.namespace == "profiler":  # a mark around what is done
+            return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled() or any(one.is_inference() for one in tensors):
+            with self:  # autograd, which takes operations apart into those below it, is left out
+                apart = func.decompose(*args, **kwargs)
+            if apart is not NotImplemented:
+                return apart
         if any(isinstance(one, torch.UntypedStorage) for one in given):
-            result = func(*args, **(kwargs or {}))
+            result = func(*args, **kwargs)
+            self._numbers.pop(result, None)
             self._nodes[result] = self._over_another(result)
             return result
-        if torch.Tag.data_dependent_output in func.tags:
-            if not fixed:
-                raise NoProgramError(f"{func} takes a number out of a tensor, and what is done may depend on it")
-            return self._from_numbers(func, given, form)
+        number = None
+        if tensors and all(one in self._numbers for one in tensors) and SEEDED not in func.tags:
+            number = self._from_numbers(func, given, form)
+        if torch.Tag.data_dependent_output in func.tags and number is not None:
+            return number
         lifted = func is ATEN.lift_fresh.default  # what Python's numbers became; it may be written to, the constant not
         func = ATEN.lift_fresh_copy.default if lifted else func
-        args_written, kwargs_written = tree_unflatten([self.written(one) for one in given], form)
+        told = tree_unflatten([self.written(one) for one in given], form)
+        result = func(*args, **kwargs)
+        if tensors and isinstance(result, (bool, int, float, complex)):
+            raise NoProgramError(f"{func} takes a number out of a tensor, and what is done may depend on it")
         name = self.graph._target_to_str(func.overloadpacket.__name__)
-        node = self.graph.create_node("call_function", func, args_written, kwargs_written, name=name)
-        result = func(*args, **(kwargs or {}))
-        self.follow(result, node)
+        self.follow(result, self.graph.create_node("call_function", func, told[0], told[1], name=name))
+        self._remember(func, tensors, result, result.clone() if lifted else number)
+        return result
+
+    def _remember(self, func: Any, tensors: list[Tensor], result: Any, number: Any) -> None:
+        """Forget numbers whose memory was written to; remember that a result is always the same."""
         if func._schema.is_mutable and len(self._numbers):
             written = {_memory(one) for one in tensors}
             for one in [one for one in self._numbers if _memory(one) in written]:
                 del self._numbers[one]
-        if isinstance(result, Tensor) and result.numel() == 1:
-            if lifted:
-                self._numbers[result] = result.clone()
-            elif fixed and torch.Tag.nondeterministic_seeded not in func.tags:
-                self._numbers[result] = self._from_numbers(func, given, form)
-        return result
+        if isinstance(result, Tensor) and isinstance(number, Tensor) and result.numel() == 1:
+            self._numbers[result] = number
 
     def follow(self, result: Any, node: Node) -> None:
         """Remember which node gave these tensors; each of several has a node of its own."""
@@ -144,7 +157,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _from_numbers(self, func: Any, given: list[Any], form: Any) -> Any:
         """What an operation gives of tensors whose numbers are the same each time."""
-        args, kwargs = tree_unflatten([self._numbers[one] if isinstance(one, Tensor) else one for one in given], form)
+        held = [self._numbers[one].clone() if isinstance(one, Tensor) else one for one in given]
+        args, kwargs = tree_unflatten(held, form)
         return func(*args, **kwargs)
 
 
@@ -166,15 +180,33 @@ def _weights_left() -> Iterator[None]:
 
     Their kernel does so for itself each time.
     """
+    flatten = nn.RNNBase.flatten_parameters
+    if flatten is _nothing:  # while another thread records
+        yield
+        return
     nn.RNNBase.flatten_parameters = _nothing  # type: ignore[method-assign]
     try:
         yield
     finally:
-        nn.RNNBase.flatten_parameters = FLATTEN  # type: ignore[method-assign]
+        nn.RNNBase.flatten_parameters = flatten  # type: ignore[method-assign]
 
 
 def _nothing(self: nn.RNNBase) -> None:
     """Leave weights where they are."""
+
+
+@contextlib.contextmanager
+def _told_to_compiled() -> Iterator[None]:
+    """Inside, what a person has compiled with ``torch.compile`` refuses to be called, as torch's own tracing has it.
+
+    It would otherwise be compiled again with the recorder in it, fail, and never be compiled after that.
+    """
+    before = symbolic._is_fx_tracing_flag
+    symbolic._is_fx_tracing_flag = True
+    try:
+        yield
+    finally:
+        symbolic._is_fx_tracing_flag = before
 
 
 @contextlib.contextmanager

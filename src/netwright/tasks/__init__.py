@@ -5,6 +5,7 @@ One file a task; each fulfils ``Task``, as a person's own may.
 
 from __future__ import annotations
 
+from netwright.batch import LossFunction
 from netwright.errors import unknown_name
 from netwright.tasks.classification import Classification
 from netwright.tasks.forecasting import Forecasting
@@ -12,7 +13,6 @@ from netwright.tasks.multi_label import MultiLabel
 from netwright.tasks.next_token import NextToken
 from netwright.tasks.objective import (
     IGNORE_INDEX,
-    LossFunction,
     Objective,
     balanced_weights,
     build_loss,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.errors import LossError, ModelError
 from netwright.evaluation import Predictions, baselines, score, worst_samples
@@ -23,7 +23,6 @@ from netwright.tasks.objective import (
     IGNORE_INDEX,
     Hand,
     LogOfProbabilities,
-    LossFunction,
     Objective,
     as_given,
     like_outputs,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.data.series import SeriesSource
 from netwright.errors import ModelError
@@ -22,7 +22,7 @@ from netwright.metrics.answers import forecast_answer, forecast_steps
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Forecast, ForecastStep, Prediction, WorstSample
 from netwright.tasks.classification import refuse_classes
-from netwright.tasks.objective import Hand, LossFunction, Objective, loss_name, refuse_distances
+from netwright.tasks.objective import Hand, Objective, loss_name, refuse_distances
 from netwright.tasks.protocol import Running
 from netwright.windows import WindowSeries
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.data.ragged import RaggedSource
 from netwright.data.sources import Source, TensorSource
@@ -27,7 +27,6 @@ from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import last_operation
 from netwright.tasks.objective import (
     ELEMENTWISE,
-    LossFunction,
     Objective,
     as_given,
     like_outputs,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.data.streams import StreamSource
 from netwright.errors import LossError, ModelError
@@ -27,7 +27,6 @@ from netwright.tasks.objective import (
     ELEMENTWISE,
     IGNORE_INDEX,
     LogOfProbabilities,
-    LossFunction,
     Objective,
     by_position,
     loss_name,

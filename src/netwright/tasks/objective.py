@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.errors import LossError, UsageError, unknown_name
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 # Of outputs (a tensor; of several answers a dict) and a batch, the arguments of a loss.
 Hand = Callable[[Any, Batch], tuple[Any, ...]]
 IGNORE_INDEX = -100  # torch.nn.CrossEntropyLoss's default

@@ -13,14 +13,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.errors import ModelError, NetwrightError, UsageError
 from netwright.evaluation.predictions import Predictions
 from netwright.models import load_function
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
-from netwright.tasks.objective import LossFunction, Objective
+from netwright.tasks.objective import Objective
 from netwright.tasks.protocol import Running, Task
 from netwright.traces import own_line, own_trace
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.data.dataset import Data
 from netwright.data.ragged import Ragged, RaggedSource
 from netwright.data.sources import Source
@@ -28,7 +28,6 @@ from netwright.tasks.emitted import OutputKind, output_kind
 from netwright.tasks.objective import (
     IGNORE_INDEX,
     LogOfProbabilities,
-    LossFunction,
     Objective,
     as_given,
     by_position,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netwright.batch import Batch
+from netwright.batch import Batch, LossFunction
 from netwright.ctc import decode, greedy, parts
 from netwright.data.dataset import Data
 from netwright.data.ragged import Ragged
@@ -29,7 +29,7 @@ from netwright.metrics.edits import edit_distance
 from netwright.records import DataSpec
 from netwright.results import Baseline, Evaluation, Prediction, WorstSample
 from netwright.tasks.emitted import OutputKind, output_kind
-from netwright.tasks.objective import IGNORE_INDEX, LossFunction, Objective, loss_name, no_weights
+from netwright.tasks.objective import IGNORE_INDEX, Objective, loss_name, no_weights
 from netwright.tasks.protocol import Running
 from netwright.transcripts import BLANK, Alphabet, needed_frames
 
