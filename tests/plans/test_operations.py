@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -196,6 +197,12 @@ def fixed_until_laid(x: Tensor) -> Tensor:
         lambda x: x * added(torch.tensor(2.0), x).item(),
         lambda x: x[: int(x.argmax())],
         fixed_until_laid,
+        lambda x: x[: len(x.int().tolist())],
+        lambda x: x + float(x.detach().numpy().max()),
+        lambda x: x + float(np.asarray(x).max()),
+        lambda x: x + float(np.from_dlpack(x).max()),
+        lambda x: x * torch.tensor([x.sum(), 1.0])[0],
+        lambda x: x * torch.rand(3).tolist()[0],
         torch.inference_mode()(lambda x: x if x.abs().max() > 50 else -x),
         torch.inference_mode()(lambda x: x * torch.allclose(x, -x)),
     ],
@@ -268,6 +275,21 @@ def test_a_weight_that_autocast_has_cast_before_is_cast_in_the_graph() -> None:
         assert torch.is_autocast_cache_enabled()
     assert calls(graph).count("aten._to_copy.default") == 2
     assert graph(torch.ones(1, 3), torch.full((3, 3), 2.0)).tolist() == [[6, 6, 6]]
+
+
+def test_numbers_that_are_the_same_each_time_may_leave() -> None:
+    graph = operations(lambda x: x * sum(torch.arange(4).tolist()) + np.asarray(torch.ones(3)).sum(), [torch.ones(3)])
+    assert graph(torch.ones(3)).tolist() == [9, 9, 9]
+
+
+def test_another_tensor_in_the_place_of_one_is_refused() -> None:
+    def function(x: Tensor) -> Tensor:
+        found = x * 2
+        found.data = x
+        return found
+
+    with pytest.raises(NoProgramError, match="another tensor in the place"):
+        operations(function, [torch.ones(3)])
 
 
 def test_operations_in_inference_mode_are_those_below_autograd() -> None:

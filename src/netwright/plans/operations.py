@@ -4,8 +4,8 @@ graph = operations(function, [x, weight])
 graph(x, weight)   # the same operations again, without the function
 
 Much as ``torch.fx.experimental.proxy_tensor.make_fx`` does with real tensors, which imports torch's whole compiler for
-it; that takes 2 seconds, longer than many a training. Operations of higher order, as ``flex_attention``, are refused.
-Numbers that leave torch by ``tolist`` or ``numpy`` are not seen, here as there.
+it; that takes 2 seconds, longer than many a training. Numbers that leave torch by ``tolist`` or ``numpy`` are seen
+here, as where lengths of texts are gone through; operations of higher order, as ``flex_attention``, are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx import _symbolic_trace as symbolic
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -26,6 +27,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 ATEN, SEEDED = torch.ops.aten, torch.Tag.nondeterministic_seeded
 # What may stand in a graph beside tensors.
 PLAIN = (int, float, bool, complex, str, torch.dtype, torch.device, torch.memory_format, torch.layout, type(None))
+
+
+TAKES = "takes a number out of a tensor, and what is done may depend on it"
+# How numbers leave torch without an operation.
+LEAVING = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)
 
 
 class NoProgramError(Exception):
@@ -44,13 +50,13 @@ def operations(function: Callable[..., Any], example: list[Tensor]) -> GraphModu
         ``meta["val"]`` has shape, strides and dtype, without numbers.
 
     Raises:
-        NoProgramError: An operation takes a number out of a tensor, so that what is done may be another thing the next
-            time, or is given what cannot be written down.
+        NoProgramError: A number is taken out of a tensor, so that what is done may be another thing the next time, or
+            an operation is given what cannot be written down.
     """
     recorder = _Recorder()
     for number, one in enumerate(example):
         recorder.follow(one, recorder.graph.placeholder(f"arg{number}_1"))
-    with _no_autocast_cache(), _weights_left(), _told_to_compiled(), recorder:
+    with _no_autocast_cache(), _weights_left(), _told_to_compiled(), recorder, _Guard(recorder):
         result = function(*example)
     recorder.graph.output(tree_map(recorder.written, result))
     return GraphModule(recorder.root, recorder.graph)
@@ -96,7 +102,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         told = tree_unflatten([self.written(one) for one in given], form)
         result = func(*args, **kwargs)
         if tensors and isinstance(result, (bool, int, float, complex)):
-            raise NoProgramError(f"{func} takes a number out of a tensor, and what is done may depend on it")
+            raise NoProgramError(f"{func} {TAKES}")
         name = self.graph._target_to_str(func.overloadpacket.__name__)
         self.follow(result, self.graph.create_node("call_function", func, told[0], told[1], name=name))
         self._remember(func, tensors, result, result.clone() if lifted else number)
@@ -143,6 +149,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         node.meta["val"] = _without_numbers(value)
         return node
 
+    def varies(self, value: Tensor) -> bool:
+        """Whether a tensor's numbers come of the arguments, or are drawn."""
+        ahead, seen = [self._nodes.get(value)], set()
+        while ahead:
+            node = ahead.pop()
+            if node is None or node in seen:
+                continue
+            if node.op == "placeholder" or SEEDED in getattr(node.target, "tags", ()):
+                return True
+            seen.add(node)
+            ahead += node.all_input_nodes
+        return False
+
     def _over_another(self, laid: Tensor) -> Node | None:
         """A tensor over the memory of one that an operation made, as cuDNN's layers write weights side by side."""
         size, place = laid.untyped_storage().nbytes(), (laid.shape, laid.stride(), laid.storage_offset())
@@ -160,6 +179,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         held = [self._numbers[one].clone() if isinstance(one, Tensor) else one for one in given]
         args, kwargs = tree_unflatten(held, form)
         return func(*args, **kwargs)
+
+
+class _Guard(TorchFunctionMode):
+    """Sees what is called in Python, of which no operation tells."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in LEAVING or (func is torch.tensor and args and isinstance(args[0], (list, tuple))):
+            if any(isinstance(one, Tensor) and self._recorder.varies(one) for one in tree_flatten(args)[0]):
+                raise NoProgramError(f"{func.__name__} {TAKES}")
+        elif getattr(func, "__self__", None) is Tensor.data and func.__name__ == "__set__":
+            raise NoProgramError("forward puts another tensor in the place of one, which a program would not")
+        return func(*args, **(kwargs or {}))
 
 
 def _memory(value: Tensor) -> int:
