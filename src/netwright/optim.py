@@ -138,7 +138,7 @@ def take_step(optimizer: torch.optim.Optimizer, *closure: Callable[[], Any]) -> 
         return optimizer.step(*closure)
     step: Any = optimizer.step
     step = step.__func__.__wrapped__
-    if COMPILER in sys.modules or getattr(step, "__code__", None) is not WITHOUT_GRADIENTS:
+    if COMPILER in sys.modules or not _is_torchs(step):
         return step(optimizer, *closure)
     with torch.set_grad_enabled(optimizer.defaults["differentiable"]):
         return step.__wrapped__(optimizer, *closure)
@@ -147,7 +147,12 @@ def take_step(optimizer: torch.optim.Optimizer, *closure: Callable[[], Any]) -> 
 def needs_compiler(optimizer: torch.optim.Optimizer) -> bool:
     """Whether ``take_step`` has torch import its compiler, which it has not yet: of steps that call another's."""
     step = getattr(getattr(optimizer.step, "__func__", None), "__wrapped__", None)
-    return COMPILER not in sys.modules and getattr(step, "__code__", None) is not WITHOUT_GRADIENTS
+    return COMPILER not in sys.modules and not _is_torchs(step)
+
+
+def _is_torchs(step: Any) -> bool:
+    """Whether a step is one that torch has put its own around."""
+    return getattr(step, "__code__", None) is WITHOUT_GRADIENTS
 
 
 @contextlib.contextmanager

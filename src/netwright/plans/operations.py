@@ -204,8 +204,10 @@ def _memory(value: Tensor) -> int:
 
 def _without_numbers(value: Any) -> Any:
     """A tensor that lies in memory as another does, but holds nothing."""
-    if not isinstance(value, Tensor) or value.layout is not torch.strided:
-        return None if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    if value.layout is not torch.strided:
+        return None
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
