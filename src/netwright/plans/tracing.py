@@ -179,12 +179,12 @@ def graph_of(state: TrainState, function: Callable[..., Any], example: list[Tens
         NoProgramError: It cannot be one graph, and why.
     """
     before, drawn = attributes(state.model), random_state(state.device)
+
+    def made() -> torch.fx.GraphModule:
+        set_random_state(drawn, state.device)
+        return operations(function, [one.clone() for one in example])
+
     try:
-
-        def made() -> torch.fx.GraphModule:
-            set_random_state(drawn, state.device)
-            return operations(function, [one.clone() for one in example])
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph, again = made(), made()

@@ -5,7 +5,6 @@ One file a task; each fulfils ``Task``, as a person's own may.
 
 from __future__ import annotations
 
-from netwright.batch import LossFunction
 from netwright.errors import unknown_name
 from netwright.tasks.classification import Classification
 from netwright.tasks.forecasting import Forecasting
@@ -32,7 +31,6 @@ __all__ = [
     "TASKS",
     "Calibrated",
     "Discerning",
-    "LossFunction",
     "NextToken",
     "Objective",
     "Running",
